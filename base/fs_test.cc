@@ -1,0 +1,56 @@
+#include "base/fs.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace qzo::base {
+namespace {
+
+using ::qzo::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(FileSystem, WritesAppearWholeOrNotAtAll) {
+  testing::TempDir dir;
+  FileSystem& fs = *RealFileSystem();
+  const std::string path = dir.File("x");
+  {
+    ASSERT_OK_AND_ASSIGN(auto file, fs.CreatePending(path));
+    ASSERT_OK(file->Append("half"));
+    EXPECT_FALSE(fs.Exists(path));
+  }
+  ASSERT_OK_AND_ASSIGN(auto left, fs.List(dir.path()));
+  EXPECT_TRUE(left.empty()) << "an abandoned file leaves nothing";
+  ASSERT_OK(fs.WriteDurably(path, "whole"));
+  ASSERT_OK_AND_ASSIGN(std::string read, fs.Read(path));
+  EXPECT_EQ(read, "whole");
+  ASSERT_OK_AND_ASSIGN(auto names, fs.List(dir.path()));
+  EXPECT_THAT(names, ElementsAre("x"));
+}
+
+TEST(FileSystem, ErrorsNameThePath) {
+  EXPECT_THAT(RealFileSystem()->Read("/nonexistent/x"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent/x")));
+  EXPECT_THAT(MappedFile::Open("/"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular")));
+  EXPECT_THAT(ErrnoStatus(ENOSPC, "write", "/x"), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/x")));
+}
+
+TEST(FileSystem, MapsFilesReadOnly) {
+  testing::TempDir dir;
+  ASSERT_OK(RealFileSystem()->WriteDurably(dir.File("m"), "mapped"));
+  ASSERT_OK(RealFileSystem()->WriteDurably(dir.File("empty"), ""));
+  ASSERT_OK_AND_ASSIGN(auto file, MappedFile::Open(dir.File("m")));
+  EXPECT_EQ(file->bytes(), "mapped");
+  ASSERT_OK_AND_ASSIGN(auto empty, MappedFile::Open(dir.File("empty")));
+  EXPECT_EQ(empty->bytes(), "");
+}
+
+TEST(FileSystem, LocalDiskIsNotANetworkFileSystem) {
+  testing::TempDir dir;
+  ASSERT_OK_AND_ASSIGN(std::string name, NetworkFileSystemName(dir.path()));
+  EXPECT_EQ(name, "");
+}
+
+}  // namespace
+}  // namespace qzo::base

@@ -1,0 +1,44 @@
+// Text to token ids and back, from a model file's own tables. Thread-safe after construction.
+#ifndef QZO_MODEL_TOKENIZER_TOKENIZER_H_
+#define QZO_MODEL_TOKENIZER_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/formats/gguf.h"
+
+namespace qzo::model {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Ids of `text`, without BOS or EOS. Invalid UTF-8 is encoded byte by byte, never refused. With `parse_special`, text that
+  // spells a control or user-defined token ("<|im_start|>") becomes that token; otherwise it is ordinary text: use that for
+  // anything a user wrote.
+  virtual absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool parse_special) const = 0;
+
+  // The bytes of `ids`; control tokens give nothing unless `show_special`. Ids out of range are INVALID_ARGUMENT.
+  virtual absl::StatusOr<std::string> Decode(const std::vector<int32_t>& ids, bool show_special) const = 0;
+
+  virtual int32_t vocab_size() const = 0;
+  virtual std::optional<int32_t> bos() const = 0;  // what the file names, whether or not it is to be added
+  virtual std::optional<int32_t> eos() const = 0;
+  virtual bool add_bos() const = 0;  // whether a sequence begins with BOS
+  // The id of the token spelled exactly like this, special or not.
+  virtual std::optional<int32_t> FindToken(std::string_view spelling) const = 0;
+};
+
+// Byte-level BPE ("gpt2") or SentencePiece BPE ("llama"), as `tokenizer.ggml.model` and `.pre` say; the split is done by the
+// family's own regular expression (PCRE2). Possible errors: INVALID_ARGUMENT (missing or inconsistent tables, unknown model
+// or pre-tokenizer, which is named together with those supported). The result keeps no reference to `file`.
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const GgufFile& file);
+
+}  // namespace qzo::model
+
+#endif  // QZO_MODEL_TOKENIZER_TOKENIZER_H_
