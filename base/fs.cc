@@ -60,11 +60,13 @@ class RealPendingFile final : public PendingFile {
     return absl::OkStatus();
   }
 
-  absl::Status Commit() override {
+  absl::Status Commit() override { return CommitAs(destination_); }
+
+  absl::Status CommitAs(const std::string& destination) override {
     if (::fsync(fd_.get()) != 0) return ErrnoStatus(errno, "sync", temporary_);
-    if (::rename(temporary_.c_str(), destination_.c_str()) != 0) return ErrnoStatus(errno, "rename to", destination_);
+    if (::rename(temporary_.c_str(), destination.c_str()) != 0) return ErrnoStatus(errno, "rename to", destination);
     committed_ = true;
-    return SyncDirectoryOf(destination_);
+    return SyncDirectoryOf(destination);
   }
 
  private:
@@ -105,6 +107,15 @@ class PosixFileSystem final : public FileSystem {
   }
 
   bool Exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
+
+  absl::Status Link(const std::string& existing, const std::string& path) override {
+    Fd fd(::open(existing.c_str(), O_RDONLY | O_CLOEXEC));
+    if (fd.get() < 0) return ErrnoStatus(errno, "open", existing);
+    if (::fsync(fd.get()) != 0) return ErrnoStatus(errno, "sync", existing);
+    if (::linkat(AT_FDCWD, existing.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return SyncDirectoryOf(path);
+    if (errno == EEXIST) return absl::AlreadyExistsError(absl::StrCat("link ", path, ": the file exists"));
+    return ErrnoStatus(errno, absl::StrCat("link ", existing, " as"), path);
+  }
 
   absl::Status Remove(const std::string& path) override {
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, "remove", path);

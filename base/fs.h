@@ -38,6 +38,8 @@ class PendingFile {
   virtual ~PendingFile() = default;
   virtual absl::Status Append(std::string_view bytes) = 0;
   virtual absl::Status Commit() = 0;
+  // Commit under another name on the same file system, for content whose name is known only at its end.
+  virtual absl::Status CommitAs(const std::string& destination) = 0;
 };
 
 class FileSystem {
@@ -47,6 +49,9 @@ class FileSystem {
   virtual absl::StatusOr<std::unique_ptr<PendingFile>> CreatePending(const std::string& destination) = 0;
   virtual absl::StatusOr<uint64_t> Size(const std::string& path) = 0;
   virtual bool Exists(const std::string& path) = 0;
+  // A second name for a file (for its target, if it is a symbolic link), durable with its content. ALREADY_EXISTS; INTERNAL across
+  // file systems.
+  virtual absl::Status Link(const std::string& existing, const std::string& path) = 0;
   // Succeeds when there is no such file.
   virtual absl::Status Remove(const std::string& path) = 0;
   virtual absl::Status CreateDirectories(const std::string& path) = 0;

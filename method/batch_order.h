@@ -1,0 +1,40 @@
+// Which rows make the batch of a step: a pure function of (job seed, step, dataset digest), so that nothing about rows ever
+// travels with a step (docs/formats.md, "Batch order", with golden vectors). Random access, O(1) memory.
+#ifndef QZO_METHOD_BATCH_ORDER_H_
+#define QZO_METHOD_BATCH_ORDER_H_
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "method/spec.h"
+
+namespace qzo::method {
+
+// The position-th element of a pseudo-random permutation of [0, size): an 8-round Feistel network over the least even number
+// of bits that holds size, with Philox as its round function, walked until the value falls inside.
+uint64_t PermutedIndex(uint64_t key, uint32_t stream, uint32_t epoch, uint64_t size, uint64_t position);
+
+// Immutable; thread-safe.
+class BatchOrder {
+ public:
+  // `rows_by_label`: rows of each label in ascending order (one list when there are no labels); kept by reference.
+  // kShuffled visits every row once an epoch. kBalanced takes labels in turn, each label's rows shuffled on their own, so
+  // that every batch holds the labels in equal parts; labels without rows are passed over.
+  BatchOrder(const MethodSpec& spec, std::string_view dataset_digest, const std::vector<std::vector<int32_t>>& rows_by_label);
+
+  // Rows of micro-batch m of step t, in order: batch_size / micro_batches of them.
+  std::vector<int32_t> Rows(uint32_t step, uint32_t micro_batch) const;
+
+ private:
+  int32_t Row(uint64_t position) const;
+
+  const uint64_t key_;
+  const uint32_t batch_size_;
+  const uint32_t slice_;
+  std::vector<std::vector<int32_t>> lists_;  // kShuffled: one list of all rows
+};
+
+}  // namespace qzo::method
+
+#endif  // QZO_METHOD_BATCH_ORDER_H_

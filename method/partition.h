@@ -1,0 +1,56 @@
+// The coordinate system of noise, journal and adapter: which tensors are trained, in which order, with how many multipliers.
+#ifndef QZO_METHOD_PARTITION_H_
+#define QZO_METHOD_PARTITION_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "method/spec.h"
+
+namespace qzo::method {
+
+// A quantized matrix W [rows, cols] whose rows are cut into scale groups of `group` columns (1 = plain floats: one group a
+// row is meant, so `group` = cols).
+struct TensorShape {
+  std::string name;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t group = 0;  // divides cols
+
+  friend bool operator==(const TensorShape&, const TensorShape&) = default;
+};
+
+struct PartitionTensor {
+  TensorShape shape;
+  int64_t offset = 0;  // of its first multiplier in the flat array
+  int64_t count = 0;   // kChannel: rows; kGroup: rows · cols / group, row-major
+};
+
+// Immutable; thread-safe.
+class Partition {
+ public:
+  Partition(Granularity granularity, std::vector<TensorShape> shapes);
+
+  Granularity granularity() const { return granularity_; }
+  absl::Span<const PartitionTensor> tensors() const { return tensors_; }
+  int64_t multipliers() const { return multipliers_; }
+  // XXH3 of the granularity, names and shapes: equal digests mean interchangeable adapters.
+  uint64_t digest() const { return digest_; }
+
+ private:
+  Granularity granularity_;
+  std::vector<PartitionTensor> tensors_;
+  int64_t multipliers_ = 0;
+  uint64_t digest_ = 0;
+};
+
+// Digest of a replica: Σ mod 2⁶⁴ over tensors of XXH3(ordinal ‖ multipliers as little-endian fp32). `multipliers` is the flat
+// array. A sum, so that the stages of a sharded model can add their parts.
+uint64_t ReplicaDigest(const Partition& partition, absl::Span<const float> multipliers);
+
+}  // namespace qzo::method
+
+#endif  // QZO_METHOD_PARTITION_H_
