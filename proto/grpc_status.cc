@@ -1,0 +1,112 @@
+#include "proto/grpc_status.h"
+
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_split.h"
+#include "base/text.h"
+
+namespace qzo::rpc {
+namespace {
+
+using ::qzo::base::ToAbsl;
+
+constexpr char kTypePrefix[] = "type.googleapis.com/";
+
+template <typename Message>
+std::string TypeUrl() {
+  return kTypePrefix + std::string(Message::descriptor()->full_name());
+}
+
+template <typename Message>
+absl::Status WithDetail(absl::Status status, const Message& message) {
+  status.SetPayload(TypeUrl<Message>(), absl::Cord(message.SerializeAsString()));
+  return status;
+}
+
+template <typename Message>
+std::optional<Message> DetailOf(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload(TypeUrl<Message>());
+  Message message;
+  if (!payload || !message.ParseFromString(std::string(*payload))) return std::nullopt;
+  return message;
+}
+
+}  // namespace
+
+absl::Status WithReason(absl::Status status, std::string_view reason) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason));
+  info.set_domain("qzo.dev");
+  return WithDetail(std::move(status), info);
+}
+
+std::string ReasonOf(const absl::Status& status) {
+  const auto info = DetailOf<google::rpc::ErrorInfo>(status);
+  return info ? info->reason() : "";
+}
+
+absl::Status WithBadRequest(absl::Status status, const google::rpc::BadRequest& details) {
+  return WithDetail(std::move(status), details);
+}
+
+absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name) {
+  google::rpc::ResourceInfo info;
+  info.set_resource_type(std::string(type));
+  info.set_resource_name(std::string(name));
+  return WithDetail(std::move(status), info);
+}
+
+std::optional<google::rpc::BadRequest> BadRequestOf(const absl::Status& status) {
+  return DetailOf<google::rpc::BadRequest>(status);
+}
+
+absl::Status ViolationsFromLines(const absl::Status& status, std::string_view reason) {
+  google::rpc::BadRequest details;
+  for (const absl::string_view line : absl::StrSplit(status.message(), '\n', absl::SkipEmpty())) {
+    const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(": ", 1));
+    auto* violation = details.add_field_violations();
+    violation->set_field(parts.second.empty() ? "" : std::string(parts.first));
+    violation->set_description(std::string(parts.second.empty() ? parts.first : parts.second));
+  }
+  return WithReason(WithBadRequest(status, details), reason);
+}
+
+google::rpc::Status ToProto(const absl::Status& status) {
+  google::rpc::Status proto;
+  proto.set_code(static_cast<int>(status.code()));
+  proto.set_message(std::string(status.message()));
+  if (status.ok()) return proto;
+  const absl::Status full = ReasonOf(status).empty() ? WithReason(status, absl::StatusCodeToString(status.code())) : status;
+  full.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    auto* detail = proto.add_details();
+    detail->set_type_url(std::string(url));
+    detail->set_value(std::string(payload));
+  });
+  return proto;
+}
+
+absl::Status FromProto(const google::rpc::Status& proto) {
+  if (proto.code() == 0) return absl::OkStatus();
+  absl::Status status(static_cast<absl::StatusCode>(proto.code()), proto.message());
+  for (const auto& detail : proto.details()) status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
+  return status;
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+          ToProto(status).SerializeAsString()};
+}
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  google::rpc::Status proto;
+  if (!status.error_details().empty() && proto.ParseFromString(status.error_details()) &&
+      proto.code() == static_cast<int>(status.error_code())) {
+    return FromProto(proto);
+  }
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+}  // namespace qzo::rpc

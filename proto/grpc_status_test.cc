@@ -1,0 +1,40 @@
+#include "proto/grpc_status.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/status_matchers.h"
+
+namespace qzo::rpc {
+namespace {
+
+TEST(GrpcStatus, DetailsSurviveTheWire) {
+  const absl::Status sent = WithResource(WithReason(absl::NotFoundError("no job x"), "JOB_NOT_FOUND"), "job", "x");
+  const absl::Status got = FromGrpc(ToGrpc(sent));
+  EXPECT_EQ(got, sent);
+  EXPECT_EQ(ReasonOf(got), "JOB_NOT_FOUND");
+}
+
+TEST(GrpcStatus, EveryErrorGetsExactlyOneReason) {
+  EXPECT_EQ(ReasonOf(FromGrpc(ToGrpc(absl::UnavailableError("x")))), "UNAVAILABLE");
+  EXPECT_EQ(ReasonOf(WithReason(WithReason(absl::AbortedError("x"), "A"), "B")), "B");
+}
+
+TEST(GrpcStatus, LinesBecomeViolations) {
+  const absl::Status status =
+      ViolationsFromLines(absl::InvalidArgumentError("method.steps: 0, expected 1 or more\nodd"), "INVALID_JOB");
+  const auto details = BadRequestOf(status);
+  ASSERT_TRUE(details.has_value());
+  ASSERT_EQ(details->field_violations_size(), 2);
+  EXPECT_EQ(details->field_violations(0).field(), "method.steps");
+  EXPECT_EQ(details->field_violations(0).description(), "0, expected 1 or more");
+  EXPECT_EQ(details->field_violations(1).description(), "odd");
+}
+
+TEST(GrpcStatus, ForeignErrorsKeepCodeAndText) {
+  EXPECT_THAT(FromGrpc(grpc::Status(grpc::StatusCode::UNAVAILABLE, "refused")),
+              testing::StatusIs(absl::StatusCode::kUnavailable, "refused"));
+  EXPECT_TRUE(FromGrpc(ToGrpc(absl::OkStatus())).ok());
+}
+
+}  // namespace
+}  // namespace qzo::rpc

@@ -1,0 +1,220 @@
+#include "proto/spec_convert.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/generated_enum_reflection.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+
+namespace qzo::rpc {
+namespace {
+
+constexpr uint32_t kDefaultSteps = 60;
+
+// The two sides number their enums alike, so that a checked value is converted by a cast.
+static_assert(static_cast<int>(method::Granularity::kGroup) == v1::GROUP);
+static_assert(static_cast<int>(method::Mode::kAbsolute) == v1::ABSOLUTE);
+static_assert(static_cast<int>(method::Noise::kGaussian) == v1::GAUSSIAN);
+static_assert(static_cast<int>(method::Rule::kClip) == v1::CLIP);
+static_assert(static_cast<int>(method::Schedule::kCosine) == v1::COSINE);
+static_assert(static_cast<int>(method::Sampling::kBalanced) == v1::BALANCED);
+
+class Violations {
+ public:
+  void Add(std::string line) { lines_.push_back(std::move(line)); }
+  void Add(const absl::Status& status) {
+    if (!status.ok()) lines_.emplace_back(status.message());
+  }
+  // Whether `value` is one of its enum's names other than …_UNSPECIFIED; a violation of `field` otherwise.
+  template <typename Enum>
+  bool RequireNamed(Enum value, std::string_view field) {
+    const google::protobuf::EnumDescriptor* type = google::protobuf::GetEnumDescriptor<Enum>();
+    const google::protobuf::EnumValueDescriptor* found = type->FindValueByNumber(value);
+    if (found != nullptr && value != 0) return true;
+    std::vector<std::string> names;
+    for (int i = 0; i < type->value_count(); ++i) {
+      if (type->value(i)->number() != 0) names.push_back(type->value(i)->name());
+    }
+    Add(absl::StrCat(base::ToAbsl(field), ": ", found != nullptr ? found->name() : absl::StrCat(static_cast<int>(value)),
+                     ", expected ", absl::StrJoin(names, " or ")));
+    return false;
+  }
+  absl::Status Status() const {
+    return lines_.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrJoin(lines_, "\n"));
+  }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+method::MethodSpec PresetSpec(v1::Preset preset) {
+  method::MethodSpec spec;
+  if (preset != v1::QZO_PAPER) return spec;
+  spec.mode = method::Mode::kAbsolute;
+  spec.granularity = method::Granularity::kGroup;
+  spec.noise = method::Noise::kGaussian;
+  spec.rule = method::Rule::kClip;
+  spec.clip = 100;
+  spec.probes = 1;
+  spec.epsilon = 1e-3f;
+  spec.learning_rate = 1e-7;
+  spec.schedule = method::Schedule::kConstant;
+  spec.batch_size = 16;
+  return spec;
+}
+
+uint32_t StepsOfEpochs(double epochs, int64_t rows, uint32_t batch_size) {
+  const double steps = std::ceil(epochs * static_cast<double>(rows) / std::max<uint32_t>(batch_size, 1));
+  return static_cast<uint32_t>(std::clamp(steps, 1.0, 4294967295.0));
+}
+
+}  // namespace
+
+absl::Status ResolveMethod(int64_t rows, v1::Method* method) {
+  Violations violations;
+  if (method->preset() == v1::PRESET_UNSPECIFIED) method->set_preset(v1::DEFAULT);
+  violations.RequireNamed(method->preset(), "method.preset");
+  v1::Method resolved = ToProto(PresetSpec(method->preset()));
+  resolved.clear_steps();
+  resolved.MergeFrom(*method);
+  resolved.clear_epochs();
+  if (!method->has_steps() && !method->has_epochs()) resolved.set_steps(kDefaultSteps);
+  if (method->has_epochs()) {
+    resolved.set_steps(StepsOfEpochs(method->epochs(), rows, resolved.batch_size()));
+    if (method->has_steps()) {
+      violations.Add("method.epochs: given together with method.steps, expected one of them");
+    } else if (!std::isfinite(method->epochs()) || method->epochs() <= 0) {
+      violations.Add(absl::StrCat("method.epochs: ", method->epochs(), ", expected a finite number above 0"));
+      resolved.set_steps(1);
+    }
+  }
+  violations.Add(ToMethodSpec(resolved).status());
+  QZO_RETURN_IF_ERROR(violations.Status());
+  *method = std::move(resolved);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<method::MethodSpec> ToMethodSpec(const v1::Method& method) {
+  Violations violations;
+  method::MethodSpec spec;
+  spec.seed = method.seed();
+  spec.steps = method.steps();
+  spec.probes = method.probes();
+  spec.micro_batches = method.micro_batches();
+  spec.batch_size = method.batch_size();
+  spec.epsilon = method.epsilon();
+  spec.learning_rate = method.learning_rate();
+  spec.warmup_ratio = method.warmup_ratio();
+  spec.clip = method.clip();
+  const auto convert = [&](auto value, std::string_view field, auto* target) {
+    using Target = std::remove_pointer_t<decltype(target)>;
+    if (violations.RequireNamed(value, field)) *target = static_cast<Target>(static_cast<int>(value));
+  };
+  convert(method.granularity(), "method.granularity", &spec.granularity);
+  convert(method.mode(), "method.mode", &spec.mode);
+  convert(method.noise(), "method.noise", &spec.noise);
+  convert(method.rule(), "method.rule", &spec.rule);
+  convert(method.lr_schedule(), "method.lr_schedule", &spec.schedule);
+  convert(method.sampling(), "method.sampling", &spec.sampling);
+  violations.Add(spec.Validate());
+  QZO_RETURN_IF_ERROR(violations.Status());
+  return spec;
+}
+
+v1::Method ToProto(const method::MethodSpec& spec) {
+  v1::Method method;
+  method.set_seed(spec.seed);
+  method.set_steps(spec.steps);
+  method.set_batch_size(spec.batch_size);
+  method.set_probes(spec.probes);
+  method.set_micro_batches(spec.micro_batches);
+  method.set_epsilon(spec.epsilon);
+  method.set_learning_rate(spec.learning_rate);
+  method.set_lr_schedule(static_cast<v1::LrSchedule>(spec.schedule));
+  method.set_warmup_ratio(spec.warmup_ratio);
+  method.set_granularity(static_cast<v1::Granularity>(spec.granularity));
+  method.set_mode(static_cast<v1::PerturbationMode>(spec.mode));
+  method.set_noise(static_cast<v1::NoiseKind>(spec.noise));
+  method.set_rule(static_cast<v1::UpdateRule>(spec.rule));
+  method.set_clip(spec.clip);
+  method.set_sampling(static_cast<v1::Sampling>(spec.sampling));
+  return method;
+}
+
+void ResolveTask(bool has_chatml_tokens, v1::Task* task) {
+  const model::TaskSpec defaults;
+  if (task->kind() == v1::CLASSIFICATION && task->label_field().empty()) task->set_label_field(defaults.label_field);
+  if (task->kind() == v1::CHAT && task->chat_format() == v1::CHAT_FORMAT_UNSPECIFIED) {
+    task->set_chat_format(has_chatml_tokens ? v1::CHATML : v1::PLAIN);
+  }
+  if (task->sequence_len() == 0) task->set_sequence_len(defaults.sequence_len);
+}
+
+absl::StatusOr<model::TaskSpec> ToTaskSpec(const v1::Task& task) {
+  Violations violations;
+  model::TaskSpec spec;
+  const bool has_kind = violations.RequireNamed(task.kind(), "task.kind");
+  if (task.kind() == v1::COMPLETION) spec.kind = model::TaskKind::kCompletion;
+  if (task.kind() == v1::CHAT && violations.RequireNamed(task.chat_format(), "task.chat_format")) {
+    spec.chat_format = task.chat_format() == v1::CHATML ? model::ChatFormat::kChatMl : model::ChatFormat::kPlain;
+  }
+  if (task.kind() == v1::CHAT) spec.kind = model::TaskKind::kChat;
+  spec.prompt = task.prompt();
+  spec.options.assign(task.options().begin(), task.options().end());
+  if (!task.label_field().empty()) spec.label_field = task.label_field();
+  spec.label_names.assign(task.label_names().begin(), task.label_names().end());
+  spec.answer = task.answer();
+  spec.sequence_len = task.sequence_len();
+  // Without a kind nobody knows which of the other fields are wrong.
+  if (has_kind) violations.Add(spec.Validate());
+  QZO_RETURN_IF_ERROR(violations.Status());
+  return spec;
+}
+
+v1::Task ToProto(const model::TaskSpec& spec) {
+  v1::Task task;
+  task.set_prompt(spec.prompt);
+  task.set_answer(spec.answer);
+  task.set_sequence_len(spec.sequence_len);
+  switch (spec.kind) {
+    case model::TaskKind::kClassification:
+      task.set_kind(v1::CLASSIFICATION);
+      task.set_label_field(spec.label_field);
+      for (const std::string& option : spec.options) task.add_options(option);
+      for (const std::string& name : spec.label_names) task.add_label_names(name);
+      break;
+    case model::TaskKind::kCompletion:
+      task.set_kind(v1::COMPLETION);
+      break;
+    case model::TaskKind::kChat:
+      task.set_kind(v1::CHAT);
+      task.set_chat_format(spec.chat_format == model::ChatFormat::kChatMl ? v1::CHATML : v1::PLAIN);
+      break;
+  }
+  return task;
+}
+
+v1::Evaluation ToProto(const model::EvalSums& sums, uint32_t step, const std::string& split) {
+  const model::EvalFigures figures = model::Figures(sums);
+  v1::Evaluation evaluation;
+  evaluation.set_step(step);
+  evaluation.set_split(split);
+  evaluation.set_rows(sums.rows);
+  evaluation.set_loss(figures.loss);
+  evaluation.set_accuracy(figures.accuracy);
+  evaluation.set_accuracy_low(figures.accuracy_low);
+  evaluation.set_accuracy_high(figures.accuracy_high);
+  evaluation.set_macro_f1(figures.macro_f1);
+  for (const double f1 : figures.f1) evaluation.add_f1(f1);
+  evaluation.set_majority_accuracy(figures.majority_accuracy);
+  return evaluation;
+}
+
+}  // namespace qzo::rpc

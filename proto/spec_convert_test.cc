@@ -1,0 +1,206 @@
+#include "proto/spec_convert.h"
+
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "tests/support/status_matchers.h"
+
+namespace qzo::rpc {
+namespace {
+
+using ::google::protobuf::util::MessageDifferencer;
+using ::qzo::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+method::MethodSpec Resolved(v1::Method method, int64_t rows = 100) {
+  EXPECT_OK(ResolveMethod(rows, &method));
+  const absl::StatusOr<method::MethodSpec> spec = ToMethodSpec(method);
+  EXPECT_OK(spec);
+  return spec.ok() ? *spec : method::MethodSpec();
+}
+
+v1::Task Classification() {
+  v1::Task task;
+  task.set_kind(v1::CLASSIFICATION);
+  task.set_prompt("{text} is");
+  task.add_options(" bad");
+  task.add_options(" good");
+  return task;
+}
+
+TEST(ResolveMethod, AnEmptyMethodIsTheDefaultPreset) {
+  const method::MethodSpec spec = Resolved({});
+  EXPECT_EQ(spec.steps, 60u);
+  EXPECT_EQ(spec.probes, 8u);
+  EXPECT_EQ(spec.micro_batches, 1u);
+  EXPECT_EQ(spec.batch_size, 16u);
+  EXPECT_EQ(spec.mode, method::Mode::kRelative);
+  EXPECT_EQ(spec.granularity, method::Granularity::kChannel);
+  EXPECT_EQ(spec.noise, method::Noise::kRademacher);
+  EXPECT_EQ(spec.rule, method::Rule::kNormalized);
+}
+
+TEST(ResolveMethod, QzoPaperIsThePublishedMethod) {
+  v1::Method method;
+  method.set_preset(v1::QZO_PAPER);
+  const method::MethodSpec spec = Resolved(method);
+  EXPECT_EQ(spec.mode, method::Mode::kAbsolute);
+  EXPECT_EQ(spec.granularity, method::Granularity::kGroup);
+  EXPECT_EQ(spec.noise, method::Noise::kGaussian);
+  EXPECT_EQ(spec.rule, method::Rule::kClip);
+  EXPECT_EQ(spec.schedule, method::Schedule::kConstant);
+  EXPECT_EQ(spec.clip, 100);
+  EXPECT_EQ(spec.probes, 1u);
+  EXPECT_EQ(spec.epsilon, 1e-3f);
+  EXPECT_EQ(spec.learning_rate, 1e-7);
+  EXPECT_EQ(spec.batch_size, 16u);
+}
+
+TEST(ResolveMethod, GivenFieldsWinOverThePresetEvenWhenZero) {
+  v1::Method method;
+  method.set_preset(v1::QZO_PAPER);
+  method.set_learning_rate(0);
+  method.set_probes(4);
+  method.set_granularity(v1::CHANNEL);
+  const method::MethodSpec spec = Resolved(method);
+  EXPECT_EQ(spec.learning_rate, 0);
+  EXPECT_EQ(spec.probes, 4u);
+  EXPECT_EQ(spec.granularity, method::Granularity::kChannel);
+  EXPECT_EQ(spec.noise, method::Noise::kGaussian);
+}
+
+TEST(ResolveMethod, EpochsBecomeStepsRoundedUp) {
+  v1::Method method;
+  method.set_epochs(1.5);
+  method.set_batch_size(16);
+  EXPECT_EQ(Resolved(method, 33).steps, 4u) << "ceil(1.5 * 33 / 16)";
+  EXPECT_EQ(Resolved(method, 1).steps, 1u);
+}
+
+TEST(ResolveMethod, ResolvingTwiceChangesNothing) {
+  v1::Method method;
+  method.set_epochs(3);
+  ASSERT_OK(ResolveMethod(100, &method));
+  EXPECT_FALSE(method.has_epochs());
+  v1::Method again = method;
+  ASSERT_OK(ResolveMethod(7, &again));
+  EXPECT_TRUE(MessageDifferencer::Equals(method, again));
+}
+
+TEST(ResolveMethod, EveryViolationIsReportedAndNothingChanged) {
+  v1::Method method;
+  method.set_preset(static_cast<v1::Preset>(9));
+  method.set_steps(0);
+  method.set_epochs(1);
+  method.set_probes(65);
+  method.set_noise(static_cast<v1::NoiseKind>(7));
+  const v1::Method before = method;
+  EXPECT_THAT(ResolveMethod(100, &method),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("method.preset: 9, expected DEFAULT or QZO_PAPER"),
+                             HasSubstr("method.epochs: given together"), HasSubstr("method.probes: 65"),
+                             HasSubstr("method.noise: 7, expected RADEMACHER or GAUSSIAN"))));
+  EXPECT_TRUE(MessageDifferencer::Equals(method, before));
+}
+
+TEST(ResolveMethod, EpochsMustBeAFiniteNumberAboveZero) {
+  for (const double epochs : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    v1::Method method;
+    method.set_epochs(epochs);
+    EXPECT_THAT(ResolveMethod(100, &method),
+                StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("method.epochs"), Not(HasSubstr("steps:")))));
+  }
+  v1::Method endless;
+  endless.set_epochs(1e300);
+  EXPECT_THAT(ResolveMethod(100, &endless), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method.steps")));
+  v1::Method no_batch;
+  no_batch.set_epochs(1);
+  no_batch.set_batch_size(0);
+  EXPECT_THAT(ResolveMethod(100, &no_batch), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method.batch_size: 0")));
+}
+
+TEST(MethodSpecConversion, SurvivesTheRoundTrip) {
+  v1::Method method;
+  method.set_preset(v1::QZO_PAPER);
+  method.set_seed(0xFFFFFFFFFFFFFFFFu);
+  method.set_sampling(v1::BALANCED);
+  method.set_lr_schedule(v1::COSINE);
+  method.set_warmup_ratio(0.25);
+  method.set_batch_size(32);
+  method.set_micro_batches(4);
+  ASSERT_OK(ResolveMethod(100, &method));
+  ASSERT_OK_AND_ASSIGN(const method::MethodSpec spec, ToMethodSpec(method));
+  v1::Method back = ToProto(spec);
+  back.set_preset(method.preset());
+  EXPECT_TRUE(MessageDifferencer::Equals(method, back)) << method.DebugString() << back.DebugString();
+}
+
+TEST(MethodSpecConversion, AnUnresolvedMethodIsRefused) {
+  EXPECT_THAT(ToMethodSpec({}), StatusIs(absl::StatusCode::kInvalidArgument,
+                                         HasSubstr("method.mode: PERTURBATION_MODE_UNSPECIFIED, expected RELATIVE or ABSOLUTE")));
+}
+
+TEST(TaskConversion, DefaultsAreFilledInAndSurviveTheRoundTrip) {
+  v1::Task task = Classification();
+  ResolveTask(false, &task);
+  EXPECT_EQ(task.label_field(), "label");
+  EXPECT_EQ(task.sequence_len(), 512);
+  ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
+  EXPECT_TRUE(MessageDifferencer::Equals(ToProto(spec), task));
+}
+
+TEST(TaskConversion, ChatFormatFollowsTheVocabulary) {
+  for (const bool chatml : {false, true}) {
+    v1::Task task;
+    task.set_kind(v1::CHAT);
+    ResolveTask(chatml, &task);
+    EXPECT_EQ(task.chat_format(), chatml ? v1::CHATML : v1::PLAIN);
+    ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
+    EXPECT_TRUE(MessageDifferencer::Equals(ToProto(spec), task));
+  }
+}
+
+TEST(TaskConversion, CompletionSurvivesTheRoundTrip) {
+  v1::Task task;
+  task.set_kind(v1::COMPLETION);
+  task.set_prompt("Q: {q}\nA:");
+  task.set_answer(" {a}");
+  ResolveTask(false, &task);
+  ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
+  EXPECT_TRUE(MessageDifferencer::Equals(ToProto(spec), task));
+}
+
+TEST(TaskConversion, ATaskNeedsAKind) {
+  v1::Task task = Classification();
+  task.set_kind(v1::TASK_KIND_UNSPECIFIED);
+  EXPECT_THAT(ToTaskSpec(task), StatusIs(absl::StatusCode::kInvalidArgument,
+                                         "task.kind: TASK_KIND_UNSPECIFIED, expected CLASSIFICATION or COMPLETION or CHAT"));
+  task = Classification();
+  task.set_sequence_len(-1);
+  EXPECT_THAT(ToTaskSpec(task), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("task.sequence_len: found -1")));
+}
+
+TEST(EvaluationConversion, CarriesTheFigures) {
+  model::EvalSums sums;
+  sums.loss_sum = 6;
+  sums.loss_count = 4;
+  sums.rows = 4;
+  sums.confusion = {1, 1, 0, 2};
+  const v1::Evaluation evaluation = ToProto(sums, 20, "validation");
+  EXPECT_EQ(evaluation.step(), 20u);
+  EXPECT_EQ(evaluation.split(), "validation");
+  EXPECT_EQ(evaluation.rows(), 4);
+  EXPECT_DOUBLE_EQ(evaluation.loss(), 1.5);
+  EXPECT_DOUBLE_EQ(evaluation.accuracy(), 0.75);
+  EXPECT_LT(evaluation.accuracy_low(), 0.75);
+  EXPECT_GT(evaluation.accuracy_high(), 0.75);
+  EXPECT_EQ(evaluation.f1_size(), 2);
+  EXPECT_DOUBLE_EQ(evaluation.majority_accuracy(), 0.5);
+}
+
+}  // namespace
+}  // namespace qzo::rpc
