@@ -1,0 +1,108 @@
+#include "kernels/parallel.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace qzo::kernels {
+namespace {
+
+constexpr int64_t kPanelColumns = 32;   // the widest panel of any variant: narrower parts would waste lanes
+constexpr int64_t kRowsPerDecode = 64;  // fewer rows than this per thread, and decoding for each thread costs too much
+constexpr int64_t kMinWork = 1 << 14;   // elements below which waking threads costs more than it gains
+constexpr int64_t kNoiseGrain = 128;    // multipliers of a Rademacher block
+
+// Rows per part, such that a part holds at least kMinWork elements.
+int64_t RowGrain(int64_t elements_per_row) { return std::max<int64_t>(1, kMinWork / std::max<int64_t>(1, elements_per_row)); }
+
+int64_t NoiseGrain(size_t probes) {
+  const int64_t wanted = kMinWork / static_cast<int64_t>(std::max<size_t>(1, probes));
+  return std::max(kNoiseGrain, wanted / kNoiseGrain * kNoiseGrain);
+}
+
+const float* At(const float* p, int64_t i) { return p == nullptr ? nullptr : p + i; }
+
+// Whether `threads` parts of whole panels would leave more than a tenth of the threads' time idle.
+bool TooFewPanels(int64_t columns, int64_t threads) {
+  const int64_t panels = (columns + kPanelColumns - 1) / kPanelColumns;
+  const int64_t rounds = (panels + threads - 1) / threads;
+  return 10 * panels < 9 * rounds * threads;
+}
+
+void MatMulRows(const Kernels& kernels, const MatMulArgs& args, int64_t begin, int64_t end) {
+  thread_local std::vector<LaneRows> lanes;  // keeps its capacity: no allocation in a steady state
+  lanes.clear();
+  for (const LaneRows& lane : args.lanes) {
+    const int64_t first = std::max(begin, lane.begin), last = std::min(end, lane.end);
+    if (first < last) lanes.push_back({first - begin, last - begin, lane.multipliers});
+  }
+  MatMulArgs part = args;
+  part.x += begin * args.ldx;
+  part.y += begin * args.ldy;
+  part.lanes = lanes;
+  kernels.matmul(part, 0, args.w.rows);
+}
+
+}  // namespace
+
+void MatMul(const Kernels& kernels, ThreadPool& pool, const MatMulArgs& args) {
+  const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
+  const int64_t threads = pool.threads();
+  if (rows >= kRowsPerDecode * threads && TooFewPanels(args.w.rows, threads)) {
+    pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) { MatMulRows(kernels, args, begin, end); });
+    return;
+  }
+  const bool small = rows * args.w.rows * args.w.cols < 16 * kMinWork;
+  const int64_t grain = small ? std::max<int64_t>(1, args.w.rows) : kPanelColumns;
+  pool.ParallelFor(args.w.rows, grain, [&](int64_t begin, int64_t end) { kernels.matmul(args, begin, end); });
+}
+
+void RmsNorm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, float epsilon,
+             int64_t rows, int64_t dim, float* y, int64_t ldy) {
+  pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
+    kernels.rms_norm(x + begin * ldx, ldx, weight, epsilon, end - begin, dim, y + begin * ldy, ldy);
+  });
+}
+
+void Rope(const Kernels& kernels, ThreadPool& pool, const RopeArgs& args) {
+  pool.ParallelFor(static_cast<int64_t>(args.positions.size()), RowGrain(int64_t{args.heads} * args.rotary_dim),
+                   [&](int64_t begin, int64_t end) { kernels.rope(args, begin, end); });
+}
+
+void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args) {
+  // The keys of a row are not counted: rows are dealt one by one, and even a short row costs about a hundred keys' worth.
+  pool.ParallelFor(static_cast<int64_t>(args.spans.size()), 1,
+                   [&](int64_t begin, int64_t end) { kernels.attention(args, begin, end); });
+}
+
+void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t n, float* out) {
+  pool.ParallelFor(n, kMinWork, [&](int64_t begin, int64_t end) {
+    kernels.silu_gate(gate + begin, up + begin, end - begin, out + begin);
+  });
+}
+
+void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n, double* out) {
+  pool.ParallelFor(rows, RowGrain(n), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) out[row] = kernels.log_sum_exp(x + row * ldx, n);
+  });
+}
+
+void Noise(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count, float* z) {
+  pool.ParallelFor(count, NoiseGrain(1),
+                   [&](int64_t from, int64_t to) { kernels.noise(key, begin + from, to - from, z + from); });
+}
+
+void Perturb(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count, const float* k,
+             const float* unit, float signed_epsilon, float* out) {
+  pool.ParallelFor(count, NoiseGrain(1), [&](int64_t from, int64_t to) {
+    kernels.perturb(key, begin + from, to - from, k + from, At(unit, from), signed_epsilon, out + from);
+  });
+}
+
+void Update(const Kernels& kernels, ThreadPool& pool, std::span<const NoiseKey> keys, std::span<const float> coefficients,
+            int64_t begin, int64_t count, const float* unit, float* k) {
+  pool.ParallelFor(count, NoiseGrain(keys.size()), [&](int64_t from, int64_t to) {
+    kernels.update(keys, coefficients, begin + from, to - from, At(unit, from), k + from);
+  });
+}
+
+}  // namespace qzo::kernels

@@ -1,0 +1,16 @@
+// Working memory of the kernels: per thread and purpose, grown and never shrunk, so that a steady state allocates nothing.
+#ifndef QZO_KERNELS_SCRATCH_H_
+#define QZO_KERNELS_SCRATCH_H_
+
+#include <cstdint>
+
+namespace qzo::kernels {
+
+enum class Scratch : uint8_t { kPanel, kMultipliers, kTotals, kScores };
+
+// At least `floats` floats, 64-byte aligned, contents undefined; valid until this thread asks for the same purpose again.
+float* ThreadScratch(Scratch purpose, int64_t floats);
+
+}  // namespace qzo::kernels
+
+#endif  // QZO_KERNELS_SCRATCH_H_

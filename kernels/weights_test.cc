@@ -1,0 +1,96 @@
+#include "kernels/weights.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "kernels/test_data.h"
+#include "tests/support/temp_dir.h"
+
+namespace qzo::kernels {
+namespace {
+
+std::string Golden(WeightType type, const std::string& part) {
+  std::ifstream file(testing::TestFile("golden/gguf/" + std::string(WeightTypeName(type)) + "." + part + ".bin"), std::ios::binary);
+  EXPECT_TRUE(file.is_open());
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+TEST(Weights, DecodeTheGoldenBlocks) {
+  for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0}) {
+    const std::string blocks = Golden(type, "blocks"), expected = Golden(type, "f32");
+    const int64_t cols = static_cast<int64_t>(expected.size() / sizeof(float)) / 2;
+    ASSERT_EQ(cols, 128);
+    std::vector<float> decoded(static_cast<size_t>(2 * cols));
+    const WeightMatrix w{type, reinterpret_cast<const std::byte*>(blocks.data()), 2, cols};
+    for (int64_t row = 0; row < 2; ++row) DequantizeRow(w, row, decoded.data() + row * cols);
+    EXPECT_EQ(std::memcmp(decoded.data(), expected.data(), expected.size()), 0) << WeightTypeName(type);
+  }
+}
+
+TEST(Weights, ConvertEveryHalf) {
+  for (uint32_t half = 0; half <= 0xffff; ++half) {
+    const float value = HalfToFloat(static_cast<uint16_t>(half));
+    const int exponent = static_cast<int>(half >> 10 & 31), fraction = static_cast<int>(half & 0x3ff);
+    if (exponent == 31) {
+      EXPECT_EQ(std::isnan(value), fraction != 0);
+      EXPECT_EQ(std::isinf(value), fraction == 0);
+    } else {
+      const double expected = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+      ASSERT_EQ(std::fabs(value), expected) << half;
+    }
+    EXPECT_EQ(std::signbit(value), half >> 15 == 1);
+  }
+}
+
+TEST(Weights, DecodePlainTypes) {
+  const float floats[] = {1.5f, -0.0f, 1e-40f};
+  const uint16_t halves[] = {0x3e00, 0x8000, 0x0001};
+  const uint16_t brains[] = {0x3fc0, 0x8000, 0x0001};
+  float out[3];
+  DequantizeRow({WeightType::kF32, reinterpret_cast<const std::byte*>(floats), 1, 3}, 0, out);
+  EXPECT_EQ(std::memcmp(out, floats, sizeof(out)), 0);
+  DequantizeRow({WeightType::kF16, reinterpret_cast<const std::byte*>(halves), 3, 1}, 2, out);
+  EXPECT_EQ(out[0], 0x1p-24f);
+  DequantizeRow({WeightType::kBF16, reinterpret_cast<const std::byte*>(brains), 1, 3}, 0, out);
+  EXPECT_EQ(out[0], 1.5f);
+  EXPECT_TRUE(std::signbit(out[1]));
+  EXPECT_EQ(std::bit_cast<uint32_t>(out[2]), 0x00010000u);
+}
+
+TEST(Weights, DescribeTheirTypes) {
+  const struct {
+    WeightType type;
+    std::string_view name;
+    int64_t values, bytes;
+  } expected[] = {{WeightType::kF32, "F32", 1, 4},     {WeightType::kF16, "F16", 1, 2},     {WeightType::kBF16, "BF16", 1, 2},
+                  {WeightType::kQ4_0, "Q4_0", 32, 18}, {WeightType::kQ4_1, "Q4_1", 32, 20}, {WeightType::kQ8_0, "Q8_0", 32, 34}};
+  for (const auto& row : expected) {
+    EXPECT_EQ(WeightTypeName(row.type), row.name);
+    EXPECT_EQ(BlockValues(row.type), row.values);
+    EXPECT_EQ(BlockBytes(row.type), row.bytes);
+  }
+}
+
+using DequantizeTest = EveryVariant;
+
+TEST_P(DequantizeTest, EqualsTheReference) {
+  for (const WeightType type : kAllWeightTypes) {
+    const std::vector<std::byte> bytes = RandomWeights(random_, type, 3, 96);
+    const WeightMatrix w{type, bytes.data(), 3, 96};
+    std::vector<float> row(96), expected(96);
+    kernels().dequantize_row(w, 2, row.data());
+    reference().dequantize_row(w, 2, expected.data());
+    EXPECT_EQ(FirstDifference(row, expected), -1);
+  }
+}
+QZO_INSTANTIATE_EVERY_VARIANT(DequantizeTest);
+
+}  // namespace
+}  // namespace qzo::kernels

@@ -1,0 +1,11 @@
+// Compiled with -mavx512{f,bw,vl,dq} as well (CMakeLists.txt): only code of this file's anonymous namespace may use them.
+#define QZO_VEC_HEADER "kernels/vec_avx512.h"
+#include "kernels/simd_body.h"
+#include "kernels/x86_cpu.h"
+
+namespace qzo::kernels {
+
+extern const Kernels kAvx512Kernels;
+constinit const Kernels kAvx512Kernels = MakeKernels("avx512", CpuHasAvx512);
+
+}  // namespace qzo::kernels

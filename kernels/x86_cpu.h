@@ -1,0 +1,12 @@
+// What this machine can run, asked by code that runs on every machine.
+#ifndef QZO_KERNELS_X86_CPU_H_
+#define QZO_KERNELS_X86_CPU_H_
+
+namespace qzo::kernels {
+
+bool CpuHasAvx2();    // with FMA and F16C
+bool CpuHasAvx512();  // F, BW, VL, DQ, and all of the above
+
+}  // namespace qzo::kernels
+
+#endif  // QZO_KERNELS_X86_CPU_H_
