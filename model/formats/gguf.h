@@ -1,5 +1,6 @@
-// GGUF v2/v3 reader (docs/formats.md). The file is memory-mapped and never copied; every length, count and offset is checked
-// against it, so a hostile file gives INVALID_ARGUMENT that names the path, the key or tensor, what was found and expected.
+// GGUF v2/v3 reader (docs/formats.md). The file is memory-mapped and never copied; every length, count and offset is
+// checked against it, so a hostile file gives INVALID_ARGUMENT that names the path, the key or tensor, what was found
+// and expected.
 #ifndef QZO_MODEL_FORMATS_GGUF_H_
 #define QZO_MODEL_FORMATS_GGUF_H_
 
@@ -7,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -18,9 +20,31 @@ namespace qzo::model {
 
 // ggml's type numbers, as stored. Types that we cannot compute with are still listed by name.
 enum class GgmlType : uint32_t {
-  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8, kQ2_K = 10, kQ3_K = 11, kQ4_K = 12,
-  kQ5_K = 13, kQ6_K = 14, kIQ2_XXS = 16, kIQ2_XS = 17, kIQ3_XXS = 18, kIQ1_S = 19, kIQ4_NL = 20, kIQ3_S = 21, kIQ2_S = 22,
-  kIQ4_XS = 23, kIQ1_M = 29, kBF16 = 30, kTQ1_0 = 34, kTQ2_0 = 35, kMXFP4 = 39,
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kIQ2_XXS = 16,
+  kIQ2_XS = 17,
+  kIQ3_XXS = 18,
+  kIQ1_S = 19,
+  kIQ4_NL = 20,
+  kIQ3_S = 21,
+  kIQ2_S = 22,
+  kIQ4_XS = 23,
+  kIQ1_M = 29,
+  kBF16 = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35,
+  kMXFP4 = 39,
 };
 
 struct GgmlTypeInfo {
@@ -57,7 +81,8 @@ class GgufFile {
 
   bool HasKey(std::string_view key) const;
   std::vector<std::string> Keys() const;  // in file order
-  // Any integer type widens, float to double. NOT_FOUND when absent, INVALID_ARGUMENT when of another type or out of range.
+  // Any integer type widens, float to double. NOT_FOUND when absent, INVALID_ARGUMENT when of another type or out of
+  // range.
   absl::StatusOr<uint64_t> GetUint(std::string_view key) const;
   absl::StatusOr<double> GetFloat(std::string_view key) const;
   absl::StatusOr<bool> GetBool(std::string_view key) const;
@@ -78,6 +103,10 @@ class GgufFile {
   class Parser;
   GgufFile() = default;
   const Value* Find(std::string_view key) const;
+  // The value of `key` if `accepts` says yes to its type (of an array: to the type of its elements).
+  absl::StatusOr<const Value*> Require(std::string_view key, bool array, bool (*accepts)(uint32_t),
+                                       std::string_view expected) const;
+  static std::string TypeOf(const Value& value);
 
   std::string path_;
   std::unique_ptr<base::MappedFile> mapping_;

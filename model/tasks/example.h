@@ -8,8 +8,8 @@
 
 namespace qzo::model {
 
-// Classification: one branch per option; an option's score is the mean log-probability of its tokens after the prompt, the
-// loss is the cross-entropy of the softmax over scores. Completion and chat: one branch; the loss is the sum of
+// Classification: one branch per option; an option's score is the mean log-probability of its tokens after the prompt,
+// the loss is the cross-entropy of the softmax over scores. Completion and chat: one branch; the loss is the sum of
 // −log-probability over the branch's scored tokens.
 struct Example {
   std::vector<int32_t> prompt;                 // shared by all branches, at least one token

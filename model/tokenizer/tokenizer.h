@@ -18,12 +18,15 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Ids of `text`, without BOS or EOS. Invalid UTF-8 is encoded byte by byte, never refused. With `parse_special`, text that
-  // spells a control or user-defined token ("<|im_start|>") becomes that token; otherwise it is ordinary text: use that for
-  // anything a user wrote.
+  // Ids of `text`, without BOS or EOS. Invalid UTF-8 is encoded byte by byte, never refused; a byte that the vocabulary
+  // has no token for is left out. With `parse_special`, text that spells a control or user-defined token
+  // ("<|im_start|>") becomes that token; otherwise it is ordinary text: use that for anything a user wrote.
+  // (User-defined runs of blanks, which some families have, are ordinary text and always match.) Possible errors:
+  // INVALID_ARGUMENT (more than 256 MiB).
   virtual absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool parse_special) const = 0;
 
-  // The bytes of `ids`; control tokens give nothing unless `show_special`. Ids out of range are INVALID_ARGUMENT.
+  // The bytes of `ids`; control tokens give nothing unless `show_special`. The blank that SentencePiece puts before a
+  // text is taken away again, so decode whole sequences, not single tokens. Ids out of range are INVALID_ARGUMENT.
   virtual absl::StatusOr<std::string> Decode(const std::vector<int32_t>& ids, bool show_special) const = 0;
 
   virtual int32_t vocab_size() const = 0;
@@ -34,9 +37,10 @@ class Tokenizer {
   virtual std::optional<int32_t> FindToken(std::string_view spelling) const = 0;
 };
 
-// Byte-level BPE ("gpt2") or SentencePiece BPE ("llama"), as `tokenizer.ggml.model` and `.pre` say; the split is done by the
-// family's own regular expression (PCRE2). Possible errors: INVALID_ARGUMENT (missing or inconsistent tables, unknown model
-// or pre-tokenizer, which is named together with those supported). The result keeps no reference to `file`.
+// Byte-level BPE ("gpt2") or SentencePiece BPE ("llama"), as `tokenizer.ggml.model` and `.pre` say; the split is done
+// by the family's own regular expression (PCRE2). Possible errors: INVALID_ARGUMENT (missing or inconsistent tables,
+// unknown model or pre-tokenizer, which is named together with those supported). The result keeps no reference to
+// `file`.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const GgufFile& file);
 
 }  // namespace qzo::model

@@ -1,0 +1,186 @@
+#include "model/graph/forward.h"
+
+#include <algorithm>
+
+#include "kernels/exact_math.h"
+#include "kernels/parallel.h"
+
+namespace qzo::model {
+namespace {
+
+// The contract of the attention op asks for heads of a multiple of 16. The reference computes any size, to the same bits.
+const kernels::Kernels& AttentionKernels(const ModelInfo& info, const kernels::Kernels& kernels) {
+  return info.head_dim % 16 == 0 ? kernels : *kernels::AllKernels().front();
+}
+
+}  // namespace
+
+void PassRows::Clear() {
+  tokens.clear();
+  positions.clear();
+  spans.clear();
+  kept.clear();
+  lanes.clear();
+}
+
+KeyValueCache::KeyValueCache(const ModelInfo& info)
+    : keys(static_cast<size_t>(info.layers)),
+      values(static_cast<size_t>(info.layers)),
+      row_floats_(int64_t{info.kv_heads} * info.head_dim) {}
+
+void KeyValueCache::Reserve(int64_t rows) {
+  const size_t floats = static_cast<size_t>(rows * row_floats_);
+  for (auto* layers : {&keys, &values}) {
+    for (std::vector<float>& layer : *layers) layer.resize(std::max(layer.size(), floats));
+  }
+}
+
+Forward::Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool)
+    : model_(model),
+      info_(model.info()),
+      kernels_(kernels),
+      attention_(AttentionKernels(info_, kernels)),
+      pool_(*pool),
+      dim_(info_.embedding_length),
+      q_dim_(int64_t{info_.heads} * info_.head_dim),
+      kv_dim_(int64_t{info_.kv_heads} * info_.head_dim) {}
+
+int64_t Forward::bytes() const {
+  return residual_.bytes() + hidden_.bytes() + wide_.bytes() +
+         static_cast<int64_t>(kept_positions_.capacity() * sizeof(int32_t) + kept_spans_.capacity() * sizeof(kernels::KeySpan));
+}
+
+void Forward::Embed(const PassRows& rows) {
+  float* out = residual_.Get(rows.rows() * dim_);
+  pool_.ParallelFor(rows.rows(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      kernels_.dequantize_row(model_.embedding(), rows.tokens[static_cast<size_t>(row)], out + row * dim_);
+    }
+  });
+}
+
+void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows& rows, const View& view, LaneSource* lanes,
+                     const float* x, float* y, bool accumulate) {
+  lane_rows_.clear();
+  for (const LaneSlice& slice : rows.lanes) {
+    const int64_t begin = view.kept ? slice.kept_begin : slice.begin, end = view.kept ? slice.kept_end : slice.end;
+    if (begin < end) lane_rows_.push_back({begin, end, lanes->Multipliers(slice.lane, ordinal)});
+  }
+  // Plain floats are one group a row (method::TensorShape), but blocks of one value to the kernels.
+  const bool plain = kernels::BlockValues(w.type) == 1;
+  kernels::MatMul(kernels_, pool_,
+                  {.x = x,
+                   .ldx = w.cols,
+                   .w = w,
+                   .granularity = plain ? kernels::Granularity::kChannel : lanes->granularity(),
+                   .lanes = lane_rows_,
+                   .y = y,
+                   .ldy = w.rows,
+                   .accumulate = accumulate});
+}
+
+void Forward::Norm(absl::Span<const float> weight, int64_t rows) {
+  kernels::RmsNorm(kernels_, pool_, residual_.Get(0), dim_, weight.data(), info_.norm_epsilon, rows, dim_, hidden_.Get(0), dim_);
+}
+
+void Forward::Rotate(float* x, const View& view, int heads) {
+  kernels::Rope(kernels_, pool_,
+                {.x = x,
+                 .ldx = int64_t{heads} * info_.head_dim,
+                 .positions = {view.positions.data(), view.positions.size()},
+                 .heads = heads,
+                 .head_dim = info_.head_dim,
+                 .rotary_dim = info_.rotary_dim,
+                 // Converters permute the query and key rows of architecture "llama" so that pairs are neighbours.
+                 .layout = kernels::RopeLayout::kAdjacent,
+                 .cos = model_.rope().cos.data(),
+                 .sin = model_.rope().sin.data()});
+}
+
+// Moves residuals and normed inputs of the kept rows to the front: they ascend, so no row is overwritten before it is read.
+void Forward::KeepRows(const PassRows& rows, View* view) {
+  float* residual = residual_.Get(0);
+  float* hidden = hidden_.Get(0);
+  kept_positions_.clear();
+  kept_spans_.clear();
+  for (size_t i = 0; i < rows.kept.size(); ++i) {
+    const size_t row = static_cast<size_t>(rows.kept[i]);
+    kept_positions_.push_back(rows.positions[row]);
+    kept_spans_.push_back(rows.spans[row]);
+    if (row == i) continue;
+    for (float* x : {residual, hidden}) {
+      std::copy_n(x + static_cast<int64_t>(row) * dim_, dim_, x + static_cast<int64_t>(i) * dim_);
+    }
+  }
+  *view = {.rows = static_cast<int64_t>(rows.kept.size()), .kept = true, .positions = kept_positions_, .spans = kept_spans_};
+}
+
+void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view) {
+  const size_t at = static_cast<size_t>(index);
+  const Layer& layer = model_.layers()[at];
+  const auto linear = [&](const kernels::WeightMatrix& w, int part, const float* x, float* y, bool accumulate) {
+    Linear(w, layer.trained_base + part, rows, *view, lanes, x, y, accumulate);
+  };
+  float* residual = residual_.Get(0);
+  float* hidden = hidden_.Get(0);
+  float* q = wide_.Get(0);
+  float* k = q + rows.rows() * q_dim_;
+  float* v = k + rows.rows() * kv_dim_;
+  const float *all_k = k, *all_v = v;
+  if (cache != nullptr) {
+    all_k = cache->keys[at].data();
+    all_v = cache->values[at].data();
+    k = cache->keys[at].data() + cache->size * kv_dim_;
+    v = cache->values[at].data() + cache->size * kv_dim_;
+  }
+
+  Norm(layer.attention_norm, view->rows);
+  linear(layer.k, 1, hidden, k, false);
+  linear(layer.v, 2, hidden, v, false);
+  Rotate(k, *view, info_.kv_heads);
+  if (index + 1 == info_.layers) KeepRows(rows, view);
+  linear(layer.q, 0, hidden, q, false);
+  Rotate(q, *view, info_.heads);
+  kernels::Attention(attention_, pool_,
+                     {.q = q,
+                      .ldq = q_dim_,
+                      .k = all_k,
+                      .v = all_v,
+                      .ldkv = kv_dim_,
+                      .spans = {view->spans.data(), view->spans.size()},
+                      .heads = info_.heads,
+                      .kv_heads = info_.kv_heads,
+                      .head_dim = info_.head_dim,
+                      .scale = 1.0f / kernels::Sqrt(static_cast<float>(info_.head_dim)),
+                      .out = hidden,
+                      .ldo = q_dim_});
+  linear(layer.attention_output, 3, hidden, residual, true);
+
+  Norm(layer.feed_forward_norm, view->rows);
+  float* gate = wide_.Get(0);
+  float* up = gate + view->rows * info_.feed_forward_length;
+  linear(layer.gate, 4, hidden, gate, false);
+  linear(layer.up, 5, hidden, up, false);
+  kernels::SiluGate(kernels_, pool_, gate, up, view->rows * info_.feed_forward_length, gate);
+  linear(layer.down, 6, gate, residual, true);
+}
+
+const float* Forward::Run(const PassRows& rows, LaneSource* lanes, KeyValueCache* cache) {
+  const int64_t n = rows.rows();
+  hidden_.Get(n * std::max(dim_, q_dim_));
+  wide_.Get(n * std::max(q_dim_ + 2 * kv_dim_, int64_t{2} * info_.feed_forward_length));
+  Embed(rows);
+  View view{.rows = n, .kept = false, .positions = rows.positions, .spans = rows.spans};
+  for (int layer = 0; layer < info_.layers; ++layer) RunLayer(layer, rows, lanes, cache, &view);
+  if (cache != nullptr) cache->size += n;
+  Norm(model_.output_norm(), view.rows);
+  return hidden_.Get(0);
+}
+
+void Forward::Head(const float* hidden, int64_t n, float* logits) {
+  const kernels::LaneRows all{0, n, nullptr};
+  kernels::MatMul(kernels_, pool_,
+                  {.x = hidden, .ldx = dim_, .w = model_.head(), .lanes = {&all, 1}, .y = logits, .ldy = info_.vocabulary});
+}
+
+}  // namespace qzo::model

@@ -1,0 +1,116 @@
+// One forward pass over token rows of several lanes, from embeddings to final hidden states, and the head. The engine and the
+// generator share it; they differ in where the keys of a row live.
+#ifndef QZO_MODEL_GRAPH_FORWARD_H_
+#define QZO_MODEL_GRAPH_FORWARD_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "kernels/kernels.h"
+#include "kernels/thread_pool.h"
+#include "model/graph/engine.h"
+#include "model/graph/model.h"
+
+namespace qzo::model {
+
+// Rows [begin, end) of a pass belong to `lane`; of the kept rows, those at [kept_begin, kept_end).
+struct LaneSlice {
+  int lane = 0;
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t kept_begin = 0;
+  int64_t kept_end = 0;
+};
+
+// Rows in lane order. `kept` are those whose final hidden state is wanted, ascending.
+struct PassRows {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> positions;
+  std::vector<kernels::KeySpan> spans;  // rows of this pass, or of the cache where there is one
+  std::vector<int32_t> kept;
+  std::vector<LaneSlice> lanes;
+
+  void Clear();
+  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+};
+
+// Keys and values of earlier rows of one sequence, layer by layer.
+class KeyValueCache {
+ public:
+  explicit KeyValueCache(const ModelInfo& info);
+  // Makes room for `rows` rows in all; what is there stays.
+  void Reserve(int64_t rows);
+
+  int64_t size = 0;  // rows that are filled
+  std::vector<std::vector<float>> keys;  // per layer [rows, kv_heads * head_dim]
+  std::vector<std::vector<float>> values;
+
+ private:
+  const int64_t row_floats_;
+};
+
+// A buffer that grows to exactly what is asked for and never shrinks; growing loses the contents.
+class Buffer {
+ public:
+  float* Get(int64_t floats) {
+    if (static_cast<int64_t>(floats_.size()) < floats) {
+      std::vector<float>().swap(floats_);
+      floats_.resize(static_cast<size_t>(floats));
+    }
+    return floats_.data();
+  }
+  int64_t bytes() const { return static_cast<int64_t>(floats_.capacity() * sizeof(float)); }
+
+ private:
+  std::vector<float> floats_;
+};
+
+// Thread-compatible. The constructor's arguments must outlive it.
+class Forward {
+ public:
+  Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool);
+
+  // Hidden states after the final norm, [rows.kept.size(), embedding_length]; valid until the next Run. With `cache`, the rows'
+  // keys are appended to it, and spans count its rows; room must have been reserved.
+  const float* Run(const PassRows& rows, LaneSource* lanes, KeyValueCache* cache);
+
+  // Logits [n, vocabulary] of n hidden states.
+  void Head(const float* hidden, int64_t n, float* logits);
+
+  int64_t bytes() const;
+
+ private:
+  // The rows that a layer still works on: all of them, and from the last layer's queries on only those kept.
+  struct View {
+    int64_t rows = 0;
+    bool kept = false;
+    absl::Span<const int32_t> positions;
+    absl::Span<const kernels::KeySpan> spans;
+  };
+
+  void Embed(const PassRows& rows);
+  void KeepRows(const PassRows& rows, View* view);
+  void RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view);
+  void Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows& rows, const View& view, LaneSource* lanes,
+              const float* x, float* y, bool accumulate);
+  void Norm(absl::Span<const float> weight, int64_t rows);  // residual_ to hidden_
+  void Rotate(float* x, const View& view, int heads);
+
+  const Model& model_;
+  const ModelInfo& info_;
+  const kernels::Kernels& kernels_;
+  const kernels::Kernels& attention_;  // the table whose attention is used
+  kernels::ThreadPool& pool_;
+  const int64_t dim_, q_dim_, kv_dim_;
+  Buffer residual_;  // [rows, embedding_length]
+  Buffer hidden_;    // the input of the matrix at hand: [rows, embedding_length or q_dim]
+  Buffer wide_;      // queries, keys, values; then gate, up
+  std::vector<int32_t> kept_positions_;
+  std::vector<kernels::KeySpan> kept_spans_;
+  std::vector<kernels::LaneRows> lane_rows_;
+};
+
+}  // namespace qzo::model
+
+#endif  // QZO_MODEL_GRAPH_FORWARD_H_

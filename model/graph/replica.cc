@@ -1,0 +1,223 @@
+#include "model/graph/replica.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "kernels/parallel.h"
+
+namespace qzo::model {
+namespace {
+
+// Apart from the streams of method::BatchOrder, which are numbers of labels.
+constexpr uint32_t kEvaluationStream = 0xffffffff;
+
+kernels::Granularity ToKernels(method::Granularity granularity) {
+  return granularity == method::Granularity::kGroup ? kernels::Granularity::kGroup : kernels::Granularity::kChannel;
+}
+
+kernels::NoiseKey Key(const method::MethodSpec& spec, uint32_t step, uint32_t probe, size_t tensor) {
+  return {.kind = spec.noise == method::Noise::kGaussian ? kernels::NoiseKind::kGaussian : kernels::NoiseKind::kRademacher,
+          .seed = spec.seed,
+          .step = step,
+          .probe = probe,
+          .tensor = static_cast<uint32_t>(tensor)};
+}
+
+class MultiplierLane final : public LaneSource {
+ public:
+  MultiplierLane(const method::Partition& partition, const std::vector<float>& multipliers)
+      : partition_(partition), multipliers_(multipliers) {}
+  int lanes() const override { return 1; }
+  kernels::Granularity granularity() const override { return ToKernels(partition_.granularity()); }
+  const float* Multipliers(int, int ordinal) override {
+    return multipliers_.data() + partition_.tensors()[static_cast<size_t>(ordinal)].offset;
+  }
+
+ private:
+  const method::Partition& partition_;
+  const std::vector<float>& multipliers_;
+};
+
+}  // namespace
+
+// Lanes 2i and 2i + 1 are probe first + i with + and − epsilon. Holds one tensor of each lane, the one asked for last.
+class Replica::ProbeLanes final : public LaneSource {
+ public:
+  ProbeLanes(const Replica& replica, uint32_t first, uint32_t count)
+      : replica_(replica), first_(first), scratch_(size_t{2} * count) {}
+  int lanes() const override { return static_cast<int>(scratch_.size()); }
+  kernels::Granularity granularity() const override { return ToKernels(replica_.spec_.granularity); }
+  const float* Multipliers(int lane, int ordinal) override {
+    const size_t at = static_cast<size_t>(ordinal);
+    const method::PartitionTensor& tensor = replica_.partition_.tensors()[at];
+    std::vector<float>& out = scratch_[static_cast<size_t>(lane)];
+    if (out.size() < static_cast<size_t>(tensor.count)) out.resize(static_cast<size_t>(tensor.count));
+    const kernels::NoiseKey key = Key(replica_.spec_, replica_.step_, first_ + static_cast<uint32_t>(lane) / 2, at);
+    const float epsilon = lane % 2 == 0 ? replica_.spec_.epsilon : -replica_.spec_.epsilon;
+    kernels::Perturb(replica_.kernels_, *replica_.pool_, key, 0, tensor.count, replica_.multipliers_.data() + tensor.offset,
+                     replica_.UnitsOf(tensor), epsilon, out.data());
+    return out.data();
+  }
+
+ private:
+  const Replica& replica_;
+  const uint32_t first_;
+  std::vector<std::vector<float>> scratch_;
+};
+
+Replica::Replica(const Model& model, const method::MethodSpec& spec, method::Partition partition,
+                 const kernels::Kernels& kernels, kernels::ThreadPool* pool)
+    : model_(model),
+      spec_(spec),
+      partition_(std::move(partition)),
+      kernels_(kernels),
+      pool_(pool),
+      multipliers_(static_cast<size_t>(partition_.multipliers()), 1.0f) {}
+
+absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const Model& model, const method::MethodSpec& spec,
+                                                         const kernels::Kernels& kernels, kernels::ThreadPool* pool) {
+  QZO_RETURN_IF_ERROR(spec.Validate());
+  std::unique_ptr<Replica> replica(
+      new Replica(model, spec, method::Partition(spec.granularity, model.info().trained), kernels, pool));
+  if (spec.mode == method::Mode::kAbsolute) {
+    replica->units_.reserve(replica->multipliers_.size());
+    for (size_t ordinal = 0; ordinal < replica->partition_.tensors().size(); ++ordinal) {
+      absl::StatusOr<std::vector<float>> units = model.Units(static_cast<int>(ordinal), spec.granularity);
+      if (!units.ok()) return absl::InvalidArgumentError(units.status().message());
+      replica->units_.insert(replica->units_.end(), units->begin(), units->end());
+    }
+  }
+  return replica;
+}
+
+const float* Replica::UnitsOf(const method::PartitionTensor& tensor) const {
+  return units_.empty() ? nullptr : units_.data() + tensor.offset;
+}
+
+absl::Status Replica::Apply(absl::Span<const float> coefficients) {
+  if (coefficients.size() != spec_.probes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(coefficients.size(), " coefficients at step ", step_, ", expected ", spec_.probes));
+  }
+  if (!std::all_of(coefficients.begin(), coefficients.end(), [](float c) { return std::isfinite(c); })) {
+    return absl::InvalidArgumentError(absl::StrCat("a coefficient of step ", step_, " is not finite"));
+  }
+  std::vector<kernels::NoiseKey> keys(spec_.probes);
+  for (size_t ordinal = 0; ordinal < partition_.tensors().size(); ++ordinal) {
+    const method::PartitionTensor& tensor = partition_.tensors()[ordinal];
+    for (uint32_t probe = 0; probe < spec_.probes; ++probe) keys[probe] = Key(spec_, step_, probe, ordinal);
+    kernels::Update(kernels_, *pool_, keys, {coefficients.data(), coefficients.size()}, 0, tensor.count, UnitsOf(tensor),
+                    multipliers_.data() + tensor.offset);
+  }
+  ++step_;
+  digest_valid_ = false;
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Restore(uint32_t step, absl::Span<const float> multipliers) {
+  if (multipliers.size() != multipliers_.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(multipliers.size(), " multipliers, expected the partition's ", multipliers_.size()));
+  }
+  for (size_t i = 0; i < multipliers.size(); ++i) {
+    if (std::isfinite(multipliers[i])) continue;
+    return absl::InvalidArgumentError(absl::StrCat("multiplier ", i, " is ", multipliers[i], ", expected a finite number"));
+  }
+  std::copy(multipliers.begin(), multipliers.end(), multipliers_.begin());
+  step_ = step;
+  digest_valid_ = false;
+  return absl::OkStatus();
+}
+
+void Replica::Reset() {
+  std::fill(multipliers_.begin(), multipliers_.end(), 1.0f);
+  step_ = 0;
+  digest_valid_ = false;
+}
+
+uint64_t Replica::digest() const {
+  if (!digest_valid_) digest_ = method::ReplicaDigest(partition_, multipliers_);
+  digest_valid_ = true;
+  return digest_;
+}
+
+absl::StatusOr<std::vector<method::ItemLosses>> Replica::MeasureItems(Engine* engine, const TaskSpec& task,
+                                                                      const TaskDataset& data, const method::BatchOrder& order,
+                                                                      uint32_t first, uint32_t count) {
+  if (uint64_t{first} + count > spec_.items()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("items [", first, ", ", uint64_t{first} + count, ") of a step with ", spec_.items()));
+  }
+  std::vector<method::ItemLosses> items(count);
+  std::vector<const Example*> examples;
+  std::vector<ExampleLoss> losses;
+  // Items of one micro-batch share a pass: item probe · micro_batches + m, so those of m are every micro_batches-th.
+  for (uint32_t m = 0; m < spec_.micro_batches; ++m) {
+    const auto probes_below = [&](uint32_t item) { return (item + spec_.micro_batches - 1 - m) / spec_.micro_batches; };
+    const uint32_t probe_begin = probes_below(first), probe_end = probes_below(first + count);
+    if (probe_begin == probe_end) continue;
+    examples.clear();
+    for (const int32_t row : order.Rows(step_, m)) examples.push_back(&data.example(row));
+    ProbeLanes lanes(*this, probe_begin, probe_end - probe_begin);
+    QZO_RETURN_IF_ERROR(engine->Losses(task.kind, examples, &lanes, &losses));
+    for (uint32_t probe = probe_begin; probe < probe_end; ++probe) {
+      method::ItemLosses& item = items[probe * spec_.micro_batches + m - first];
+      const ExampleLoss* plus = losses.data() + size_t{2} * (probe - probe_begin) * examples.size();
+      const ExampleLoss* minus = plus + examples.size();
+      for (size_t i = 0; i < examples.size(); ++i) {
+        item.plus += plus[i].loss;
+        item.minus += minus[i].loss;
+        item.count += plus[i].count;
+      }
+    }
+  }
+  return items;
+}
+
+absl::StatusOr<EvalSums> Replica::EvaluateRows(Engine* engine, const TaskSpec& task, const TaskDataset& data,
+                                               absl::Span<const int32_t> rows) {
+  std::vector<const Example*> examples;
+  for (const int32_t row : rows) {
+    if (row < 0 || row >= data.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("row ", row, " of a dataset of ", data.size()));
+    }
+    examples.push_back(&data.example(row));
+  }
+  const std::unique_ptr<LaneSource> lane = CurrentLane();
+  std::vector<ExampleLoss> losses;
+  QZO_RETURN_IF_ERROR(engine->Losses(task.kind, examples, lane.get(), &losses));
+  EvalSums sums;
+  sums.rows = static_cast<int64_t>(rows.size());
+  const bool classification = task.kind == TaskKind::kClassification;
+  const size_t classes = task.options.size();
+  if (classification) sums.confusion.assign(classes * classes, 0);
+  for (size_t i = 0; i < examples.size(); ++i) {
+    sums.loss_sum += losses[i].loss;
+    sums.loss_count += losses[i].count;
+    if (!classification) continue;
+    QZO_CHECK(examples[i]->branches.size() == classes);
+    ++sums.confusion[static_cast<size_t>(examples[i]->label) * classes + static_cast<size_t>(losses[i].predicted)];
+  }
+  return sums;
+}
+
+std::unique_ptr<LaneSource> Replica::CurrentLane() const { return std::make_unique<MultiplierLane>(partition_, multipliers_); }
+
+std::vector<int32_t> EvaluationRows(uint64_t seed, int64_t size, uint32_t limit) {
+  const int64_t count = limit == 0 ? size : std::min<int64_t>(limit, size);
+  std::vector<int32_t> rows(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t row = count == size ? static_cast<uint64_t>(i)
+                                       : method::PermutedIndex(seed, kEvaluationStream, 0, static_cast<uint64_t>(size),
+                                                               static_cast<uint64_t>(i));
+    rows[static_cast<size_t>(i)] = static_cast<int32_t>(row);
+  }
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
+
+}  // namespace qzo::model

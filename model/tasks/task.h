@@ -1,0 +1,100 @@
+// Tasks: from rows of JSONL to examples, with every defect of a row reported where it stands. Pure; thread-safe.
+#ifndef QZO_MODEL_TASKS_TASK_H_
+#define QZO_MODEL_TASKS_TASK_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/tasks/example.h"
+#include "model/tokenizer/tokenizer.h"
+
+namespace qzo::model {
+
+enum class TaskKind : uint8_t { kClassification, kCompletion, kChat };
+enum class ChatFormat : uint8_t { kChatMl, kPlain };
+
+inline constexpr size_t kMaxOptions = 256;
+inline constexpr int32_t kMinSequenceLen = 4;
+inline constexpr int32_t kMaxSequenceLen = 1 << 20;
+
+// Placeholders of `prompt` and `answer` are {field}, where field is a top-level key of the row whose value is a string
+// or a number; "{{" and "}}" are literal braces. A template's own "<|mark|>" is a special token where the vocabulary
+// has it; what a row holds is always ordinary text.
+//
+// The prompt and what follows it are tokenized separately and joined without a separator. The blank between them
+// belongs at the start of the option or answer, since byte-level BPE has words that begin with one; a SentencePiece
+// tokenizer puts one there itself, so that none is to be written. Nothing is added to a template or stripped from it.
+//
+// Completion: the vocabulary's EOS, if any, ends the answer and is scored. Chat: see chat.h.
+struct TaskSpec {
+  TaskKind kind = TaskKind::kClassification;
+  std::string prompt;                    // classification, completion
+  std::vector<std::string> options;      // classification: the text after the prompt, in label order (" no", " yes")
+  std::string label_field = "label";     // classification: an option's index, or one of label_names
+  std::vector<std::string> label_names;  // empty, or one per option: spellings found in label_field
+  std::string answer;                    // completion
+  ChatFormat chat_format = ChatFormat::kChatMl;  // chat: rows are {"messages":[{"role","content"},…]}
+  // Longest example in tokens; a longer prompt loses tokens on the left (BOS stays), and is counted in the report. An
+  // answer that does not fit with at least one prompt token (besides BOS) is an error of its row.
+  int32_t sequence_len = 512;
+
+  // All violations at once, as "task.field: found, expected" lines. INVALID_ARGUMENT.
+  absl::Status Validate() const;
+};
+
+// One defect of a dataset. Lines and columns count from 1, columns in bytes; 0 = unknown.
+struct RowError {
+  int64_t line = 0;
+  int64_t column = 0;
+  std::string reason;
+};
+
+// What a validated dataset looks like.
+struct DatasetReport {
+  int64_t rows = 0;                   // lines, bad ones included; all that follows is of the good ones
+  int64_t errors_total = 0;           // bad rows: one error each
+  std::vector<RowError> errors;       // the first 20
+  std::vector<int64_t> label_counts;  // classification: one per option
+  int64_t tokens = 0;                 // that a forward pass over all rows reads, prompts counted once
+  int64_t truncated_rows = 0;
+  int32_t longest = 0;  // tokens of the longest example before truncation
+  // Examples by length before truncation: bucket i holds lengths in [2^i, 2^(i+1)), the last one all that are longer.
+  std::array<int64_t, 20> length_histogram{};
+};
+
+// The rows of a dataset as a task sees them. Immutable after loading.
+class TaskDataset {
+ public:
+  // Parses and tokenizes `jsonl` (one JSON object a line; blank lines are errors; a UTF-8 BOM is accepted). With any
+  // bad row the result is INVALID_ARGUMENT whose message lists the first ones, and `report` (never null) holds the
+  // rest. An empty dataset is an error. `name` is what messages call the file. FAILED_PRECONDITION: see
+  // MakeInferenceExample.
+  static absl::StatusOr<TaskDataset> Load(const TaskSpec& spec, const Tokenizer& tokenizer, std::string_view jsonl,
+                                          std::string_view name, DatasetReport* report);
+
+  int64_t size() const { return static_cast<int64_t>(examples_.size()); }
+  const Example& example(int64_t row) const { return examples_[static_cast<size_t>(row)]; }
+  // Classification: rows of each label, ascending; otherwise one list of all rows.
+  const std::vector<std::vector<int32_t>>& rows_by_label() const { return rows_by_label_; }
+
+ private:
+  std::vector<Example> examples_;
+  std::vector<std::vector<int32_t>> rows_by_label_;
+};
+
+// The example of one row without its label or answer (inference). `row_json` is one JSON object. Completion and chat
+// give the prompt alone, without a branch, cut so that sequence_len leaves room for one token at least; a chat row ends
+// with the turn to be answered. Possible errors: INVALID_ARGUMENT; FAILED_PRECONDITION when the vocabulary lacks
+// chat_format's tokens.
+absl::StatusOr<Example> MakeInferenceExample(const TaskSpec& spec, const Tokenizer& tokenizer,
+                                             std::string_view row_json);
+
+}  // namespace qzo::model
+
+#endif  // QZO_MODEL_TASKS_TASK_H_
