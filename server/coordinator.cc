@@ -1,0 +1,512 @@
+#include "server/coordinator.h"
+
+#include <google/protobuf/util/time_util.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "proto/grpc_status.h"
+#include "server/coordinator_impl.h"
+
+namespace qzo::server {
+namespace {
+
+using ::qzo::base::MutexLock;
+using Job = v1::FineTuningJob;
+
+std::string NewUid() {
+  std::random_device random;
+  return absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random());
+}
+
+absl::Status NoSuchJob(const std::string& name) {
+  return rpc::WithResource(rpc::WithReason(absl::NotFoundError(absl::StrCat("no job ", name)), "JOB_NOT_FOUND"), "job", name);
+}
+
+absl::Status NoSuchWorker(const std::string& name) {
+  return rpc::WithResource(rpc::WithReason(absl::NotFoundError(absl::StrCat("no worker ", name, " is attached")), "WORKER_NOT_FOUND"),
+                           "worker", name);
+}
+
+absl::Status WrongState(const std::string& name, const char* verb, Job::State state) {
+  return rpc::WithReason(absl::FailedPreconditionError(absl::StrCat("cannot ", verb, " ", name, ": it is ", Job::State_Name(state))),
+                         "WRONG_JOB_STATE");
+}
+
+std::string WorkerName(const std::string& id) { return absl::StrCat("workers/", id); }
+
+}  // namespace
+
+void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
+  *out = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(time));
+}
+
+Coordinator::Impl::Impl(const Options& options, Store* store, BlobStore* blobs, const base::Clock* clock, Metrics* metrics)
+    : options_(options), store_(store), blobs_(blobs), clock_(clock), metrics_(metrics),
+      core_(core::CoreOptions{.prepare_timeout = options.prepare_timeout}), thread_([this] { Run(); }) {}
+
+Coordinator::Impl::~Impl() { Stop(); }
+
+void Coordinator::Impl::Stop() {
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+    wake_.SignalAll();
+  }
+  if (thread_.joinable()) thread_.join();
+  if (const absl::Status status = store_->Write({}); !status.ok()) spdlog::warn("store: {}", status.ToString());
+}
+
+void Coordinator::Impl::Run() {
+  for (;;) {
+    std::vector<core::SaveResult> saves;
+    {
+      MutexLock lock(&mu_);
+      if (!stopping_ && to_save_.empty()) wake_.WaitFor(&mu_, options_.tick);
+      if (stopping_) return;
+      saves.swap(to_save_);
+      Apply(core::Tick{});
+      for (auto& [handle, live] : jobs_) {
+        if (std::exchange(live.saved_badly, false)) Save(handle, {Update(live)});
+      }
+    }
+    for (const core::SaveResult& save : saves) BuildAndStoreAdapter(save);
+    WakeWatchers();
+  }
+}
+
+// --- jobs ------------------------------------------------------------------------------------------------------------------
+
+absl::Status Coordinator::Impl::Recover() {
+  ListQuery query{.kind = "job", .states = {Job::QUEUED, Job::RUNNING, Job::PAUSED}};
+  for (;;) {
+    QZO_ASSIGN_OR_RETURN(const std::vector<StoredResource> page, store_->List(query));
+    for (const StoredResource& resource : page) {
+      if (const absl::Status status = Take(resource); !status.ok()) {
+        spdlog::error("job {} cannot be recovered and is left as it is: {}", resource.key.id, status.ToString());
+      }
+    }
+    if (page.size() < static_cast<size_t>(query.limit)) return absl::OkStatus();
+    query.before_time = page.back().create_time;
+    query.before_uid = page.back().uid;
+  }
+}
+
+absl::Status Coordinator::Impl::Take(const StoredResource& resource) {
+  QZO_RETURN_IF_ERROR(store_->Write({TakeEpoch{resource.uid}}));
+  QZO_ASSIGN_OR_RETURN(const StoredResource taken, store_->GetByUid(resource.uid));
+  v1::StoredJob stored;
+  if (!stored.ParseFromString(taken.body)) return absl::DataLossError(absl::StrCat("the stored job ", taken.key.id, " is damaged"));
+  QZO_ASSIGN_OR_RETURN(core::JobHistory history, ReadHistory(store_, taken));
+  QZO_ASSIGN_OR_RETURN(const uint64_t events, store_->LastEventSequence(taken.uid));
+  MutexLock lock(&mu_);
+  QZO_RETURN_IF_ERROR(AddLive(taken, std::move(stored), std::move(history)));
+  LiveJob& live = jobs_.at(by_key_.at(taken.key));
+  live.events = events;
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::Impl::AddLive(const StoredResource& resource, v1::StoredJob stored, core::JobHistory history) {
+  QZO_ASSIGN_OR_RETURN(core::JobConfig config, ConfigOf(stored, resource.key.project));
+  const core::JobHandle handle = next_job_++;
+  LiveJob live;
+  live.stored = std::move(stored);
+  live.key = resource.key;
+  live.uid = resource.uid;
+  live.epoch = resource.epoch;
+  v1::Progress& progress = *live.job().mutable_progress();
+  progress.set_step(history.next_step);
+  progress.set_total_steps(config.method.steps);
+  jobs_[handle] = std::move(live);
+  by_key_[resource.key] = handle;
+  Apply(core::JobAdded{handle, std::move(config), std::move(history)});
+  CountJobs();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Job> Coordinator::Impl::Create(Job job, const JobFacts& facts, const std::string& request_id) {
+  QZO_ASSIGN_OR_RETURN(ResourceKey key, JobKey(job.name()));
+  StoredResource resource{.key = key, .uid = NewUid(), .state = Job::QUEUED, .create_time = clock_->Now()};
+  resource.update_time = resource.create_time;
+  job.set_uid(resource.uid);
+  job.set_state(Job::QUEUED);
+  job.set_reason("WAITING_FOR_TURN");
+  SetTime(resource.create_time, job.mutable_create_time());
+  *job.mutable_update_time() = job.create_time();
+  job.mutable_progress()->set_total_steps(job.spec().method().steps());
+  v1::StoredJob stored;
+  *stored.mutable_job() = job;
+  stored.set_validation_items(facts.validation_items);
+  stored.set_test_items(facts.test_items);
+  stored.set_tokens_per_step(facts.tokens_per_step);
+  resource.body = stored.SerializeAsString();
+
+  v1::JobEvent event;
+  event.set_sequence(1);
+  event.set_level(v1::JobEvent::INFO);
+  event.set_type("state");
+  event.set_message("created");
+  event.set_state(Job::QUEUED);
+  *event.mutable_time() = job.create_time();
+  const absl::Status status =
+      store_->Write({CreateResource{resource, request_id}, AppendEvent{resource.uid, {1, resource.create_time, event.SerializeAsString()}}});
+  if (absl::IsAlreadyExists(status) && !request_id.empty()) {
+    QZO_ASSIGN_OR_RETURN(const std::optional<std::string> uid, store_->ResourceOfRequest("job", key.project, request_id));
+    if (uid) {
+      QZO_ASSIGN_OR_RETURN(const StoredResource earlier, store_->GetByUid(*uid));
+      return Get(absl::StrCat("projects/", earlier.key.project, "/jobs/", earlier.key.id));
+    }
+  }
+  if (absl::IsAlreadyExists(status)) {
+    return rpc::WithResource(rpc::WithReason(absl::AlreadyExistsError(absl::StrCat(job.name(), " exists already")), "JOB_EXISTS"),
+                             "job", job.name());
+  }
+  QZO_RETURN_IF_ERROR(status);
+  metrics_->jobs_submitted.Increment();
+  {
+    MutexLock lock(&mu_);
+    QZO_RETURN_IF_ERROR(AddLive(resource, std::move(stored), {}));
+    jobs_.at(by_key_.at(key)).events = std::max<uint64_t>(1, jobs_.at(by_key_.at(key)).events);
+  }
+  return Get(job.name());
+}
+
+Job Coordinator::Impl::Shown(const StoredResource& resource) const {
+  v1::StoredJob stored;
+  stored.ParseFromString(resource.body);
+  Job job = std::move(*stored.mutable_job());
+  job.mutable_progress()->set_step(resource.next_step);
+  job.set_etag(absl::StrCat(resource.epoch, "-", absl::ToUnixNanos(resource.update_time)));
+  return job;
+}
+
+Job Coordinator::Impl::Show(core::JobHandle handle, LiveJob& live) {
+  Job job = live.job();
+  if (const auto status = core_.StatusOf(handle)) job.mutable_progress()->set_workers(status->ready_workers);
+  job.set_etag(absl::StrCat(live.epoch, "-", live.events));
+  return job;
+}
+
+absl::StatusOr<Job> Coordinator::Impl::Get(const std::string& name) {
+  QZO_ASSIGN_OR_RETURN(const ResourceKey key, JobKey(name));
+  {
+    MutexLock lock(&mu_);
+    if (const auto it = by_key_.find(key); it != by_key_.end()) return Show(it->second, jobs_.at(it->second));
+  }
+  const absl::StatusOr<StoredResource> resource = store_->Get(key);
+  if (absl::IsNotFound(resource.status())) return NoSuchJob(name);
+  QZO_RETURN_IF_ERROR(resource.status());
+  return Shown(*resource);
+}
+
+absl::StatusOr<Job> Coordinator::Impl::Steer(const std::string& name, const char* verb, const std::set<Job::State>& allowed,
+                                             const std::function<core::Event(core::JobHandle)>& event) {
+  QZO_ASSIGN_OR_RETURN(const Job before, Get(name));
+  QZO_ASSIGN_OR_RETURN(const ResourceKey key, JobKey(name));
+  Job after;
+  {
+    MutexLock lock(&mu_);
+    const auto it = by_key_.find(key);
+    if (it == by_key_.end()) return WrongState(name, verb, before.state());
+    const core::JobHandle handle = it->second;
+    if (!allowed.contains(jobs_.at(handle).job().state())) return WrongState(name, verb, jobs_.at(handle).job().state());
+    Apply(event(handle));
+    after = Show(handle, jobs_.at(handle));
+  }
+  QZO_RETURN_IF_ERROR(store_->Write({}));  // the change was submitted before this barrier
+  WakeWatchers();
+  return after;
+}
+
+absl::StatusOr<Job> Coordinator::Impl::Retry(const std::string& name) {
+  QZO_ASSIGN_OR_RETURN(Job job, Get(name));
+  QZO_ASSIGN_OR_RETURN(const ResourceKey key, JobKey(name));
+  if (job.state() != Job::FAILED && job.state() != Job::CANCELLED) return WrongState(name, "retry", job.state());
+  QZO_ASSIGN_OR_RETURN(StoredResource resource, store_->Get(key));
+  v1::StoredJob stored;
+  if (!stored.ParseFromString(resource.body)) return absl::DataLossError(absl::StrCat("the stored job ", name, " is damaged"));
+  stored.mutable_job()->set_state(Job::QUEUED);
+  stored.mutable_job()->set_reason("WAITING_FOR_TURN");
+  stored.mutable_job()->set_message("retried");
+  stored.mutable_job()->clear_error();
+  stored.mutable_job()->clear_end_time();
+  QZO_RETURN_IF_ERROR(store_->Write({UpdateResource{resource.uid, resource.epoch, Job::QUEUED, stored.SerializeAsString()}}));
+  QZO_ASSIGN_OR_RETURN(resource, store_->Get(key));
+  QZO_RETURN_IF_ERROR(Take(resource));
+  return Get(name);
+}
+
+absl::Status Coordinator::Impl::Delete(const std::string& name, bool force) {
+  QZO_ASSIGN_OR_RETURN(const Job job, Get(name));
+  if (!IsTerminal(job.state()) && !force) return WrongState(name, "delete", job.state());
+  QZO_ASSIGN_OR_RETURN(const ResourceKey key, JobKey(name));
+  std::string snapshot;
+  {
+    MutexLock lock(&mu_);
+    if (const auto it = by_key_.find(key); it != by_key_.end()) {
+      const core::JobHandle handle = it->second;
+      snapshot = jobs_.at(handle).stored.snapshot().blob();
+      Apply(core::JobRemoved{handle});
+      jobs_.erase(handle);
+      by_key_.erase(key);
+      CountJobs();
+    }
+  }
+  if (!snapshot.empty()) QZO_RETURN_IF_ERROR(blobs_->Remove(snapshot));
+  QZO_RETURN_IF_ERROR(store_->Write({DeleteResource{job.uid()}}));
+  {
+    MutexLock lock(&mu_);
+    to_wake_.insert(job.uid());
+  }
+  WakeWatchers();
+  return absl::OkStatus();
+}
+
+bool Coordinator::Impl::InUse(const std::string& resource_name) {
+  MutexLock lock(&mu_);
+  return std::any_of(jobs_.begin(), jobs_.end(), [&](auto& entry) {
+    const v1::JobSpec& spec = entry.second.job().spec();
+    return spec.base_model() == resource_name || spec.training_dataset() == resource_name ||
+           spec.validation_dataset() == resource_name || spec.test_dataset() == resource_name;
+  });
+}
+
+absl::StatusOr<uint64_t> Coordinator::Impl::Watch(const std::string& name, std::function<void()> wake) {
+  QZO_ASSIGN_OR_RETURN(const Job job, Get(name));
+  wake();
+  MutexLock lock(&watch_mu_);
+  watchers_[next_watch_] = {job.uid(), std::move(wake)};
+  return next_watch_++;
+}
+
+void Coordinator::Impl::Unwatch(uint64_t watch) {
+  MutexLock lock(&watch_mu_);
+  watchers_.erase(watch);
+}
+
+void Coordinator::Impl::WakeWatchers() {
+  MutexLock lock(&watch_mu_);
+  std::set<std::string> uids;
+  {
+    MutexLock inner(&mu_);
+    uids.swap(to_wake_);
+  }
+  if (uids.empty()) return;
+  for (const auto& [id, watcher] : watchers_) {
+    if (uids.contains(watcher.uid)) watcher.wake();
+  }
+}
+
+// --- workers ---------------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<std::string> Coordinator::Impl::Attach(const v1::Attach& attach, WorkerStream* stream) {
+  if (attach.worker().empty() || attach.worker().size() > 128 || attach.kind().empty() || attach.kind().size() > 64 ||
+      attach.incarnation().empty() || base::FindInvalidUtf8(attach.worker()) != std::string::npos) {
+    return rpc::WithReason(absl::InvalidArgumentError("attach: worker (1 to 128 characters), incarnation and kind must be set"), "BAD_ATTACH");
+  }
+  MutexLock lock(&mu_);
+  if (stopping_) return absl::UnavailableError("the coordinator is shutting down");
+  std::string id = attach.worker();
+  for (int suffix = 2; by_id_.contains(id); ++suffix) id = absl::StrCat(attach.worker(), "-", suffix);
+  const core::WorkerHandle handle = next_worker_++;
+  workers_[handle] = LiveWorker{id, stream, attach, clock_->Now(), clock_->Monotonic()};
+  by_id_[id] = handle;
+  v1::CoordinatorMessage message;
+  message.mutable_attached()->set_worker(WorkerName(id));
+  stream->Send(message);
+  spdlog::info("worker {} attached: kind {}, variant {}, {} threads, on {}", id, attach.kind(), attach.variant(), attach.threads(), attach.hostname());
+  Apply(core::WorkerAttached{handle, attach.kind()});
+  CountWorkers();
+  return id;
+}
+
+void Coordinator::Impl::Receive(const std::string& id, const v1::WorkerMessage& message) {
+  {
+    MutexLock lock(&mu_);
+    const auto it = by_id_.find(id);
+    if (it == by_id_.end() || stopping_) return;
+    const core::WorkerHandle handle = it->second;
+    LiveWorker& worker = workers_.at(handle);
+    const auto heard = [&](core::JobHandle job, int64_t memory_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      worker.peak_memory_bytes = std::max(worker.peak_memory_bytes, memory_bytes);
+      if (LiveJob* live = Find(job); live != nullptr) {
+        v1::Progress& progress = *live->job().mutable_progress();
+        progress.set_peak_worker_memory_bytes(std::max<uint64_t>(progress.peak_worker_memory_bytes(), worker.peak_memory_bytes));
+      }
+    };
+    switch (message.message_case()) {
+      case v1::WorkerMessage::kResults: {
+        absl::StatusOr<core::ItemResults> event = ToCore(handle, message.results());
+        if (!event.ok()) return worker.stream->Close(event.status());
+        const size_t bytes = message.ByteSizeLong();
+        metrics_->payload_up_bytes.Increment(static_cast<double>(bytes));
+        worker.items += event->losses.size();
+        if (LiveJob* live = Find(event->job); live != nullptr) {
+          v1::Progress& progress = *live->job().mutable_progress();
+          progress.set_payload_up_bytes(progress.payload_up_bytes() + bytes);
+          progress.set_worker_steps(progress.worker_steps() + 1);
+        }
+        Apply(*std::move(event));
+        break;
+      }
+      case v1::WorkerMessage::kEvalResults: {
+        absl::StatusOr<core::EvaluationResults> event = ToCore(handle, message.eval_results());
+        if (!event.ok()) return worker.stream->Close(event.status());
+        heard(event->job, message.eval_results().resident_memory_bytes());
+        Apply(*std::move(event));
+        break;
+      }
+      case v1::WorkerMessage::kReady:
+        heard(message.ready().job(), message.ready().resident_memory_bytes());
+        Apply(core::ReplicaReady{handle, message.ready().job(), message.ready().step(), message.ready().digest()});
+        break;
+      case v1::WorkerMessage::kTrouble:
+        Apply(core::ReplicaTrouble{handle, message.trouble().job(), rpc::FromProto(message.trouble().status())});
+        break;
+      case v1::WorkerMessage::kLeaving:
+        worker.leaving = true;
+        spdlog::info("worker {} is leaving", id);
+        Apply(core::WorkerLeaving{handle});
+        CountWorkers();
+        break;
+      case v1::WorkerMessage::kAttach:
+      case v1::WorkerMessage::MESSAGE_NOT_SET:
+        return worker.stream->Close(absl::InvalidArgumentError("a second Attach, or a message of a newer version, on this stream"));
+    }
+  }
+  WakeWatchers();
+}
+
+void Coordinator::Impl::Detach(const std::string& id, std::string_view reason) {
+  {
+    MutexLock lock(&mu_);
+    const auto it = by_id_.find(id);
+    if (it == by_id_.end()) return;
+    const core::WorkerHandle handle = it->second;
+    const bool orderly = workers_.at(handle).leaving;
+    spdlog::info("worker {} detached: {}", id, reason);
+    metrics_->worker_disconnects.Add({{"reason", std::string(reason)}}).Increment();
+    workers_.erase(handle);
+    by_id_.erase(it);
+    if (!stopping_) Apply(core::WorkerDetached{handle, orderly});
+    CountWorkers();
+  }
+  WakeWatchers();
+}
+
+v1::Worker Coordinator::Impl::Show(core::WorkerHandle handle, const LiveWorker& worker) {
+  v1::Worker shown;
+  shown.set_name(WorkerName(worker.id));
+  shown.set_state(worker.leaving ? v1::Worker::DRAINING : v1::Worker::READY);
+  shown.set_kind(worker.attach.kind());
+  shown.set_variant(worker.attach.variant());
+  shown.set_hostname(worker.attach.hostname());
+  shown.set_version(worker.attach.version());
+  shown.set_threads(worker.attach.threads());
+  shown.set_memory_bytes(worker.attach.memory_bytes());
+  shown.set_resident_memory_bytes(worker.peak_memory_bytes);
+  SetTime(worker.attach_time, shown.mutable_attach_time());
+  for (const core::JobHandle job : core_.JobsOf(handle)) {
+    if (LiveJob* live = Find(job); live != nullptr) shown.add_jobs(live->job().name());
+  }
+  shown.set_items(worker.items);
+  const double seconds = absl::ToDoubleSeconds(clock_->Monotonic() - worker.attached_at);
+  if (seconds > 0) shown.set_items_per_second(static_cast<double>(worker.items) / seconds);
+  return shown;
+}
+
+absl::StatusOr<v1::Worker> Coordinator::Impl::GetWorker(const std::string& name) {
+  MutexLock lock(&mu_);
+  for (const auto& [handle, worker] : workers_) {
+    if (WorkerName(worker.id) == name) return Show(handle, worker);
+  }
+  return NoSuchWorker(name);
+}
+
+std::vector<v1::Worker> Coordinator::Impl::ListWorkers() {
+  MutexLock lock(&mu_);
+  std::vector<v1::Worker> shown;
+  for (const auto& [handle, worker] : workers_) shown.push_back(Show(handle, worker));
+  return shown;
+}
+
+absl::StatusOr<v1::Worker> Coordinator::Impl::Drain(const std::string& name) {
+  MutexLock lock(&mu_);
+  for (auto& [handle, worker] : workers_) {
+    if (WorkerName(worker.id) != name) continue;
+    worker.leaving = true;
+    v1::CoordinatorMessage message;
+    message.mutable_drain();
+    worker.stream->Send(message);
+    Apply(core::WorkerLeaving{handle});
+    CountWorkers();
+    return Show(handle, worker);
+  }
+  return NoSuchWorker(name);
+}
+
+absl::Status Coordinator::Impl::SnapshotStored(const v1::PutSnapshotRequest::Header& header, const std::string& blob) {
+  QZO_ASSIGN_OR_RETURN(const ResourceKey key, JobKey(header.job()));
+  MutexLock lock(&mu_);
+  const auto it = by_key_.find(key);
+  if (it == by_key_.end()) return NoSuchJob(header.job());
+  LiveJob& live = jobs_.at(it->second);
+  if (header.step() <= live.stored.snapshot().step() || header.step() > live.job().progress().step()) {
+    return absl::FailedPreconditionError(absl::StrCat("a snapshot of step ", header.step(), " is not wanted"));
+  }
+  if (const std::string old = live.stored.snapshot().blob(); !old.empty() && old != blob) {
+    if (const absl::Status status = blobs_->Remove(old); !status.ok()) spdlog::warn("{}", status.ToString());
+  }
+  live.stored.mutable_snapshot()->set_step(header.step());
+  live.stored.mutable_snapshot()->set_blob(blob);
+  live.stored.mutable_snapshot()->set_replica_digest(header.digest());
+  Save(it->second, {Update(live)});
+  return absl::OkStatus();
+}
+
+// --- the public face -------------------------------------------------------------------------------------------------------
+
+Coordinator::Coordinator(const Options& options, Store* store, BlobStore* blobs, const base::Clock* clock, Metrics* metrics)
+    : impl_(std::make_unique<Impl>(options, store, blobs, clock, metrics)) {}
+Coordinator::~Coordinator() = default;
+absl::Status Coordinator::Recover() { return impl_->Recover(); }
+void Coordinator::Stop() { impl_->Stop(); }
+absl::StatusOr<Job> Coordinator::Create(Job job, const JobFacts& facts, const std::string& request_id) {
+  return impl_->Create(std::move(job), facts, request_id);
+}
+absl::StatusOr<Job> Coordinator::Get(const std::string& name) { return impl_->Get(name); }
+absl::StatusOr<Job> Coordinator::Cancel(const std::string& name) {
+  return impl_->Steer(name, "cancel", {Job::QUEUED, Job::RUNNING, Job::PAUSED}, [](core::JobHandle job) { return core::JobCancelled{job}; });
+}
+absl::StatusOr<Job> Coordinator::Pause(const std::string& name) {
+  return impl_->Steer(name, "pause", {Job::QUEUED, Job::RUNNING}, [](core::JobHandle job) { return core::JobPaused{job}; });
+}
+absl::StatusOr<Job> Coordinator::Resume(const std::string& name) {
+  return impl_->Steer(name, "resume", {Job::PAUSED}, [](core::JobHandle job) { return core::JobResumed{job}; });
+}
+absl::StatusOr<Job> Coordinator::Retry(const std::string& name) { return impl_->Retry(name); }
+absl::Status Coordinator::Delete(const std::string& name, bool force) { return impl_->Delete(name, force); }
+bool Coordinator::InUse(const std::string& resource_name) { return impl_->InUse(resource_name); }
+absl::StatusOr<uint64_t> Coordinator::Watch(const std::string& name, std::function<void()> wake) {
+  return impl_->Watch(name, std::move(wake));
+}
+void Coordinator::Unwatch(uint64_t watch) { impl_->Unwatch(watch); }
+absl::StatusOr<std::string> Coordinator::Attach(const v1::Attach& attach, WorkerStream* stream) {
+  return impl_->Attach(attach, stream);
+}
+void Coordinator::Receive(const std::string& worker, const v1::WorkerMessage& message) { impl_->Receive(worker, message); }
+void Coordinator::Detach(const std::string& worker, std::string_view reason) { impl_->Detach(worker, reason); }
+absl::StatusOr<v1::Worker> Coordinator::GetWorker(const std::string& name) { return impl_->GetWorker(name); }
+std::vector<v1::Worker> Coordinator::ListWorkers() { return impl_->ListWorkers(); }
+absl::StatusOr<v1::Worker> Coordinator::Drain(const std::string& name) { return impl_->Drain(name); }
+absl::Status Coordinator::SnapshotStored(const v1::PutSnapshotRequest::Header& header, const std::string& blob) {
+  return impl_->SnapshotStored(header, blob);
+}
+
+}  // namespace qzo::server

@@ -1,0 +1,129 @@
+// The inside of Coordinator: see coordinator.h. Split over coordinator.cc (jobs, workers: what services call) and
+// coordinator_actions.cc (carrying out what the core decides).
+#ifndef QZO_SERVER_COORDINATOR_IMPL_H_
+#define QZO_SERVER_COORDINATOR_IMPL_H_
+
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "server/coordinator.h"
+#include "server/core/core.h"
+#include "server/live_job.h"
+
+namespace qzo::server {
+
+class Coordinator::Impl {
+ public:
+  Impl(const Options& options, Store* store, BlobStore* blobs, const base::Clock* clock, Metrics* metrics);
+  ~Impl();
+
+  absl::Status Recover();
+  void Stop();
+  absl::StatusOr<v1::FineTuningJob> Create(v1::FineTuningJob job, const JobFacts& facts, const std::string& request_id);
+  absl::StatusOr<v1::FineTuningJob> Get(const std::string& name);
+  // Cancel, Pause, Resume: `verb` for messages, `allowed` the states it may start from.
+  absl::StatusOr<v1::FineTuningJob> Steer(const std::string& name, const char* verb,
+                                          const std::set<v1::FineTuningJob::State>& allowed,
+                                          const std::function<core::Event(core::JobHandle)>& event);
+  absl::StatusOr<v1::FineTuningJob> Retry(const std::string& name);
+  absl::Status Delete(const std::string& name, bool force);
+  bool InUse(const std::string& resource_name);
+  absl::StatusOr<uint64_t> Watch(const std::string& name, std::function<void()> wake);
+  void Unwatch(uint64_t watch);
+
+  absl::StatusOr<std::string> Attach(const v1::Attach& attach, WorkerStream* stream);
+  void Receive(const std::string& id, const v1::WorkerMessage& message);
+  void Detach(const std::string& id, std::string_view reason);
+  absl::StatusOr<v1::Worker> GetWorker(const std::string& name);
+  std::vector<v1::Worker> ListWorkers();
+  absl::StatusOr<v1::Worker> Drain(const std::string& name);
+  absl::Status SnapshotStored(const v1::PutSnapshotRequest::Header& header, const std::string& blob);
+
+ private:
+  struct LiveWorker {
+    std::string id;
+    WorkerStream* stream = nullptr;
+    v1::Attach attach;
+    absl::Time attach_time;
+    absl::Duration attached_at;
+    bool leaving = false;
+    uint64_t items = 0;
+    int64_t peak_memory_bytes = 0;
+  };
+
+  // Feeds the core and carries its actions out, and the events that those give rise to, until nothing is left.
+  void Apply(core::Event event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // As Apply, from a thread that does not hold the mutex; wakes watchers afterwards.
+  void Post(core::Event event);
+  void Do(const core::OpenReplica& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::CloseReplica& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::SendWork& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::RequestSnapshot& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::CommitStep& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::StepCommitted& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::SaveEvaluation& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::SaveResult& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::StateChanged& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::Observed& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  absl::Status SendOpen(const core::OpenReplica& action, const LiveWorker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The mutations that store a job's present state, with an event about it.
+  UpdateResource Update(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  AppendEvent NewEvent(LiveJob& live, v1::JobEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Submits; when durable, wakes the job's watchers, and forgets the job if it has ended. When not, tries again at a tick.
+  void Save(core::JobHandle handle, WriteBatch batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void BuildAndStoreAdapter(const core::SaveResult& save);
+
+  absl::Status AddLive(const StoredResource& resource, v1::StoredJob stored, core::JobHistory history)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Take(const StoredResource& resource) ABSL_LOCKS_EXCLUDED(mu_);
+  v1::FineTuningJob Shown(const StoredResource& resource) const;
+  v1::FineTuningJob Show(core::JobHandle handle, LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  v1::Worker Show(core::WorkerHandle handle, const LiveWorker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  LiveJob* Find(core::JobHandle handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountJobs() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountWorkers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void WakeWatchers();
+  void Run();  // timer and saver thread
+
+  const Options options_;
+  Store* const store_;
+  BlobStore* const blobs_;
+  const base::Clock* const clock_;
+  Metrics* const metrics_;
+
+  base::Mutex mu_;
+  core::Core core_ ABSL_GUARDED_BY(mu_);
+  std::map<core::JobHandle, LiveJob> jobs_ ABSL_GUARDED_BY(mu_);
+  std::map<ResourceKey, core::JobHandle> by_key_ ABSL_GUARDED_BY(mu_);
+  core::JobHandle next_job_ ABSL_GUARDED_BY(mu_) = 1;
+  std::map<core::WorkerHandle, LiveWorker> workers_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, core::WorkerHandle> by_id_ ABSL_GUARDED_BY(mu_);
+  core::WorkerHandle next_worker_ ABSL_GUARDED_BY(mu_) = 1;
+  std::deque<core::Event> events_ ABSL_GUARDED_BY(mu_);  // that actions gave rise to
+  bool applying_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<core::SaveResult> to_save_ ABSL_GUARDED_BY(mu_);
+  std::set<std::string> to_wake_ ABSL_GUARDED_BY(mu_);  // uids
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  base::CondVar wake_;
+
+  // Never taken while mu_ is held: watchers may call back into Get.
+  base::Mutex watch_mu_ ABSL_ACQUIRED_BEFORE(mu_);
+  struct Watcher {
+    std::string uid;
+    std::function<void()> wake;
+  };
+  std::map<uint64_t, Watcher> watchers_ ABSL_GUARDED_BY(watch_mu_);
+  uint64_t next_watch_ ABSL_GUARDED_BY(watch_mu_) = 1;
+
+  std::thread thread_;
+};
+
+}  // namespace qzo::server
+
+#endif  // QZO_SERVER_COORDINATOR_IMPL_H_

@@ -1,0 +1,89 @@
+#include "server/flags.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "server/credentials.h"
+
+namespace qzo::server {
+namespace {
+
+std::string DataHome() {
+  if (const char* xdg = std::getenv("XDG_DATA_HOME"); xdg != nullptr && *xdg != '\0') return xdg;
+  const char* home = std::getenv("HOME");
+  return absl::StrCat(home == nullptr ? "/var/lib" : home, home == nullptr ? "" : "/.local/share");
+}
+
+// CLI11 wants "" for a good value and a message for a bad one.
+std::string CheckAddress(const std::string& address) {
+  if (address.starts_with("unix:") && address.size() > 5) return "";
+  const size_t colon = address.rfind(':');
+  int port = -1;
+  if (colon != std::string::npos && colon > 0 && CLI::detail::lexical_cast(address.substr(colon + 1), port) && port >= 0 &&
+      port <= 65535) {
+    return "";
+  }
+  return absl::StrCat("'", address, "': expected host:port");
+}
+
+std::string CheckMetricsAddress(const std::string& address) { return address.empty() ? "" : CheckAddress(address); }
+
+}  // namespace
+
+std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_code) {
+  Flags flags;
+  CLI::App app("qzo-server: coordinates fine-tuning jobs over workers.", "qzo-server");
+  app.option_defaults()->always_capture_default();
+  app.set_version_flag("--version", QZO_VERSION);
+  const auto add = [&app](const char* flag, const char* variable, auto& value, const char* help) {
+    return app.add_option(flag, value, help)->envname(variable);
+  };
+  Server::Options& server = flags.server;
+  add("--listen", "QZO_LISTEN", server.listen, "address for clients and workers, host:port")->check(CheckAddress);
+  add("--data-dir", "QZO_DATA_DIR", server.data_directory, "jobs, journals and files; on a local disk");
+  add("--metrics-address", "QZO_METRICS_ADDRESS", server.metrics_address, "serve Prometheus metrics here; empty = not at all")
+      ->check(CheckMetricsAddress);
+  app.add_flag("--insecure", server.insecure, "allow clear text without authentication beyond this machine")
+      ->envname("QZO_INSECURE");
+  app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");
+  add("--import-model", "QZO_IMPORT_MODEL", server.import_models,
+      "GGUF file to register as projects/default/models/NAME-OF-FILE; repeatable")
+      ->check(CLI::ExistingFile);
+  app.add_flag("--dev", flags.dev, "also run a worker on this machine, and end it with the server")->envname("QZO_DEV");
+  add("--dev-worker-threads", "QZO_DEV_WORKER_THREADS", flags.dev_worker_threads, "compute threads of that worker; 0 = all")
+      ->check(CLI::Range(0, 1024));
+  add("--log-level", "QZO_LOG_LEVEL", flags.log_level, "least severity")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
+  add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
+  try {
+    app.parse(argc, argv);
+    if (!server.insecure && !IsLoopback(server.listen)) {
+      throw CLI::ValidationError("--listen", absl::StrCat(server.listen, " is not on loopback; --insecure allows it"));
+    }
+  } catch (const CLI::ParseError& error) {
+    *exit_code = app.exit(error) == 0 ? 0 : 2;
+    return std::nullopt;
+  }
+  if (server.data_directory.empty()) server.data_directory = absl::StrCat(DataHome(), flags.dev ? "/qzo/dev" : "/qzo/server");
+  return flags;
+}
+
+Supervisor::Options DevWorker(const Flags& flags, const std::string& address) {
+  std::error_code ignored;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
+  Supervisor::Options options;
+  options.program = (self.parent_path() / "qzo-worker").string();
+  options.arguments = {"--server",    address,         "--name",       "dev",
+                       "--threads",   absl::StrCat(flags.dev_worker_threads),
+                       "--log-level", flags.log_level, "--log-format", flags.log_format,
+                       "--metrics-address", ""};
+  for (const std::string& model : flags.server.import_models) {
+    options.arguments.insert(options.arguments.end(), {"--model", model});  // used where it lies instead of fetched
+  }
+  return options;
+}
+
+}  // namespace qzo::server

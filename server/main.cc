@@ -1,0 +1,31 @@
+#include <spdlog/spdlog.h>
+
+#include <iostream>
+#include <optional>
+
+#include "base/log.h"
+#include "server/flags.h"
+#include "server/server.h"
+#include "server/signals.h"
+#include "server/supervisor.h"
+
+int main(int argc, char** argv) {
+  int exit_code = 0;
+  const auto flags = qzo::server::ParseFlags(argc, argv, &exit_code);
+  if (!flags) return exit_code;
+  if (const absl::Status status = qzo::base::InitLogging(flags->log_level, flags->log_format); !status.ok()) {
+    std::cerr << "qzo-server: " << status.message() << "\n";
+    return 2;
+  }
+  qzo::server::BlockStopSignals();
+  const auto server = qzo::server::Server::Start(flags->server);
+  if (!server.ok()) {
+    std::cerr << "qzo-server: " << server.status().message() << "\n";
+    return 1;
+  }
+  std::optional<qzo::server::Supervisor> worker;
+  if (flags->dev) worker.emplace(DevWorker(*flags, (*server)->local_address()));
+  const int signal = qzo::server::WaitForStopSignal();
+  spdlog::info("signal {}: draining; again to stop at once", signal);
+  (*server)->Stop();
+}

@@ -1,0 +1,58 @@
+#include "server/metrics.h"
+
+#include <utility>
+
+namespace qzo::server {
+namespace {
+
+using prometheus::BuildCounter;
+using prometheus::BuildGauge;
+using prometheus::BuildHistogram;
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using prometheus::Registry;
+using Buckets = Histogram::BucketBoundaries;
+
+const Buckets kStepSeconds = {.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30};
+const Buckets kWaitSeconds = {1, 5, 15, 60, 300, 900, 3600, 14400};
+const Buckets kCommitSeconds = {.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1};
+
+Counter& One(Registry& registry, const char* name, const char* help) {
+  return BuildCounter().Name(name).Help(help).Register(registry).Add({});
+}
+Family<Counter>& Counters(Registry& registry, const char* name, const char* help) {
+  return BuildCounter().Name(name).Help(help).Register(registry);
+}
+Family<Gauge>& Gauges(Registry& registry, const char* name, const char* help) {
+  return BuildGauge().Name(name).Help(help).Register(registry);
+}
+Histogram& OneHistogram(Registry& registry, const char* name, const char* help, const Buckets& buckets) {
+  return BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
+}
+
+}  // namespace
+
+Metrics::Metrics(std::shared_ptr<Registry> r)
+    : jobs_submitted(One(*r, "qzo_jobs_submitted_total", "Jobs created")),
+      jobs(Gauges(*r, "qzo_jobs", "Jobs that have not ended")),
+      jobs_finished(Counters(*r, "qzo_jobs_finished_total", "Jobs that have ended")),
+      job_queue_wait(OneHistogram(*r, "qzo_job_queue_wait_seconds", "From creation to the first step", kWaitSeconds)),
+      steps(One(*r, "qzo_steps_total", "Steps committed")),
+      step_duration(OneHistogram(*r, "qzo_step_duration_seconds", "From a step's plan to its durability", kStepSeconds)),
+      step_collect_wait(
+          OneHistogram(*r, "qzo_step_collect_wait_seconds", "From a step's first answer to its last", kStepSeconds)),
+      contributions(Counters(*r, "qzo_contributions_total", "Items answered by workers, by what became of them")),
+      workers(Gauges(*r, "qzo_workers", "Workers attached")),
+      worker_disconnects(Counters(*r, "qzo_worker_disconnects_total", "Worker streams that ended")),
+      payload_down_bytes(One(*r, "qzo_step_payload_down_bytes_total", "Step messages to workers, serialized")),
+      payload_up_bytes(One(*r, "qzo_step_payload_up_bytes_total", "Step results from workers, serialized")),
+      journal_entries(One(*r, "qzo_journal_entries_total", "Journal entries made durable")),
+      journal_commit_duration(OneHistogram(*r, "qzo_journal_commit_duration_seconds",
+                                           "From an entry's submission to its durability", kCommitSeconds)),
+      store_errors(Counters(*r, "qzo_store_errors_total", "Store operations that failed")),
+      divergence(One(*r, "qzo_divergence_total", "Replica digests that differed: must stay 0")),
+      registry(std::move(r)) {}
+
+}  // namespace qzo::server

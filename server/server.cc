@@ -1,0 +1,186 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <prometheus/exposer.h>
+#include <prometheus/gauge.h>
+#include <spdlog/spdlog.h>
+
+#include <exception>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/status_macros.h"
+#include "server/adapter_files.h"
+#include "server/adapter_service.h"
+#include "server/backend.h"
+#include "server/call_interceptor.h"
+#include "server/coordination_service.h"
+#include "server/credentials.h"
+#include "server/dataset_service.h"
+#include "server/job_service.h"
+#include "server/model_service.h"
+#include "server/models.h"
+#include "server/process_metrics.h"
+#include "server/sqlite_store.h"
+#include "server/worker_service.h"
+
+namespace qzo::server {
+namespace {
+
+constexpr int kCallThreads = 8;
+constexpr int kHeavyThreads = 2;
+constexpr size_t kModelsKept = 4;
+constexpr int kMaxMessageBytes = 4 << 20;
+constexpr int kWindowBytes = 4 << 20;
+
+// A worker's stream is silent while it computes: pings find dead peers on both sides. Window probing would add pings to every
+// step's few bytes; a fixed window serves uploads instead.
+void ConfigureTransport(grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error, not a load balancer
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
+}
+
+}  // namespace
+
+class Server::Impl {
+ public:
+  explicit Impl(const Options& options) : options_(options) {}
+
+  absl::Status Start() {
+    QZO_RETURN_IF_ERROR(OpenStorage());
+    QZO_RETURN_IF_ERROR(coordinator_->Recover());
+    for (const std::string& path : options_.import_models) {
+      QZO_ASSIGN_OR_RETURN(const v1::Model model, ImportModel(backend_, path));
+      spdlog::info("{} is {}", path, model.name());
+    }
+    QZO_RETURN_IF_ERROR(Serve());
+    QZO_RETURN_IF_ERROR(ExposeMetrics());
+    spdlog::info("serving on {}, data in {}", LocalAddress(), options_.data_directory);
+    return absl::OkStatus();
+  }
+
+  void Stop() {
+    if (std::exchange(stopped_, true)) return;
+    if (grpc_ != nullptr) grpc_->GetHealthCheckService()->SetServingStatus(false);
+    if (coordinator_ != nullptr) coordinator_->Stop();
+    streams_.CloseAll();
+    if (grpc_ == nullptr) return;
+    grpc_->Shutdown(absl::ToChronoTime(absl::Now() + options_.drain_timeout));
+    grpc_->Wait();
+  }
+
+  std::string LocalAddress() const {
+    if (absl::StartsWith(options_.listen, "unix:")) return options_.listen;
+    const std::string host = options_.listen.substr(0, options_.listen.rfind(':'));
+    return absl::StrCat(host == "0.0.0.0" || host == "[::]" ? "127.0.0.1" : host, ":", port_);
+  }
+  std::shared_ptr<grpc::Channel> InProcessChannel() { return grpc_->InProcessChannel(grpc::ChannelArguments()); }
+
+ private:
+  absl::Status OpenStorage() {
+    base::FileSystem* const fs = base::RealFileSystem();
+    QZO_RETURN_IF_ERROR(fs->CreateDirectories(options_.data_directory));
+    QZO_ASSIGN_OR_RETURN(store_, SqliteStore::Open({.path = absl::StrCat(options_.data_directory, "/qzo.db")}));
+    QZO_ASSIGN_OR_RETURN(blobs_, BlobStore::Open(absl::StrCat(options_.data_directory, "/blobs"), fs));
+    keeper_ = std::make_unique<BlobKeeper>(store_.get(), blobs_.get());
+    models_ = std::make_unique<ModelCache>(blobs_.get(), kModelsKept);
+    Coordinator::Options coordinator;
+    coordinator.build_adapter = [this](const v1::FineTuningJob& job, const method::JournalChunk& journal, uint64_t digest) {
+      return StoreAdapterFile(blobs_.get(), models_.get(), job, journal, digest);
+    };
+    coordinator_ = std::make_unique<Coordinator>(coordinator, store_.get(), blobs_.get(), base::SystemClock(), &metrics_);
+    backend_ = {coordinator_.get(), store_.get(), blobs_.get(), keeper_.get(),       models_.get(),
+                &calls_,            &heavy_,      &streams_,    base::SystemClock(), options_.sign_of_life};
+    return absl::OkStatus();
+  }
+
+  absl::Status Serve() {
+    QZO_ASSIGN_OR_RETURN(const auto credentials, MakeServerCredentials(options_.listen, options_.insecure));
+    grpc::EnableDefaultHealthCheckService(true);
+    if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    services_.push_back(std::make_unique<JobService>(backend_));
+    services_.push_back(std::make_unique<DatasetService>(backend_));
+    services_.push_back(std::make_unique<ModelService>(backend_));
+    services_.push_back(std::make_unique<AdapterService>(backend_));
+    services_.push_back(std::make_unique<WorkerService>(backend_));
+    services_.push_back(std::make_unique<CoordinationService>(backend_));
+    grpc::ServerBuilder builder;
+    ConfigureTransport(&builder);
+    for (const auto& service : services_) builder.RegisterService(service.get());
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+    interceptors.push_back(std::make_unique<CallInterceptorFactory>(metrics_.registry.get(), base::SystemClock()));
+    builder.experimental().SetInterceptorCreators(std::move(interceptors));
+    builder.AddListeningPort(options_.listen, credentials, &port_);
+    grpc_ = builder.BuildAndStart();
+    if (grpc_ == nullptr) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", options_.listen, ": the port is in use, or the address is not this machine's"));
+    }
+    for (const char* name : {"qzo.v1.JobService", "liveness"}) grpc_->GetHealthCheckService()->SetServingStatus(name, true);
+    return absl::OkStatus();
+  }
+
+  absl::Status ExposeMetrics() {
+    if (options_.metrics_address.empty()) return absl::OkStatus();
+    prometheus::BuildGauge()
+        .Name("qzo_build_info")
+        .Help("The running version")
+        .Register(*metrics_.registry)
+        .Add({{"version", QZO_VERSION}})
+        .Set(1);
+    try {
+      exposer_ = std::make_unique<prometheus::Exposer>(options_.metrics_address);
+    } catch (const std::exception& error) {
+      return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", options_.metrics_address,
+                                                 " (is the port in use? --metrics-address= turns them off): ", error.what()));
+    }
+    exposer_->RegisterCollectable(metrics_.registry);
+    exposer_->RegisterCollectable(process_metrics_);
+    return absl::OkStatus();
+  }
+
+  // In the order of dependence: what comes later uses what comes before.
+  const Options options_;
+  bool stopped_ = false;
+  int port_ = 0;
+  Metrics metrics_{std::make_shared<prometheus::Registry>()};
+  const std::shared_ptr<ProcessMetrics> process_metrics_ = std::make_shared<ProcessMetrics>();
+  std::unique_ptr<SqliteStore> store_;
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<BlobKeeper> keeper_;
+  std::unique_ptr<ModelCache> models_;
+  std::unique_ptr<Coordinator> coordinator_;
+  OpenStreams streams_;
+  Executor calls_{kCallThreads};
+  Executor heavy_{kHeavyThreads};
+  Backend backend_;
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<prometheus::Exposer> exposer_;
+};
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
+  auto server = std::unique_ptr<Server>(new Server(std::make_unique<Impl>(options)));
+  QZO_RETURN_IF_ERROR(server->impl_->Start());
+  return server;
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() { Stop(); }
+void Server::Stop() { impl_->Stop(); }
+std::string Server::local_address() const { return impl_->LocalAddress(); }
+std::shared_ptr<grpc::Channel> Server::InProcessChannel() { return impl_->InProcessChannel(); }
+
+}  // namespace qzo::server

@@ -1,0 +1,55 @@
+// The composition root: builds everything, owns it, serves it, and takes it down in order. Thread-compatible.
+#ifndef QZO_SERVER_SERVER_H_
+#define QZO_SERVER_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace grpc {
+class Channel;
+}  // namespace grpc
+
+namespace qzo::server {
+
+class Server {
+ public:
+  struct Options {
+    std::string listen = "127.0.0.1:7070";           // host:port (port 0: any free one) or unix:path
+    std::string data_directory;                      // made when it is not there
+    std::string metrics_address = "127.0.0.1:9464";  // "" = none
+    bool insecure = false;                           // clear text beyond loopback
+    bool reflection = false;
+    std::vector<std::string> import_models;  // GGUF files to register as projects/default/models/…
+    absl::Duration drain_timeout = absl::Seconds(10);
+    absl::Duration sign_of_life = absl::Seconds(15);  // longest silence of WatchJob
+  };
+
+  // Recovers what the data directory holds and serves. Possible errors: FAILED_PRECONDITION (directory in use, address not
+  // allowed), UNAVAILABLE (address in use), those of the store, the blobs and ImportModel.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Health says NOT_SERVING, no new steps, everything submitted is made durable, streams end with UNAVAILABLE, calls in progress
+  // get drain_timeout. Idempotent.
+  void Stop();
+
+  // Where it can be reached on this machine: host:port or unix:path.
+  std::string local_address() const;
+  // A channel to this server within the process.
+  std::shared_ptr<grpc::Channel> InProcessChannel();
+
+ private:
+  class Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace qzo::server
+
+#endif  // QZO_SERVER_SERVER_H_

@@ -1,0 +1,105 @@
+// A client-streaming call that carries one file: a header, then the data in chunks of at most 1 MiB.
+#ifndef QZO_SERVER_UPLOAD_REACTOR_H_
+#define QZO_SERVER_UPLOAD_REACTOR_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "proto/grpc_status.h"
+#include "server/errors.h"
+#include "server/executor.h"
+
+namespace qzo::server {
+
+inline constexpr size_t kMaxChunkBytes = size_t{1} << 20;
+
+// What a service makes of an upload. Calls come one at a time, from any thread. Destroying it leaves nothing of an upload that
+// Finish did not accept.
+template <typename Header, typename Response>
+class UploadReceiver {
+ public:
+  virtual ~UploadReceiver() = default;
+  // True when the data need not follow: Finish comes next.
+  virtual absl::StatusOr<bool> Begin(const Header& header) = 0;
+  virtual absl::Status Append(std::string_view data) = 0;
+  // `aborted` tells whether the sender has gone away: to be asked right before the upload is made visible, because a broken
+  // stream may look like a finished one for a moment.
+  virtual absl::StatusOr<Response> Finish(const std::function<bool()>& aborted) = 0;
+};
+
+// Deletes itself. Messages are handled on `calls`, the end of the upload on `heavy`; neither thread waits for the sender.
+template <typename Request, typename Response>
+class UploadReactor final : public grpc::ServerReadReactor<Request> {
+ public:
+  using Receiver = UploadReceiver<typename Request::Header, Response>;
+
+  UploadReactor(grpc::CallbackServerContext* context, Executor* calls, Executor* heavy, Response* response,
+                std::unique_ptr<Receiver> receiver)
+      : context_(context), calls_(calls), heavy_(heavy), response_(response), receiver_(std::move(receiver)) {
+    this->StartRead(&request_);
+  }
+
+  void OnReadDone(bool ok) override {
+    if (ok) {
+      calls_->Run([this] { Take(); });
+    } else {
+      heavy_->Run([this] { Conclude(begun_ ? absl::OkStatus() : InvalidField("header", "missing, expected it first")); });
+    }
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  void Take() {
+    const absl::StatusOr<bool> complete = Handle();
+    if (!complete.ok() || *complete) {
+      heavy_->Run([this, status = complete.status()] { Conclude(status); });
+    } else {
+      this->StartRead(&request_);
+    }
+  }
+
+  absl::StatusOr<bool> Handle() {
+    if (request_.has_header()) {
+      if (std::exchange(begun_, true)) return InvalidField("header", "sent twice");
+      return receiver_->Begin(request_.header());
+    }
+    if (!begun_) return InvalidField("header", "missing, expected it first");
+    if (request_.data().size() > kMaxChunkBytes) {
+      return InvalidField("data", absl::StrCat(request_.data().size(), " bytes, expected at most ", kMaxChunkBytes));
+    }
+    QZO_RETURN_IF_ERROR(receiver_->Append(request_.data()));
+    return false;
+  }
+
+  void Conclude(absl::Status status) {
+    const auto aborted = [this] { return context_->IsCancelled(); };
+    if (status.ok() && aborted()) status = absl::CancelledError("the upload was broken off");
+    if (status.ok()) {
+      absl::StatusOr<Response> response = receiver_->Finish(aborted);
+      if (response.ok()) *response_ = *std::move(response);
+      status = response.status();
+    }
+    receiver_.reset();  // whoever gets the answer finds nothing left behind
+    this->Finish(rpc::ToGrpc(status));
+  }
+
+  grpc::CallbackServerContext* const context_;
+  Executor* const calls_;
+  Executor* const heavy_;
+  Response* const response_;
+  std::unique_ptr<Receiver> receiver_;
+  Request request_;
+  bool begun_ = false;
+};
+
+}  // namespace qzo::server
+
+#endif  // QZO_SERVER_UPLOAD_REACTOR_H_
