@@ -1,0 +1,268 @@
+#include "worker/agent.h"
+
+#include <spdlog/spdlog.h>
+
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "proto/grpc_status.h"
+#include "worker/process.h"
+
+namespace qzo::worker {
+namespace {
+
+constexpr uint64_t kTransferLane = 0;
+
+// Ends a transfer when its job is closed.
+class AbortableSource final : public BlobSource {
+ public:
+  AbortableSource(BlobSource* source, const std::atomic<bool>* closed) : source_(source), closed_(closed) {}
+  absl::Status Fetch(const std::string& digest, const BlobSink& sink) override {
+    return source_->Fetch(digest, [&](std::string_view piece) {
+      return *closed_ ? absl::CancelledError("the job was closed") : sink(piece);
+    });
+  }
+
+ private:
+  BlobSource* const source_;
+  const std::atomic<bool>* const closed_;
+};
+
+template <typename Result>
+absl::StatusOr<Result> NoMemoryIsAStatus(const std::function<absl::StatusOr<Result>()>& body) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("out of memory");
+  }
+}
+
+}  // namespace
+
+Agent::Agent(const Options& options, ModelCache* cache, BlobSource* blobs, SnapshotSink* snapshots,
+             const base::Clock* clock, Metrics* metrics)
+    : options_(options),
+      cache_(cache),
+      blobs_(blobs),
+      snapshots_(snapshots),
+      metrics_(metrics),
+      pool_(options.threads),
+      workshop_{options.kernels, &pool_, clock, metrics, options.memory_bytes, &replica_bytes_} {
+  compute_thread_ = std::thread([this] {
+    while (compute_.RunNext()) {
+    }
+  });
+  transfer_thread_ = std::thread([this] {
+    while (transfers_.RunNext()) {
+    }
+  });
+}
+
+Agent::~Agent() {
+  Connect(nullptr);
+  transfers_.Stop();
+  compute_.Stop();
+  transfer_thread_.join();
+  compute_thread_.join();
+}
+
+void Agent::Connect(std::shared_ptr<Uplink> uplink) {
+  std::map<uint32_t, SlotPtr> dropped;
+  bool leave = false;
+  {
+    base::MutexLock lock(&mu_);
+    dropped.swap(slots_);
+    uplink_ = uplink;
+    leave = draining_ && uplink != nullptr;
+  }
+  for (const auto& [job, slot] : dropped) Close(slot);
+  if (leave) DrainFrom(uplink);
+}
+
+void Agent::Receive(const v1::CoordinatorMessage& message) {
+  switch (message.message_case()) {
+    case v1::CoordinatorMessage::kWork:
+      if (const SlotPtr slot = FindSlot(message.work().job())) {
+        Schedule(slot, [work = message.work()](Slot* at) -> absl::StatusOr<bool> {
+          v1::WorkerMessage answer;
+          QZO_ASSIGN_OR_RETURN(*answer.mutable_results(), at->replica->Measure(work, at->closed));
+          if (work.item_count() > 0 && !at->closed) at->uplink->Send(answer);
+          return false;
+        });
+      }
+      return;
+    case v1::CoordinatorMessage::kEvalWork:
+      if (const SlotPtr slot = FindSlot(message.eval_work().job())) {
+        Schedule(slot, [work = message.eval_work()](Slot* at) -> absl::StatusOr<bool> {
+          v1::WorkerMessage answer;
+          QZO_ASSIGN_OR_RETURN(*answer.mutable_eval_results(), at->replica->Evaluate(work, at->closed));
+          if (!at->closed) at->uplink->Send(answer);
+          return false;
+        });
+      }
+      return;
+    case v1::CoordinatorMessage::kSnapshot:
+      if (const SlotPtr slot = FindSlot(message.snapshot().job())) {
+        Schedule(slot, [this](Slot* at) -> absl::StatusOr<bool> { return SendSnapshot(*at), false; });
+      }
+      return;
+    case v1::CoordinatorMessage::kOpen:
+      return Open(message.open());
+    case v1::CoordinatorMessage::kClose: {
+      SlotPtr slot;
+      {
+        base::MutexLock lock(&mu_);
+        if (auto node = slots_.extract(message.close().job())) slot = std::move(node.mapped());
+      }
+      if (slot != nullptr) Close(slot);
+      return;
+    }
+    case v1::CoordinatorMessage::kDrain:
+      return Drain();
+    case v1::CoordinatorMessage::kAttached:
+      return spdlog::info("attached as {}", message.attached().worker());
+    case v1::CoordinatorMessage::MESSAGE_NOT_SET:
+      return spdlog::warn("ignored a message of a kind that this version does not know");
+  }
+}
+
+Agent::SlotPtr Agent::FindSlot(uint32_t job) {
+  std::shared_ptr<Uplink> uplink;
+  {
+    base::MutexLock lock(&mu_);
+    if (const auto found = slots_.find(job); found != slots_.end()) return found->second;
+    if (draining_) return nullptr;  // jobs that came too late
+    uplink = uplink_;
+  }
+  v1::WorkerMessage message;
+  message.mutable_trouble()->set_job(job);
+  *message.mutable_trouble()->mutable_status() =
+      rpc::ToProto(absl::NotFoundError(absl::StrCat("job ", job, " is not open")));
+  if (uplink != nullptr) uplink->Send(message);
+  return nullptr;
+}
+
+void Agent::Open(const v1::OpenJob& open) {
+  SlotPtr slot, replaced;
+  {
+    base::MutexLock lock(&mu_);
+    if (draining_ || uplink_ == nullptr) return;
+    slot = std::make_shared<Slot>(open.job(), next_lane_++, uplink_);
+    replaced = std::exchange(slots_[open.job()], slot);
+  }
+  if (replaced != nullptr) Close(replaced);
+  compute_.Hold(slot->lane);  // commits may arrive before the job is loaded
+  Schedule(slot, [this, name = open.name()](Slot* at) -> absl::StatusOr<bool> {
+    QZO_ASSIGN_OR_RETURN(const bool done, at->replica->Replay(options_.replay_slice));
+    if (!done) return true;
+    v1::WorkerMessage message;
+    *message.mutable_ready() = at->replica->Ready();
+    spdlog::info("{}: replica ready at step {}", name, message.ready().step());
+    if (!at->closed) at->uplink->Send(message);
+    at->ready = true;
+    return false;
+  });
+  transfers_.Push(kTransferLane, [this, slot, open] { return Load(slot, open), false; });
+}
+
+void Agent::Close(const SlotPtr& slot) {
+  slot->closed = true;
+  compute_.Drop(slot->lane);
+}
+
+void Agent::Load(const SlotPtr& slot, const v1::OpenJob& open) {
+  if (slot->closed) return;
+  AbortableSource blobs(blobs_, &slot->closed);
+  absl::StatusOr<std::unique_ptr<Job>> job =
+      NoMemoryIsAStatus<std::unique_ptr<Job>>([&]() -> absl::StatusOr<std::unique_ptr<Job>> {
+        QZO_ASSIGN_OR_RETURN(std::shared_ptr<ModelEngine> engine, EngineFor(open.spec().base_model_digest(), &blobs));
+        return Job::Load(open, std::move(engine), workshop_, cache_, &blobs);
+      });
+  metrics_->peak_resident_bytes.Set(static_cast<double>(PeakResidentBytes()));
+  if (!job.ok()) return Fail(slot, job.status());
+  slot->replica = std::move(*job);
+  compute_.Release(slot->lane);
+}
+
+absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::EngineFor(const std::string& digest, BlobSource* blobs) {
+  QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, cache_->GetModel(digest, blobs));
+  std::weak_ptr<ModelEngine>& known = engines_[digest];
+  if (std::shared_ptr<ModelEngine> engine = known.lock()) return engine;
+  const model::Model& borrowed = *model;
+  std::shared_ptr<ModelEngine> engine(
+      new ModelEngine{std::move(model), model::Engine(borrowed, *options_.kernels, &pool_, options_.max_rows)});
+  known = engine;
+  return engine;
+}
+
+void Agent::Schedule(const SlotPtr& slot, std::function<absl::StatusOr<bool>(Slot*)> work) {
+  if (slot->closed) return;
+  compute_.Push(slot->lane, [this, slot, work = std::move(work)] {
+    if (slot->closed) return false;
+    const absl::StatusOr<bool> again = NoMemoryIsAStatus<bool>([&] { return work(slot.get()); });
+    metrics_->peak_resident_bytes.Set(static_cast<double>(PeakResidentBytes()));
+    if (again.ok()) return *again;
+    Fail(slot, again.status());
+    slot->replica.reset();
+    return false;
+  });
+}
+
+void Agent::SendSnapshot(const Slot& slot) {
+  const absl::Span<const float> now = slot.replica->multipliers();
+  transfers_.Push(kTransferLane, [this, header = slot.replica->SnapshotHeader(),
+                                  multipliers = std::vector<float>(now.begin(), now.end())] {
+    // A snapshot spares later replicas a replay; training goes on without it.
+    if (const absl::Status status = snapshots_->Put(header, multipliers); !status.ok()) {
+      spdlog::warn("{}: snapshot of step {} not sent: {}", header.job(), header.step(), status.ToString());
+    }
+    return false;
+  });
+}
+
+void Agent::Fail(const SlotPtr& slot, const absl::Status& status) {
+  if (slot->closed.exchange(true)) return;
+  compute_.Drop(slot->lane);
+  metrics_->troubles.Increment();
+  spdlog::warn("job {}: {}", slot->job, status.ToString());
+  v1::WorkerMessage message;
+  message.mutable_trouble()->set_job(slot->job);
+  *message.mutable_trouble()->mutable_status() = rpc::ToProto(status);
+  slot->uplink->Send(message);
+}
+
+bool Agent::draining() const {
+  base::MutexLock lock(&mu_);
+  return draining_;
+}
+
+void Agent::Drain() {
+  std::shared_ptr<Uplink> uplink;
+  {
+    base::MutexLock lock(&mu_);
+    if (std::exchange(draining_, true)) return;
+    uplink = uplink_;
+  }
+  if (uplink != nullptr) DrainFrom(uplink);
+}
+
+void Agent::DrainFrom(const std::shared_ptr<Uplink>& uplink) {
+  v1::WorkerMessage message;
+  message.mutable_leaving();
+  uplink->Send(message);
+  std::vector<SlotPtr> preparing;
+  {
+    base::MutexLock lock(&mu_);
+    for (const auto& [job, slot] : slots_) {
+      if (!slot->ready) preparing.push_back(slot);
+    }
+  }
+  for (const SlotPtr& slot : preparing) Close(slot);
+  // Close behind all that the jobs have to do, and behind the snapshots that this sends.
+  compute_.WhenIdle([this, uplink] { transfers_.Push(kTransferLane, [uplink] { return uplink->Close(), false; }); });
+}
+
+}  // namespace qzo::worker

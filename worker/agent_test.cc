@@ -1,0 +1,514 @@
+#include "worker/agent.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "method/journal.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+#include "worker/fakes.h"
+
+namespace qzo::worker {
+namespace {
+
+using ::qzo::testing::IsOk;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr uint32_t kItems = 4;  // of a step of TinyMethod
+const std::vector<std::vector<float>> kSteps = {{0.02f, -0.01f}, {-0.03f, 0.005f}, {0.01f, 0.04f}};
+
+// The machine's clock with a hook: a job asks for the time before each of its items and replayed steps.
+class HookClock final : public base::Clock {
+ public:
+  absl::Time Now() const override { return base::SystemClock()->Now(); }
+  absl::Duration Monotonic() const override {
+    if (++calls_ == hook_at_) hook_();
+    return base::SystemClock()->Monotonic();
+  }
+  // Calls `hook` once, on the compute thread, when it asks for the time for the nth time from now.
+  void HookAt(int64_t nth, std::function<void()> hook) {
+    hook_ = std::move(hook);
+    hook_at_ = calls_ + nth;
+  }
+
+ private:
+  mutable std::atomic<int64_t> calls_{0};
+  std::atomic<int64_t> hook_at_{0};
+  std::function<void()> hook_;
+};
+
+// The same computation without agent, queue or stream, on one thread with the plain kernels: what every answer must
+// equal.
+class Oracle {
+ public:
+  explicit Oracle(const method::MethodSpec& method)
+      : model_(model::Model::Load(testing::TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")).value()),
+        engine_(*model_, *kernels::FindKernels("reference"), &pool_),
+        training_(Load("tiny_train")),
+        order_(method, base::Sha256Hex(ReadTestFile("golden/data/tiny_train.jsonl")), training_.rows_by_label()),
+        replica(model::Replica::Create(*model_, method, *kernels::FindKernels("reference"), &pool_).value()) {}
+
+  std::vector<double> Losses(uint32_t first, uint32_t count) {
+    std::vector<double> losses;
+    for (const method::ItemLosses& item :
+         replica->MeasureItems(&engine_, TinyTask(), training_, order_, first, count).value()) {
+      losses.push_back(item.plus);
+      losses.push_back(item.minus);
+    }
+    return losses;
+  }
+  model::EvalSums Evaluate(const std::string& dataset, absl::Span<const int32_t> rows) {
+    return replica->EvaluateRows(&engine_, TinyTask(), Load(dataset), rows).value();
+  }
+
+ private:
+  model::TaskDataset Load(const std::string& name) {
+    model::DatasetReport report;
+    return model::TaskDataset::Load(TinyTask(), model_->tokenizer(), ReadTestFile("golden/data/" + name + ".jsonl"),
+                                    name, &report)
+        .value();
+  }
+
+  kernels::ThreadPool pool_{1};
+  std::unique_ptr<model::Model> model_;
+  model::Engine engine_;
+  model::TaskDataset training_;
+  method::BatchOrder order_;
+
+ public:
+  const std::unique_ptr<model::Replica> replica;
+};
+
+class AgentTest : public ::testing::Test {
+ protected:
+  AgentTest() { Restart(int64_t{1} << 30); }
+
+  void Restart(int64_t memory_bytes) {
+    agent_.reset();
+    cache_ = std::make_unique<ModelCache>(directory_.File("cache"), base::RealFileSystem());
+    Agent::Options options;
+    options.kernels = &kernels::BestKernels();
+    options.threads = 2;
+    options.memory_bytes = memory_bytes;
+    agent_ = std::make_unique<Agent>(options, cache_.get(), &blobs_, &blobs_, &clock_, &metrics_);
+    uplink_ = std::make_shared<RecordingUplink>();
+    agent_->Connect(uplink_);
+  }
+
+  void Open(const v1::OpenJob& open) {
+    v1::CoordinatorMessage message;
+    *message.mutable_open() = open;
+    agent_->Receive(message);
+  }
+  void OpenAndWait(const v1::OpenJob& open) {
+    Open(open);
+    const v1::WorkerMessage answer = uplink_->Next();
+    ASSERT_TRUE(answer.has_ready()) << answer.ShortDebugString();
+    ASSERT_EQ(answer.ready().job(), open.job());
+  }
+  void Work(uint32_t job, uint32_t step, const std::vector<float>& coefficients, uint32_t first, uint32_t count) {
+    v1::CoordinatorMessage message;
+    message.mutable_work()->set_job(job);
+    message.mutable_work()->set_step(step);
+    message.mutable_work()->mutable_coefficients()->Assign(coefficients.begin(), coefficients.end());
+    message.mutable_work()->set_first_item(first);
+    message.mutable_work()->set_item_count(count);
+    agent_->Receive(message);
+  }
+  void Close(uint32_t job) {
+    v1::CoordinatorMessage message;
+    message.mutable_close()->set_job(job);
+    agent_->Receive(message);
+  }
+  v1::Results NextResults() {
+    const v1::WorkerMessage answer = uplink_->Next();
+    EXPECT_TRUE(answer.has_results()) << answer.ShortDebugString();
+    return answer.results();
+  }
+  void ExpectTrouble(uint32_t job, absl::StatusCode code, const std::string& text) {
+    const v1::WorkerMessage answer = uplink_->Next();
+    ASSERT_TRUE(answer.has_trouble()) << answer.ShortDebugString();
+    EXPECT_EQ(answer.trouble().job(), job);
+    EXPECT_EQ(answer.trouble().status().code(), static_cast<int>(code)) << answer.ShortDebugString();
+    EXPECT_THAT(answer.trouble().status().message(), HasSubstr(text));
+  }
+  // Answers come from one thread in turn: when this one is there, nothing before it is still to come.
+  void ExpectNothingButAnswerOf(uint32_t job) {
+    Work(job, 0, {}, 0, 1);
+    EXPECT_EQ(NextResults().job(), job);
+  }
+
+  testing::TempDir directory_;
+  FakeBlobs blobs_;
+  HookClock clock_;
+  Metrics metrics_{std::make_shared<prometheus::Registry>()};
+  std::unique_ptr<ModelCache> cache_;
+  std::shared_ptr<RecordingUplink> uplink_;
+  std::unique_ptr<Agent> agent_;
+};
+
+std::string Journal(size_t first, size_t end) {
+  method::JournalChunk chunk;
+  for (size_t step = first; step < end; ++step) {
+    chunk.records.push_back({static_cast<uint32_t>(step), {0.5f, -0.5f}, kSteps[step]});
+  }
+  return method::EncodeChunk(chunk);
+}
+
+std::string Bytes(absl::Span<const float> values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+}
+
+TEST_F(AgentTest, ANewJobStartsFromOnes) {
+  Oracle oracle(TinyMethod());
+  Open(TinyJob(3, TinyMethod(), &blobs_));
+  const v1::WorkerMessage answer = uplink_->Next();
+  ASSERT_TRUE(answer.has_ready()) << answer.ShortDebugString();
+  EXPECT_EQ(answer.ready().job(), 3u);
+  EXPECT_EQ(answer.ready().step(), 0u);
+  EXPECT_EQ(answer.ready().digest(), oracle.replica->digest());
+  EXPECT_GT(answer.ready().resident_memory_bytes(), 1 << 20);
+}
+
+TEST_F(AgentTest, EveryWayToTheSameStepGivesTheSameReplica) {
+  Oracle oracle(TinyMethod());
+  std::string snapshot;
+  for (size_t step = 0; step < kSteps.size(); ++step) {
+    ASSERT_OK(oracle.replica->Apply(kSteps[step]));
+    if (step == 1) snapshot = blobs_.Add(Bytes(oracle.replica->multipliers()));
+  }
+  v1::OpenJob whole = TinyJob(1, TinyMethod(), &blobs_);
+  whole.set_journal(Journal(0, 2) + Journal(2, 3));
+  whole.set_step(3);
+  v1::OpenJob as_blob = TinyJob(2, TinyMethod(), &blobs_);
+  as_blob.set_journal_blob(blobs_.Add(Journal(0, 3)));
+  as_blob.set_step(3);
+  v1::OpenJob tail = TinyJob(3, TinyMethod(), &blobs_);
+  tail.set_snapshot_blob(snapshot);
+  tail.set_snapshot_step(2);
+  tail.set_journal(Journal(2, 3));
+  tail.set_step(3);
+  v1::OpenJob overlapping = tail;  // the chunk begins before the snapshot
+  overlapping.set_job(4);
+  overlapping.set_journal(Journal(0, 3));
+  for (const v1::OpenJob& open : {whole, as_blob, tail, overlapping}) {
+    Open(open);
+    const v1::WorkerMessage answer = uplink_->Next();
+    ASSERT_TRUE(answer.has_ready()) << answer.ShortDebugString();
+    EXPECT_EQ(answer.ready().job(), open.job());
+    EXPECT_EQ(answer.ready().step(), 3u);
+    EXPECT_EQ(answer.ready().digest(), oracle.replica->digest());
+  }
+  EXPECT_EQ(metrics_.replay_entries.Value(), 3 + 3 + 1 + 1);
+}
+
+TEST_F(AgentTest, ItemsSplitInAnyWayGiveTheSameLosses) {
+  Oracle oracle(TinyMethod());
+  const std::vector<double> expected = oracle.Losses(0, kItems);
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  for (const auto& split : std::vector<std::vector<uint32_t>>{{4}, {1, 3}, {2, 2}, {1, 1, 1, 1}}) {
+    std::vector<double> losses;
+    for (const uint32_t count : split) {
+      const uint32_t first = static_cast<uint32_t>(losses.size()) / 2;
+      Work(1, 0, {}, first, count);
+      const v1::Results results = NextResults();
+      EXPECT_EQ(results.step(), 0u);
+      EXPECT_EQ(results.first_item(), first);
+      EXPECT_EQ(results.digest(), oracle.replica->digest());
+      EXPECT_THAT(results.counts(), ElementsAre(4)) << "one value for items of equal size";
+      losses.insert(losses.end(), results.losses().begin(), results.losses().end());
+    }
+    EXPECT_EQ(losses, expected);
+  }
+  EXPECT_EQ(metrics_.items.Value(), 4 * kItems);
+  EXPECT_GT(metrics_.tokens.Value(), 0);
+}
+
+TEST_F(AgentTest, ACommitMovesTheReplicaBeforeItsItemsAreMeasured) {
+  Oracle oracle(TinyMethod());
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  ASSERT_OK(oracle.replica->Apply(kSteps[0]));
+  Work(1, 1, kSteps[0], 1, 2);
+  v1::Results results = NextResults();
+  EXPECT_EQ(results.digest(), oracle.replica->digest());
+  EXPECT_EQ(std::vector<double>(results.losses().begin(), results.losses().end()), oracle.Losses(1, 2));
+
+  Work(1, 2, kSteps[1], 0, 0);  // commit only: no answer
+  Work(1, 2, {}, 3, 1);
+  ASSERT_OK(oracle.replica->Apply(kSteps[1]));
+  results = NextResults();
+  EXPECT_EQ(results.step(), 2u);
+  EXPECT_EQ(results.digest(), oracle.replica->digest());
+  EXPECT_EQ(std::vector<double>(results.losses().begin(), results.losses().end()), oracle.Losses(3, 1));
+}
+
+TEST_F(AgentTest, CommitsThatArriveBeforeTheJobIsLoadedAreApplied) {
+  Oracle oracle(TinyMethod());
+  ASSERT_OK(oracle.replica->Apply(kSteps[0]));
+  blobs_.SetGate(true);
+  Open(TinyJob(1, TinyMethod(), &blobs_));
+  Work(1, 1, kSteps[0], 0, 1);
+  blobs_.SetGate(false);
+  EXPECT_EQ(uplink_->Next().ready().step(), 0u);
+  EXPECT_EQ(NextResults().digest(), oracle.replica->digest());
+}
+
+TEST_F(AgentTest, AReplicaThatIsOutOfStepSaysSoOnceAndCanBeMadeAnew) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  OpenAndWait(TinyJob(2, TinyMethod(), &blobs_));
+  Work(1, 5, {}, 0, 1);
+  ExpectTrouble(1, absl::StatusCode::kAborted, "out of step: the replica is at step 0");
+  Work(1, 0, {}, 0, 1);
+  ExpectNothingButAnswerOf(2);
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  ExpectNothingButAnswerOf(1);
+}
+
+TEST_F(AgentTest, ACommitIsAppliedOnce) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  Work(1, 1, kSteps[0], 0, 1);
+  NextResults();
+  Work(1, 1, kSteps[0], 0, 1);
+  ExpectTrouble(1, absl::StatusCode::kAborted, "at step 1, the message for step 1 has coefficients");
+}
+
+TEST_F(AgentTest, ItemsOutsideTheStepAndWrongCoefficientsAreTrouble) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  Work(1, 0, {}, 3, 2);
+  ExpectTrouble(1, absl::StatusCode::kInvalidArgument, "items [3, 5): expected items below 4");
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  Work(1, 1, {0.1f}, 0, 1);
+  ExpectTrouble(1, absl::StatusCode::kInvalidArgument, "1 coefficients");
+  Work(9, 0, {}, 0, 1);
+  ExpectTrouble(9, absl::StatusCode::kNotFound, "job 9 is not open");
+}
+
+TEST_F(AgentTest, NonFiniteLossesAreSentAsTheyAre) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  Work(1, 1, {-3e38f, 3e38f}, 0, 1);
+  const v1::Results results = NextResults();
+  ASSERT_EQ(results.losses_size(), 2);
+  EXPECT_FALSE(std::isfinite(results.losses(0)));
+}
+
+TEST_F(AgentTest, EvaluationsAreSumsOverRows) {
+  constexpr uint32_t kEvalRows = 20;
+  Oracle oracle(TinyMethod());
+  v1::OpenJob open = TinyJob(1, TinyMethod(), &blobs_);
+  open.mutable_spec()->mutable_evaluation()->set_eval_rows(kEvalRows);
+  // 40 rows: two items, the second one short.
+  const std::string dev = ReadTestFile("golden/data/tiny_dev.jsonl");
+  const std::string lines = dev + dev;
+  size_t end = 0;
+  for (int line = 0; line < 40; ++line) end = lines.find('\n', end) + 1;
+  open.mutable_spec()->set_test_digest(blobs_.Add(lines.substr(0, end)));
+  OpenAndWait(open);
+
+  const auto evaluate = [&](v1::Split split, uint32_t first, uint32_t count) {
+    v1::CoordinatorMessage message;
+    message.mutable_eval_work()->set_job(1);
+    message.mutable_eval_work()->set_split(split);
+    message.mutable_eval_work()->set_first_item(first);
+    message.mutable_eval_work()->set_item_count(count);
+    agent_->Receive(message);
+    const v1::WorkerMessage answer = uplink_->Next();
+    EXPECT_TRUE(answer.has_eval_results()) << answer.ShortDebugString();
+    EXPECT_EQ(answer.eval_results().split(), split);
+    EXPECT_EQ(answer.eval_results().first_item(), first);
+    EXPECT_EQ(answer.eval_results().digest(), oracle.replica->digest());
+    EXPECT_EQ(answer.eval_results().items_size(), static_cast<int>(count));
+    return answer.eval_results();
+  };
+  const auto expect_sums = [](const v1::EvalResults::Item& item, const model::EvalSums& expected) {
+    EXPECT_EQ(item.loss_sum(), expected.loss_sum);
+    EXPECT_EQ(item.loss_count(), expected.loss_count);
+    EXPECT_EQ(item.rows(), expected.rows);
+    EXPECT_EQ(std::vector<int64_t>(item.confusion().begin(), item.confusion().end()), expected.confusion);
+  };
+  const std::vector<int32_t> chosen = model::EvaluationRows(TinyMethod().seed, 32, kEvalRows);
+  expect_sums(evaluate(v1::VALIDATION, 0, 1).items(0), oracle.Evaluate("tiny_dev", chosen));
+
+  std::vector<int32_t> rows(32);
+  for (int32_t i = 0; i < 32; ++i) rows[static_cast<size_t>(i)] = i;
+  const v1::EvalResults both = evaluate(v1::TEST, 0, 2);
+  expect_sums(both.items(0), oracle.Evaluate("tiny_dev", rows));
+  rows.resize(8);
+  expect_sums(both.items(1), oracle.Evaluate("tiny_dev", rows));
+  EXPECT_EQ(evaluate(v1::TEST, 1, 1).items(0).loss_sum(), both.items(1).loss_sum());
+}
+
+TEST_F(AgentTest, AClosedJobStopsBetweenItemsAndSendsNothing) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  OpenAndWait(TinyJob(2, TinyMethod(), &blobs_));
+  const double before = metrics_.items.Value();
+  clock_.HookAt(1, [this] { Close(1); });  // the first item has begun
+  Work(1, 0, {}, 0, kItems);
+  Work(1, 0, {}, 0, kItems);
+  ExpectNothingButAnswerOf(2);
+  EXPECT_EQ(metrics_.items.Value() - before, 1 + 1);
+}
+
+TEST_F(AgentTest, OpeningAJobAgainDropsItsQueuedWork) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  const v1::OpenJob again = TinyJob(1, TinyMethod(), &blobs_);
+  clock_.HookAt(1, [&] { Open(again); });
+  Work(1, 0, {}, 0, kItems);
+  const v1::WorkerMessage answer = uplink_->Next();
+  EXPECT_TRUE(answer.has_ready()) << answer.ShortDebugString();
+  ExpectNothingButAnswerOf(1);
+}
+
+TEST_F(AgentTest, JobsOfOneModelShareIt) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  method::MethodSpec other = TinyMethod();
+  other.seed = 8;
+  const v1::OpenJob second = TinyJob(2, other, &blobs_);
+  OpenAndWait(second);
+  Work(1, 1, kSteps[0], 0, 1);
+  Work(2, 0, {}, 0, 1);
+  EXPECT_EQ(NextResults().job(), 1u);
+  const v1::Results results = NextResults();
+  Oracle oracle(other);
+  EXPECT_EQ(results.digest(), oracle.replica->digest()) << "a step of one job moved the other";
+  EXPECT_EQ(results.losses(0), oracle.Losses(0, 1)[0]);
+  EXPECT_EQ(blobs_.fetches(second.spec().base_model_digest()), 1);
+  EXPECT_EQ(cache_->mapped_bytes(), static_cast<int64_t>(TinyModel().size()));
+}
+
+TEST_F(AgentTest, AJobThatCannotBeLoadedLeavesOthersAlone) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+
+  v1::OpenJob missing = TinyJob(2, TinyMethod(), &blobs_);
+  missing.mutable_spec()->set_training_digest(std::string(64, 'a'));
+  Open(missing);
+  ExpectTrouble(2, absl::StatusCode::kNotFound, std::string(64, 'a'));
+
+  v1::OpenJob damaged = TinyJob(2, TinyMethod(), &blobs_);
+  blobs_.Replace(std::string(64, 'b'), "other bytes");
+  damaged.set_snapshot_blob(std::string(64, 'b'));
+  Open(damaged);
+  ExpectTrouble(2, absl::StatusCode::kDataLoss, "received bytes with digest");
+
+  v1::OpenJob short_snapshot = TinyJob(2, TinyMethod(), &blobs_);
+  short_snapshot.set_snapshot_blob(blobs_.Add(std::string(8, '\0')));
+  Open(short_snapshot);
+  ExpectTrouble(2, absl::StatusCode::kInvalidArgument, "2 multipliers");
+
+  v1::OpenJob not_text = TinyJob(2, TinyMethod(), &blobs_);
+  not_text.mutable_spec()->set_validation_digest(blobs_.Add("{]\n"));
+  Open(not_text);
+  ExpectTrouble(2, absl::StatusCode::kInvalidArgument, "validation dataset");
+
+  v1::OpenJob no_method = TinyJob(2, TinyMethod(), &blobs_);
+  no_method.mutable_spec()->mutable_method()->set_probes(0);
+  Open(no_method);
+  ExpectTrouble(2, absl::StatusCode::kInvalidArgument, "probes");
+
+  ExpectNothingButAnswerOf(1);
+}
+
+TEST_F(AgentTest, ADamagedOrIncompleteJournalIsTrouble) {
+  v1::OpenJob open = TinyJob(1, TinyMethod(), &blobs_);
+  open.set_step(3);
+  open.set_journal(Journal(0, 1) + Journal(2, 3));
+  Open(open);
+  ExpectTrouble(1, absl::StatusCode::kDataLoss, "step 2 found, expected step 1");
+  open.set_journal(Journal(0, 2));
+  Open(open);
+  ExpectTrouble(1, absl::StatusCode::kDataLoss, "ends at step 2, expected 3");
+  std::string damaged = Journal(0, 3);
+  damaged[damaged.size() / 2] ^= 1;
+  open.set_journal(damaged);
+  Open(open);
+  ExpectTrouble(1, absl::StatusCode::kDataLoss, "");
+}
+
+TEST_F(AgentTest, AReplicaThatDoesNotFitInMemoryIsRefused) {
+  Oracle oracle(TinyMethod());
+  const int64_t replica = static_cast<int64_t>(oracle.replica->multipliers().size() * sizeof(float));
+  Restart(static_cast<int64_t>(TinyModel().size()) + replica);  // room for one
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  Open(TinyJob(2, TinyMethod(), &blobs_));
+  ExpectTrouble(2, absl::StatusCode::kResourceExhausted, "that this worker may use");
+  Close(1);
+  OpenAndWait(TinyJob(2, TinyMethod(), &blobs_));
+}
+
+TEST_F(AgentTest, ASnapshotIsTheReplicaAfterWhatCameBefore) {
+  Oracle oracle(TinyMethod());
+  ASSERT_OK(oracle.replica->Apply(kSteps[0]));
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  Work(1, 1, kSteps[0], 0, 0);
+  v1::CoordinatorMessage message;
+  message.mutable_snapshot()->set_job(1);
+  message.mutable_snapshot()->set_step(1);
+  agent_->Receive(message);
+  Work(1, 2, kSteps[1], 0, 1);
+  const auto [header, multipliers] = blobs_.WaitForSnapshot();
+  EXPECT_EQ(header.job(), "projects/p/jobs/job-1");
+  EXPECT_EQ(header.step(), 1u);
+  EXPECT_EQ(header.digest(), oracle.replica->digest());
+  EXPECT_EQ(absl::MakeConstSpan(multipliers), oracle.replica->multipliers());
+}
+
+TEST_F(AgentTest, ADrainAnswersWhatWasAskedAndThenClosesTheStream) {
+  OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
+  blobs_.SetGate(true);
+  v1::OpenJob still_loading = TinyJob(2, TinyMethod(), &blobs_);
+  still_loading.mutable_spec()->set_training_digest(blobs_.Add("not fetched yet"));
+  Open(still_loading);
+  // All from the compute thread while it is busy, so that nothing is answered in between.
+  clock_.HookAt(1, [this] {
+    Work(1, 1, kSteps[0], 0, 1);
+    Work(1, 1, {}, 1, 1);
+    v1::CoordinatorMessage drain;
+    drain.mutable_drain();
+    agent_->Receive(drain);
+    blobs_.SetGate(false);
+  });
+  Work(1, 0, {}, 0, 1);
+  EXPECT_TRUE(uplink_->Next().has_leaving());
+  EXPECT_EQ(NextResults().step(), 0u);
+  EXPECT_EQ(NextResults().first_item(), 0u);
+  EXPECT_EQ(NextResults().first_item(), 1u);
+  EXPECT_EQ(uplink_->Closed(), 5u) << "ready, leaving and three answers";
+  EXPECT_TRUE(agent_->draining());
+  Open(TinyJob(3, TinyMethod(), &blobs_));
+  Work(3, 0, {}, 0, 1);
+  EXPECT_EQ(uplink_->sent(), 5u);
+}
+
+TEST_F(AgentTest, ADrainingWorkerLeavesTheNextStreamToo) {
+  agent_->Connect(nullptr);
+  agent_->Drain();
+  auto next = std::make_shared<RecordingUplink>();
+  agent_->Connect(next);
+  EXPECT_TRUE(next->Next().has_leaving());
+  EXPECT_EQ(next->Closed(), 1u);
+}
+
+TEST_F(AgentTest, ANewStreamForgetsReplicasAndKeepsModels) {
+  const v1::OpenJob open = TinyJob(1, TinyMethod(), &blobs_);
+  OpenAndWait(open);
+  const auto old = std::exchange(uplink_, std::make_shared<RecordingUplink>());
+  const size_t sent = old->sent();
+  agent_->Connect(nullptr);
+  agent_->Connect(uplink_);
+  Work(1, 0, {}, 0, 1);
+  ExpectTrouble(1, absl::StatusCode::kNotFound, "not open");
+  OpenAndWait(open);
+  EXPECT_EQ(blobs_.fetches(open.spec().base_model_digest()), 1);
+  EXPECT_EQ(old->sent(), sent);
+}
+
+}  // namespace
+}  // namespace qzo::worker

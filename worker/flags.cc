@@ -1,0 +1,100 @@
+#include "worker/flags.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/text.h"
+#include "kernels/kernels.h"
+#include "worker/process.h"
+
+namespace qzo::worker {
+namespace {
+
+constexpr size_t kMaxIdLength = 63;
+
+std::string DefaultCacheDirectory() {
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0')
+    return absl::StrCat(xdg, "/qzo/models");
+  const char* home = std::getenv("HOME");
+  return absl::StrCat(home == nullptr ? "/tmp" : home, "/.cache/qzo/models");
+}
+
+// CLI11 wants "" for a good value and a message for a bad one.
+std::string CheckId(const std::string& name) {
+  if (!name.empty() && name == IdFrom(name)) return "";
+  return absl::StrCat("'", name, "': expected at most ", kMaxIdLength,
+                      " lower-case letters, digits and '-', beginning with a letter, ending with a letter or digit");
+}
+
+std::string CheckKernels(const std::string& name) {
+  if (kernels::FindKernels(name) != nullptr) return "";
+  std::vector<std::string> names = {"auto"};
+  for (const kernels::Kernels* variant : kernels::AllKernels()) {
+    if (variant->supported()) names.emplace_back(variant->name);
+  }
+  if (std::find(names.begin(), names.end(), name) != names.end()) return "";
+  return absl::StrCat("'", name, "' is not available", base::DidYouMean(name, names),
+                      "; here are: ", absl::StrJoin(names, ", "));
+}
+
+}  // namespace
+
+std::string IdFrom(std::string text) {
+  for (char& c : text) {
+    c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9')) c = '-';
+  }
+  const size_t first = text.find_first_of("abcdefghijklmnopqrstuvwxyz");
+  text = first == std::string::npos ? "worker" : text.substr(first, kMaxIdLength);
+  text.erase(text.find_last_not_of('-') + 1);
+  return text;
+}
+
+std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_code) {
+  Flags flags;
+  flags.kernels = "auto";
+  flags.name = IdFrom(absl::StrCat(Hostname().substr(0, 48), "-", ::getpid()));
+  flags.memory_bytes = static_cast<uint64_t>(AvailableMemoryBytes());
+  flags.cache_directory = DefaultCacheDirectory();
+
+  CLI::App app("qzo-worker: runs the forward passes of fine-tuning jobs for a coordinator.", "qzo-worker");
+  app.option_defaults()->always_capture_default();
+  app.set_version_flag("--version", kVersion);
+  const auto add = [&app](const char* flag, const char* variable, auto& value, const char* help) {
+    return app.add_option(flag, value, help)->envname(variable);
+  };
+  add("--server", "QZO_SERVER", flags.server, "coordinator, host:port");
+  app.add_flag("--insecure", flags.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
+  add("--name", "QZO_NAME", flags.name, "name to attach with")->check(CheckId);
+  add("--threads", "QZO_THREADS", flags.threads, "compute threads; 0 = all that the process may use")
+      ->check(CLI::Range(0, 1024));
+  add("--memory", "QZO_MEMORY", flags.memory_bytes, "for models and replicas, as 8GiB or 500MB")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::PositiveNumber);
+  add("--cache-dir", "QZO_CACHE_DIR", flags.cache_directory, "models and datasets by digest");
+  add("--model", "QZO_MODEL", flags.models, "model file to use where it lies; repeatable")->check(CLI::ExistingFile);
+  add("--kernels", "QZO_KERNELS", flags.kernels, "kernel variant, or auto for the fastest")->check(CheckKernels);
+  add("--max-rows", "QZO_MAX_ROWS", flags.max_rows,
+      "token rows of one forward pass: more is faster and takes more memory")
+      ->check(CLI::Range(1, 1 << 20));
+  add("--metrics-address", "QZO_METRICS_ADDRESS", flags.metrics_address, "serve Prometheus metrics here, host:port");
+  add("--log-level", "QZO_LOG_LEVEL", flags.log_level, "least severity")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
+  add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    *exit_code = app.exit(error) == 0 ? 0 : 2;
+    return std::nullopt;
+  }
+  if (flags.kernels == "auto") flags.kernels = std::string(kernels::BestKernels().name);
+  return flags;
+}
+
+}  // namespace qzo::worker

@@ -1,0 +1,38 @@
+// The command line of qzo-worker; QZO_* variables stand in for flags that are not given. The only place that reads
+// either.
+#ifndef QZO_WORKER_FLAGS_H_
+#define QZO_WORKER_FLAGS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace qzo::worker {
+
+inline constexpr char kVersion[] = QZO_VERSION;
+
+struct Flags {
+  std::string server = "127.0.0.1:7070";
+  bool insecure = false;
+  std::string name;  // id: lower-case letters, digits and '-'
+  int threads = 0;   // 0 = as many as the process may use
+  uint64_t memory_bytes = 0;
+  std::string cache_directory;
+  std::vector<std::string> models;
+  std::string kernels;  // a supported variant
+  int64_t max_rows = 2048;
+  std::string metrics_address;  // "" = none
+  std::string log_level = "info";
+  std::string log_format = "text";
+};
+
+// Nothing when the process is to end with *exit_code: 0 after --help and --version, 2 after a message about a bad flag.
+std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_code);
+
+// "Node-7.example" → "node-7-example": an id as the API wants it.
+std::string IdFrom(std::string text);
+
+}  // namespace qzo::worker
+
+#endif  // QZO_WORKER_FLAGS_H_

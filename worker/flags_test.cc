@@ -1,0 +1,124 @@
+#include "worker/flags.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "worker/credentials.h"
+#include "worker/process.h"
+
+namespace qzo::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+class FlagsTest : public ::testing::Test {
+ protected:
+  std::optional<Flags> Parse(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "qzo-worker");
+    ::testing::internal::CaptureStderr();
+    std::optional<Flags> flags = ParseFlags(static_cast<int>(arguments.size()), arguments.data(), &exit_code_);
+    error_ = ::testing::internal::GetCapturedStderr();
+    return flags;
+  }
+  int exit_code_ = -1;
+  std::string error_;
+};
+
+TEST_F(FlagsTest, DefaultsAreUsable) {
+  const std::optional<Flags> flags = Parse({});
+  ASSERT_TRUE(flags.has_value());
+  EXPECT_EQ(flags->server, "127.0.0.1:7070");
+  EXPECT_EQ(flags->name, IdFrom(flags->name));
+  EXPECT_EQ(flags->kernels, kernels::BestKernels().name);
+  EXPECT_EQ(flags->memory_bytes, static_cast<uint64_t>(AvailableMemoryBytes()));
+  EXPECT_GT(flags->memory_bytes, 0u);
+  EXPECT_EQ(flags->metrics_address, "");
+}
+
+TEST_F(FlagsTest, SizesAreWrittenAsPeopleWriteThem) {
+  EXPECT_EQ(Parse({"--memory", "8GiB"})->memory_bytes, uint64_t{8} << 30);
+  EXPECT_EQ(Parse({"--memory=500MB"})->memory_bytes, 500'000'000u);
+  EXPECT_FALSE(Parse({"--memory=lots"}).has_value());
+  EXPECT_EQ(exit_code_, 2);
+  EXPECT_FALSE(Parse({"--memory=0"}).has_value());
+}
+
+TEST_F(FlagsTest, AFlagWinsOverTheEnvironment) {
+  ::setenv("QZO_SERVER", "127.0.0.1:1", 1);
+  ::setenv("QZO_THREADS", "3", 1);
+  const std::optional<Flags> flags = Parse({"--server", "127.0.0.1:2"});
+  ::unsetenv("QZO_SERVER");
+  ::unsetenv("QZO_THREADS");
+  ASSERT_TRUE(flags.has_value());
+  EXPECT_EQ(flags->server, "127.0.0.1:2");
+  EXPECT_EQ(flags->threads, 3);
+}
+
+TEST_F(FlagsTest, UnknownKernelsListThoseThatAreHere) {
+  EXPECT_FALSE(Parse({"--kernels=referense"}).has_value());
+  EXPECT_EQ(exit_code_, 2);
+  EXPECT_THAT(error_, HasSubstr("did you mean 'reference'"));
+  EXPECT_THAT(error_, HasSubstr("auto, reference"));
+  EXPECT_EQ(Parse({"--kernels=reference"})->kernels, "reference");
+}
+
+TEST_F(FlagsTest, BadFlagsExitWithTwo) {
+  for (const char* bad : {"--no-such-flag", "--threads=-1", "--name=Not An Id", "--model=/no/such/file", "--max-rows=0",
+                          "--log-level=loud", "--log-format=xml"}) {
+    exit_code_ = -1;
+    EXPECT_FALSE(Parse({bad}).has_value()) << bad;
+    EXPECT_EQ(exit_code_, 2) << bad;
+    EXPECT_NE(error_, "") << bad;
+  }
+}
+
+TEST_F(FlagsTest, HelpAndVersionEndWell) {
+  for (const char* flag : {"--help", "--version"}) {
+    ::testing::internal::CaptureStdout();
+    EXPECT_FALSE(Parse({flag}).has_value());
+    EXPECT_NE(::testing::internal::GetCapturedStdout(), "");
+    EXPECT_EQ(exit_code_, 0);
+  }
+}
+
+TEST(IdFrom, KeepsWhatAnIdMayHold) {
+  EXPECT_EQ(IdFrom("Node-7.example"), "node-7-example");
+  EXPECT_EQ(IdFrom("7-of-nine_"), "of-nine");
+  EXPECT_EQ(IdFrom("123"), "worker");
+  EXPECT_EQ(IdFrom(std::string(80, 'a')), std::string(63, 'a'));
+}
+
+TEST(Credentials, ClearTextStaysOnThisMachineUnlessAllowed) {
+  for (const char* here : {"localhost:1", "127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "unix:/run/qzo.sock"}) {
+    EXPECT_TRUE(IsLoopback(here)) << here;
+    EXPECT_TRUE(MakeChannelCredentials({here, false}).ok()) << here;
+  }
+  for (const char* away :
+       {"10.0.0.1:1", "127.evil.example:1", "localhost.evil.example:1", "qzo:7070", "[::2]:1", "1270.0.0.1:1"}) {
+    EXPECT_FALSE(IsLoopback(away)) << away;
+    EXPECT_EQ(MakeChannelCredentials({away, false}).status().code(), absl::StatusCode::kFailedPrecondition) << away;
+    EXPECT_TRUE(MakeChannelCredentials({away, true}).ok()) << away;
+  }
+}
+
+TEST(Process, MetricsHaveTheNamesThatDashboardsKnow) {
+  const std::vector<prometheus::MetricFamily> families = ProcessCollector().Collect();
+  std::vector<std::string> names;
+  for (const prometheus::MetricFamily& family : families) {
+    names.push_back(family.name);
+    const prometheus::ClientMetric& metric = family.metric.front();
+    EXPECT_GT(family.type == prometheus::MetricType::Counter ? metric.counter.value : metric.gauge.value, 0)
+        << family.name;
+  }
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre("process_cpu_seconds_total", "process_resident_memory_bytes",
+                                                     "process_open_fds", "process_start_time_seconds"));
+  EXPECT_GT(PeakResidentBytes(), 1 << 20);
+}
+
+}  // namespace
+}  // namespace qzo::worker

@@ -1,0 +1,261 @@
+#include "worker/job.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "method/partition.h"
+#include "proto/spec_convert.h"
+#include "worker/process.h"
+
+namespace qzo::worker {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "snapshots are little-endian fp32");
+
+absl::StatusOr<model::TaskDataset> LoadDataset(const char* what, const std::string& digest, const model::TaskSpec& task,
+                                               const model::Tokenizer& tokenizer, ModelCache* cache,
+                                               BlobSource* blobs) {
+  QZO_ASSIGN_OR_RETURN(const std::string jsonl, cache->ReadDataset(digest, blobs));
+  model::DatasetReport report;
+  return model::TaskDataset::Load(task, tokenizer, jsonl, absl::StrCat(what, " dataset ", digest), &report);
+}
+
+int64_t Tokens(const model::Example& example) {
+  size_t tokens = example.prompt.size();
+  for (const std::vector<int32_t>& branch : example.branches) tokens += branch.size();
+  return static_cast<int64_t>(tokens);
+}
+
+int64_t EvaluationItems(const std::vector<int32_t>& rows) {
+  return (static_cast<int64_t>(rows.size()) + model::kRowsPerEvaluationItem - 1) / model::kRowsPerEvaluationItem;
+}
+
+// Whether items [first, first + count) are among `all`.
+absl::Status CheckItems(uint32_t first, uint32_t count, int64_t all) {
+  if (int64_t{first} + count <= all) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("items [", first, ", ", int64_t{first} + count, "): expected items below ", all));
+}
+
+void AddItem(const method::ItemLosses& item, v1::Results* results) {
+  results->add_losses(item.plus);
+  results->add_losses(item.minus);
+  results->add_counts(static_cast<uint32_t>(item.count));
+}
+
+// One count stands for all when they are equal: most steps of most jobs.
+void ShortenCounts(v1::Results* results) {
+  auto* counts = results->mutable_counts();
+  if (std::all_of(counts->begin(), counts->end(), [&](uint32_t count) { return count == counts->Get(0); })) {
+    counts->Truncate(std::min(1, counts->size()));
+  }
+}
+
+}  // namespace
+
+Job::Job(const v1::OpenJob& open, const method::MethodSpec& spec, const model::TaskSpec& task,
+         model::TaskDataset training, std::shared_ptr<ModelEngine> engine, const Workshop& workshop)
+    : handle_(open.job()),
+      name_(open.name()),
+      spec_(spec),
+      task_(task),
+      workshop_(workshop),
+      engine_(std::move(engine)),
+      training_(std::move(training)),
+      order_(spec_, open.spec().training_digest(), training_.rows_by_label()) {}
+
+Job::~Job() { *workshop_.replica_bytes -= reserved_bytes_; }
+
+absl::StatusOr<std::unique_ptr<Job>> Job::Load(const v1::OpenJob& open, std::shared_ptr<ModelEngine> engine,
+                                               const Workshop& workshop, ModelCache* cache, BlobSource* blobs) {
+  QZO_ASSIGN_OR_RETURN(const method::MethodSpec spec, rpc::ToMethodSpec(open.spec().method()));
+  QZO_ASSIGN_OR_RETURN(const model::TaskSpec task, rpc::ToTaskSpec(open.spec().task()));
+  QZO_ASSIGN_OR_RETURN(model::TaskDataset training, LoadDataset("training", open.spec().training_digest(), task,
+                                                                engine->model->tokenizer(), cache, blobs));
+  std::unique_ptr<Job> job(new Job(open, spec, task, std::move(training), std::move(engine), workshop));
+  QZO_RETURN_IF_ERROR(job->ReserveMemory(cache->mapped_bytes()));
+  QZO_RETURN_IF_ERROR(job->LoadEvaluationSets(open.spec(), cache, blobs));
+  QZO_RETURN_IF_ERROR(job->LoadHistory(open, blobs));
+  return job;
+}
+
+absl::Status Job::ReserveMemory(int64_t mapped_bytes) {
+  const method::Partition partition(spec_.granularity, engine_->model->info().trained);
+  const int64_t arrays = spec_.mode == method::Mode::kAbsolute ? 2 : 1;  // multipliers, units
+  const int64_t bytes = partition.multipliers() * arrays * static_cast<int64_t>(sizeof(float));
+  const int64_t taken = mapped_bytes + *workshop_.replica_bytes;
+  if (taken + bytes > workshop_.memory_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("a replica of ", name_, " needs ", base::HumanBytes(static_cast<uint64_t>(bytes)),
+                     "; models and replicas take ", base::HumanBytes(static_cast<uint64_t>(taken)), " of the ",
+                     base::HumanBytes(static_cast<uint64_t>(workshop_.memory_bytes)), " that this worker may use"));
+  }
+  reserved_bytes_ = bytes;
+  *workshop_.replica_bytes += bytes;
+  return absl::OkStatus();
+}
+
+absl::Status Job::LoadEvaluationSets(const v1::JobSpec& spec, ModelCache* cache, BlobSource* blobs) {
+  const model::Tokenizer& tokenizer = engine_->model->tokenizer();
+  if (const std::string& digest = spec.validation_digest(); !digest.empty()) {
+    QZO_ASSIGN_OR_RETURN(validation_, LoadDataset("validation", digest, task_, tokenizer, cache, blobs));
+    validation_rows_ = model::EvaluationRows(spec_.seed, validation_.size(), spec.evaluation().eval_rows());
+  }
+  if (const std::string& digest = spec.test_digest(); !digest.empty()) {
+    QZO_ASSIGN_OR_RETURN(test_, LoadDataset("test", digest, task_, tokenizer, cache, blobs));
+    test_rows_ = model::EvaluationRows(spec_.seed, test_.size(), /*limit=*/0);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Job::LoadHistory(const v1::OpenJob& open, BlobSource* blobs) {
+  if (!open.snapshot_blob().empty()) {
+    QZO_ASSIGN_OR_RETURN(const std::string bytes, FetchVerified(blobs, open.snapshot_blob()));
+    if (bytes.empty() || bytes.size() % sizeof(float) != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("snapshot ", open.snapshot_blob(), ": ", bytes.size(), " bytes, expected fp32 numbers"));
+    }
+    snapshot_.resize(bytes.size() / sizeof(float));
+    std::memcpy(snapshot_.data(), bytes.data(), bytes.size());
+    snapshot_step_ = open.snapshot_step();
+  }
+  std::string fetched;
+  if (!open.journal_blob().empty()) {
+    QZO_ASSIGN_OR_RETURN(fetched, FetchVerified(blobs, open.journal_blob()));
+  }
+  std::string_view rest = open.journal_blob().empty() ? std::string_view(open.journal()) : fetched;
+  uint32_t step = snapshot_step_;
+  while (!rest.empty()) {
+    QZO_ASSIGN_OR_RETURN(method::JournalChunk chunk, method::DecodeChunk(&rest));
+    for (method::StepRecord& record : chunk.records) {
+      if (record.step < step && tail_.empty())
+        continue;  // a chunk may begin before the snapshot, which holds these steps
+      if (record.step != step++) {
+        return absl::DataLossError(
+            absl::StrCat("journal of ", name_, ": step ", record.step, " found, expected step ", step - 1));
+      }
+      tail_.push_back(std::move(record));
+    }
+  }
+  if (step != open.step()) {
+    return absl::DataLossError(absl::StrCat("journal of ", name_, ": ends at step ", step, ", expected ", open.step()));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Job::Replay(absl::Duration slice) {
+  const absl::Duration begin = workshop_.clock->Monotonic();
+  if (replica_ == nullptr) {
+    QZO_ASSIGN_OR_RETURN(replica_, model::Replica::Create(*engine_->model, spec_, *workshop_.kernels, workshop_.pool));
+    if (!snapshot_.empty()) QZO_RETURN_IF_ERROR(replica_->Restore(snapshot_step_, snapshot_));
+    snapshot_ = {};
+  }
+  while (replayed_ < tail_.size()) {
+    QZO_RETURN_IF_ERROR(replica_->Apply(tail_[replayed_++].coefficients));
+    workshop_.metrics->replay_entries.Increment();
+    if (workshop_.clock->Monotonic() - begin >= slice) break;
+  }
+  replay_time_ += workshop_.clock->Monotonic() - begin;
+  if (replayed_ < tail_.size()) return false;
+  tail_ = {};
+  replayed_ = 0;
+  workshop_.metrics->replay_duration.Observe(absl::ToDoubleSeconds(replay_time_));
+  return true;
+}
+
+v1::ReplicaReady Job::Ready() const {
+  v1::ReplicaReady ready;
+  ready.set_job(handle_);
+  ready.set_step(replica_->step());
+  ready.set_digest(replica_->digest());
+  ready.set_resident_memory_bytes(PeakResidentBytes());
+  return ready;
+}
+
+absl::Status Job::Advance(uint32_t step, absl::Span<const float> coefficients) {
+  const uint32_t from = replica_->step();
+  if (from + (coefficients.empty() ? 0 : 1) != step) {
+    return absl::AbortedError(absl::StrCat("out of step: the replica is at step ", from, ", the message for step ",
+                                           step, coefficients.empty() ? " has no" : " has", " coefficients"));
+  }
+  return coefficients.empty() ? absl::OkStatus() : replica_->Apply(coefficients);
+}
+
+int64_t Job::ItemTokens(uint32_t item) const {
+  int64_t tokens = 0;
+  for (const int32_t row : order_.Rows(replica_->step(), item % spec_.micro_batches)) {
+    tokens += Tokens(training_.example(row));
+  }
+  return 2 * tokens;  // a probe's two lanes
+}
+
+absl::StatusOr<v1::Results> Job::Measure(const v1::Work& work, const std::atomic<bool>& closed) {
+  QZO_RETURN_IF_ERROR(Advance(work.step(), work.coefficients()));
+  QZO_RETURN_IF_ERROR(CheckItems(work.first_item(), work.item_count(), spec_.items()));
+  v1::Results results;
+  if (work.item_count() == 0) return results;
+  results.set_job(handle_);
+  results.set_step(work.step());
+  results.set_first_item(work.first_item());
+  results.set_digest(replica_->digest());
+  for (uint32_t item = work.first_item(); item < work.first_item() + work.item_count(); ++item) {
+    if (closed) return absl::CancelledError("the job was closed");
+    const absl::Duration begin = workshop_.clock->Monotonic();
+    QZO_ASSIGN_OR_RETURN(const std::vector<method::ItemLosses> losses,
+                         replica_->MeasureItems(&engine_->engine, task_, training_, order_, item, 1));
+    AddItem(losses.front(), &results);
+    workshop_.metrics->items.Increment();
+    workshop_.metrics->tokens.Increment(static_cast<double>(ItemTokens(item)));
+    workshop_.metrics->item_duration.Observe(absl::ToDoubleSeconds(workshop_.clock->Monotonic() - begin));
+  }
+  ShortenCounts(&results);
+  return results;
+}
+
+absl::StatusOr<v1::EvalResults> Job::Evaluate(const v1::EvalWork& work, const std::atomic<bool>& closed) {
+  QZO_RETURN_IF_ERROR(Advance(work.step(), work.coefficients()));
+  if (work.split() != v1::VALIDATION && work.split() != v1::TEST) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("split ", v1::Split_Name(work.split()), ": expected VALIDATION or TEST"));
+  }
+  const bool test = work.split() == v1::TEST;
+  const model::TaskDataset& data = test ? test_ : validation_;
+  const absl::Span<const int32_t> rows = test ? test_rows_ : validation_rows_;
+  QZO_RETURN_IF_ERROR(
+      CheckItems(work.first_item(), work.item_count(), EvaluationItems(test ? test_rows_ : validation_rows_)));
+  v1::EvalResults results;
+  results.set_job(handle_);
+  results.set_step(work.step());
+  results.set_split(work.split());
+  results.set_first_item(work.first_item());
+  results.set_digest(replica_->digest());
+  for (uint32_t item = work.first_item(); item < work.first_item() + work.item_count(); ++item) {
+    if (closed) return absl::CancelledError("the job was closed");
+    const absl::Span<const int32_t> slice =
+        rows.subspan(size_t{item} * model::kRowsPerEvaluationItem, model::kRowsPerEvaluationItem);
+    QZO_ASSIGN_OR_RETURN(const model::EvalSums sums, replica_->EvaluateRows(&engine_->engine, task_, data, slice));
+    v1::EvalResults::Item* out = results.add_items();
+    out->set_loss_sum(sums.loss_sum);
+    out->set_loss_count(sums.loss_count);
+    out->set_rows(sums.rows);
+    out->mutable_confusion()->Assign(sums.confusion.begin(), sums.confusion.end());
+    for (const int32_t row : slice) workshop_.metrics->tokens.Increment(static_cast<double>(Tokens(data.example(row))));
+  }
+  results.set_resident_memory_bytes(PeakResidentBytes());
+  return results;
+}
+
+v1::PutSnapshotRequest::Header Job::SnapshotHeader() const {
+  v1::PutSnapshotRequest::Header header;
+  header.set_job(name_);
+  header.set_step(replica_->step());
+  header.set_digest(replica_->digest());
+  return header;
+}
+
+}  // namespace qzo::worker

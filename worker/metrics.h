@@ -1,0 +1,31 @@
+// The worker's Prometheus metrics (docs/metrics.md lists them). Owned, injected, never global. Thread-safe.
+#ifndef QZO_WORKER_METRICS_H_
+#define QZO_WORKER_METRICS_H_
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <memory>
+
+namespace qzo::worker {
+
+class Metrics {
+ public:
+  explicit Metrics(std::shared_ptr<prometheus::Registry> registry);
+
+  const std::shared_ptr<prometheus::Registry> registry;
+  prometheus::Counter& items;  // training items answered
+  prometheus::Histogram& item_duration;
+  prometheus::Counter& tokens;          // read by forward passes, once per lane
+  prometheus::Counter& replay_entries;  // journal steps applied before a replica was ready
+  prometheus::Histogram& replay_duration;
+  prometheus::Gauge& peak_resident_bytes;
+  prometheus::Counter& troubles;    // JobTrouble sent
+  prometheus::Counter& reconnects;  // streams that broke
+};
+
+}  // namespace qzo::worker
+
+#endif  // QZO_WORKER_METRICS_H_

@@ -1,0 +1,109 @@
+#include "worker/model_cache.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+
+namespace qzo::worker {
+namespace {
+
+absl::Status CheckDigest(const std::string& digest) {
+  if (base::IsSha256Hex(digest)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("blob '", digest, "': expected a SHA-256 digest, 64 hexadecimal digits"));
+}
+
+absl::Status CheckReceived(const std::string& digest, const std::string& received) {
+  if (received == digest) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("blob ", digest, ": received bytes with digest ", received));
+}
+
+absl::StatusOr<std::string> DigestOfFile(const std::string& path) {
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::MappedFile> file, base::MappedFile::Open(path));
+  return base::Sha256Hex(file->bytes());
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> FetchVerified(BlobSource* source, const std::string& digest) {
+  QZO_RETURN_IF_ERROR(CheckDigest(digest));
+  std::string bytes;
+  QZO_RETURN_IF_ERROR(source->Fetch(digest, [&bytes](std::string_view piece) {
+    bytes.append(piece);
+    return absl::OkStatus();
+  }));
+  QZO_RETURN_IF_ERROR(CheckReceived(digest, base::Sha256Hex(bytes)));
+  return bytes;
+}
+
+absl::StatusOr<std::string> ModelCache::Register(const std::string& path) {
+  QZO_ASSIGN_OR_RETURN(std::string digest, DigestOfFile(path));
+  registered_[digest] = path;
+  verified_.insert(path);
+  return digest;
+}
+
+absl::StatusOr<std::shared_ptr<const model::Model>> ModelCache::GetModel(const std::string& digest,
+                                                                         BlobSource* source) {
+  if (const auto found = models_.find(digest); found != models_.end()) return found->second;
+  std::erase_if(models_, [](const auto& entry) { return entry.second.use_count() == 1; });
+  QZO_ASSIGN_OR_RETURN(const std::string path, EnsureFile(digest, ".gguf", source));
+  QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, model::Model::Load(path));
+  models_[digest] = model;
+  return model;
+}
+
+absl::StatusOr<std::string> ModelCache::ReadDataset(const std::string& digest, BlobSource* source) {
+  QZO_ASSIGN_OR_RETURN(const std::string path, EnsureFile(digest, ".jsonl", source));
+  return fs_->Read(path);
+}
+
+int64_t ModelCache::mapped_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [digest, model] : models_) bytes += static_cast<int64_t>(model->file().bytes().size());
+  return bytes;
+}
+
+absl::StatusOr<std::string> ModelCache::EnsureFile(const std::string& digest, const char* extension,
+                                                   BlobSource* source) {
+  QZO_RETURN_IF_ERROR(CheckDigest(digest));
+  if (const auto found = registered_.find(digest); found != registered_.end() && fs_->Exists(found->second)) {
+    return found->second;
+  }
+  std::string path = absl::StrCat(directory_, "/", digest, extension);
+  if (fs_->Exists(path)) {
+    if (verified_.contains(path)) return path;
+    QZO_ASSIGN_OR_RETURN(const std::string found, DigestOfFile(path));
+    if (found == digest) {
+      verified_.insert(path);
+      return path;
+    }
+    spdlog::warn("{}: damaged, its bytes have digest {}; fetching it again", path, found);
+  }
+  QZO_RETURN_IF_ERROR(Download(digest, path, source));
+  verified_.insert(path);
+  return path;
+}
+
+absl::Status ModelCache::Download(const std::string& digest, const std::string& path, BlobSource* source) {
+  QZO_RETURN_IF_ERROR(fs_->CreateDirectories(directory_));
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::PendingFile> file, fs_->CreatePending(path));
+  base::Sha256Stream received;
+  uint64_t bytes = 0;
+  QZO_RETURN_IF_ERROR(source->Fetch(digest, [&](std::string_view piece) {
+    received.Update(piece);
+    bytes += piece.size();
+    return file->Append(piece);
+  }));
+  QZO_RETURN_IF_ERROR(CheckReceived(digest, received.FinishHex()));
+  QZO_RETURN_IF_ERROR(file->Commit());
+  spdlog::info("fetched {} ({})", path, base::HumanBytes(bytes));
+  return absl::OkStatus();
+}
+
+}  // namespace qzo::worker

@@ -1,0 +1,56 @@
+// Models and datasets on this machine, by digest. Files live in a directory as <sha256>.gguf and <sha256>.jsonl that
+// several workers may share: they appear there whole (written aside, renamed), so that the worst of a race is a second
+// download.
+#ifndef QZO_WORKER_MODEL_CACHE_H_
+#define QZO_WORKER_MODEL_CACHE_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/fs.h"
+#include "model/graph/model.h"
+#include "worker/transport.h"
+
+namespace qzo::worker {
+
+// Thread-compatible.
+class ModelCache {
+ public:
+  // `fs` must outlive the cache; `directory` is made when first needed.
+  ModelCache(std::string directory, base::FileSystem* fs) : directory_(std::move(directory)), fs_(fs) {}
+
+  // Makes a model file outside the directory known, where it lies. Returns its digest.
+  absl::StatusOr<std::string> Register(const std::string& path);
+
+  // The one Model object of this digest, fetched and loaded when it is not here. It stays mapped without users, so that
+  // jobs may come back to it, until another one is loaded. Possible errors: those of FetchVerified, Model::Load,
+  // FileSystem.
+  absl::StatusOr<std::shared_ptr<const model::Model>> GetModel(const std::string& digest, BlobSource* source);
+
+  // Likewise the bytes of a dataset, read anew each time.
+  absl::StatusOr<std::string> ReadDataset(const std::string& digest, BlobSource* source);
+
+  // Bytes of model files mapped now.
+  int64_t mapped_bytes() const;
+
+ private:
+  // Path of a file with this digest. A file is verified when this process first uses it; a damaged one is fetched
+  // again.
+  absl::StatusOr<std::string> EnsureFile(const std::string& digest, const char* extension, BlobSource* source);
+  absl::Status Download(const std::string& digest, const std::string& path, BlobSource* source);
+
+  const std::string directory_;
+  base::FileSystem* const fs_;
+  std::map<std::string, std::string> registered_;  // digest → path
+  std::set<std::string> verified_;                 // paths
+  std::map<std::string, std::shared_ptr<const model::Model>> models_;
+};
+
+}  // namespace qzo::worker
+
+#endif  // QZO_WORKER_MODEL_CACHE_H_

@@ -1,0 +1,116 @@
+#include "worker/model_cache.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+#include "worker/fakes.h"
+
+namespace qzo::worker {
+namespace {
+
+using ::qzo::testing::IsOk;
+using ::qzo::testing::StatusIs;
+using ::qzo::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ModelCacheTest : public ::testing::Test {
+ protected:
+  // A process of its own on the same machine.
+  std::unique_ptr<ModelCache> NewCache() { return std::make_unique<ModelCache>(directory_.File("cache"), fs_); }
+  std::vector<std::string> Files() { return fs_->List(directory_.File("cache")).value(); }
+
+  TempDir directory_;
+  base::FileSystem* fs_ = base::RealFileSystem();
+  FakeBlobs blobs_;
+  const std::string model_ = blobs_.Add(TinyModel());
+};
+
+TEST_F(ModelCacheTest, AModelIsFetchedOnceAndLoadedOnce) {
+  const auto cache = NewCache();
+  ASSERT_OK_AND_ASSIGN(const auto first, cache->GetModel(model_, &blobs_));
+  ASSERT_OK_AND_ASSIGN(const auto second, cache->GetModel(model_, &blobs_));
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(blobs_.fetches(model_), 1);
+  EXPECT_EQ(cache->mapped_bytes(), static_cast<int64_t>(TinyModel().size()));
+  EXPECT_THAT(Files(), ElementsAre(model_ + ".gguf"));
+}
+
+TEST_F(ModelCacheTest, AnotherProcessFindsWhatTheFirstOneFetched) {
+  ASSERT_OK(NewCache()->GetModel(model_, &blobs_));
+  ASSERT_OK(NewCache()->GetModel(model_, &blobs_));
+  EXPECT_EQ(blobs_.fetches(model_), 1);
+}
+
+TEST_F(ModelCacheTest, ADamagedFileIsFetchedAgain) {
+  ASSERT_OK(NewCache()->GetModel(model_, &blobs_));
+  std::string damaged = TinyModel();
+  damaged[damaged.size() / 2] ^= 1;
+  ASSERT_OK(fs_->WriteDurably(directory_.File("cache/" + model_ + ".gguf"), damaged));
+  ASSERT_OK(NewCache()->GetModel(model_, &blobs_));
+  EXPECT_EQ(blobs_.fetches(model_), 2);
+  EXPECT_EQ(fs_->Read(directory_.File("cache/" + model_ + ".gguf")).value(), TinyModel());
+}
+
+TEST_F(ModelCacheTest, OtherBytesThanTheDigestNamesAreRefusedAndNotKept) {
+  blobs_.Replace(model_, "not the model");
+  EXPECT_THAT(NewCache()->GetModel(model_, &blobs_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(model_)));
+  EXPECT_THAT(Files(), ElementsAre());
+}
+
+TEST_F(ModelCacheTest, AnInterruptedTransferLeavesNothingBehind) {
+  const std::string missing(64, 'a');
+  EXPECT_THAT(NewCache()->ReadDataset(missing, &blobs_), StatusIs(absl::StatusCode::kNotFound, HasSubstr(missing)));
+  EXPECT_THAT(Files(), ElementsAre());
+}
+
+TEST_F(ModelCacheTest, ADigestThatIsNoneNeverBecomesAPath) {
+  EXPECT_THAT(NewCache()->ReadDataset("../../etc/passwd", &blobs_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("SHA-256")));
+}
+
+TEST_F(ModelCacheTest, ARegisteredFileIsUsedWhereItLies) {
+  const auto cache = NewCache();
+  ASSERT_OK_AND_ASSIGN(const std::string digest,
+                       cache->Register(testing::TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")));
+  EXPECT_EQ(digest, model_);
+  ASSERT_OK(cache->GetModel(model_, &blobs_));
+  EXPECT_EQ(blobs_.fetches(model_), 0);
+  EXPECT_FALSE(fs_->Exists(directory_.File("cache")));
+}
+
+TEST_F(ModelCacheTest, AModelStaysMappedUntilAnotherIsLoaded) {
+  const auto cache = NewCache();
+  const std::string other = blobs_.Add(ReadTestFile("golden/models/stories260k/stories260K-Q8_0.gguf"));
+  const model::Model* kept = cache->GetModel(model_, &blobs_).value().get();
+  EXPECT_EQ(cache->GetModel(model_, &blobs_).value().get(), kept);
+  ASSERT_OK(cache->GetModel(other, &blobs_));
+  EXPECT_EQ(cache->mapped_bytes(),
+            static_cast<int64_t>(ReadTestFile("golden/models/stories260k/stories260K-Q8_0.gguf").size()));
+}
+
+TEST_F(ModelCacheTest, AModelInUseStaysBesideAnother) {
+  const auto cache = NewCache();
+  const std::string other = blobs_.Add(ReadTestFile("golden/models/stories260k/stories260K-Q8_0.gguf"));
+  ASSERT_OK_AND_ASSIGN(const auto used, cache->GetModel(model_, &blobs_));
+  ASSERT_OK(cache->GetModel(other, &blobs_));
+  ASSERT_OK_AND_ASSIGN(const auto again, cache->GetModel(model_, &blobs_));
+  EXPECT_EQ(used, again);
+}
+
+TEST_F(ModelCacheTest, DatasetsAreCachedLikeModels) {
+  const std::string rows = ReadTestFile("golden/data/tiny_train.jsonl");
+  const std::string digest = blobs_.Add(rows);
+  EXPECT_EQ(NewCache()->ReadDataset(digest, &blobs_).value(), rows);
+  EXPECT_EQ(NewCache()->ReadDataset(digest, &blobs_).value(), rows);
+  EXPECT_EQ(blobs_.fetches(digest), 1);
+  EXPECT_THAT(Files(), ElementsAre(digest + ".jsonl"));
+}
+
+}  // namespace
+}  // namespace qzo::worker

@@ -1,0 +1,88 @@
+#include "worker/worker.h"
+
+#include <prometheus/exposer.h>
+#include <spdlog/spdlog.h>
+
+#include <exception>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "kernels/kernels.h"
+#include "worker/agent.h"
+#include "worker/blob_client.h"
+#include "worker/connection.h"
+#include "worker/credentials.h"
+#include "worker/kind.h"
+#include "worker/metrics.h"
+#include "worker/model_cache.h"
+#include "worker/process.h"
+#include "worker/signals.h"
+
+namespace qzo::worker {
+namespace {
+
+v1::Attach AttachOf(const Flags& flags, int threads) {
+  v1::Attach attach;
+  attach.set_worker(flags.name);
+  attach.set_incarnation(RandomIncarnation());
+  attach.set_kind(kKind);
+  attach.set_variant(flags.kernels);
+  attach.set_hostname(Hostname());
+  attach.set_version(kVersion);
+  attach.set_threads(threads);
+  attach.set_memory_bytes(static_cast<int64_t>(flags.memory_bytes));
+  return attach;
+}
+
+// nullptr without an address.
+absl::StatusOr<std::unique_ptr<prometheus::Exposer>> Expose(const std::string& address) {
+  if (address.empty()) return nullptr;
+  try {
+    return std::make_unique<prometheus::Exposer>(address);
+  } catch (const std::exception& error) {
+    return absl::UnavailableError(absl::StrCat("--metrics-address ", address, ": ", error.what()));
+  }
+}
+
+}  // namespace
+
+absl::Status RunWorker(const Flags& flags) {
+  SignalWatch signals;
+  QZO_ASSIGN_OR_RETURN(const auto credentials, MakeChannelCredentials({flags.server, flags.insecure}));
+  base::FileSystem* fs = base::RealFileSystem();
+  QZO_RETURN_IF_ERROR(fs->CreateDirectories(flags.cache_directory));
+  ModelCache cache(flags.cache_directory, fs);
+  for (const std::string& path : flags.models) {
+    QZO_ASSIGN_OR_RETURN(const std::string digest, cache.Register(path));
+    spdlog::info("{}: model {}", path, digest);
+  }
+  Metrics metrics(std::make_shared<prometheus::Registry>());
+  const auto process = std::make_shared<ProcessCollector>();
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<prometheus::Exposer> exposer, Expose(flags.metrics_address));
+  if (exposer != nullptr) {
+    exposer->RegisterCollectable(metrics.registry);
+    exposer->RegisterCollectable(process);
+  }
+
+  const auto channel = MakeChannel(flags.server, credentials);
+  BlobClient blobs(channel);
+  Agent::Options options;
+  options.kernels = kernels::FindKernels(flags.kernels);
+  options.threads = flags.threads;
+  options.max_rows = flags.max_rows;
+  options.memory_bytes = static_cast<int64_t>(flags.memory_bytes);
+  Agent agent(options, &cache, &blobs, &blobs, base::SystemClock(), &metrics);
+  Connection connection({AttachOf(flags, agent.threads())}, channel, &agent, &blobs, &metrics);
+  spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.server, kKind,
+               flags.kernels, agent.threads(), base::HumanBytes(flags.memory_bytes));
+  signals.Arm([&connection] { connection.Drain(); });
+  connection.Run();
+  signals.Disarm();
+  return absl::OkStatus();
+}
+
+}  // namespace qzo::worker
