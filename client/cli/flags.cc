@@ -1,0 +1,219 @@
+#include "client/cli/flags.h"
+
+#include <cstdlib>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/completion.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/verbs.h"
+
+namespace qzo::client {
+namespace {
+
+// The one that workers use, too.
+std::string DefaultCacheDirectory() {
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0') return absl::StrCat(xdg, "/qzo/models");
+  const char* home = std::getenv("HOME");
+  return absl::StrCat(home == nullptr ? "/tmp" : home, "/.cache/qzo/models");
+}
+
+class AppBuilder {
+ public:
+  explicit AppBuilder(Flags* flags)
+      : flags_(*flags), app_(std::make_unique<CLI::App>("qzoctl: submit and steer fine-tuning jobs, use what they made.", "qzoctl")) {}
+
+  std::unique_ptr<CLI::App> Build() {
+    app_->require_subcommand(1);
+    app_->fallthrough();
+    Global();
+    Jobs();
+    Resources();
+    Local();
+    Own();
+    return std::move(app_);
+  }
+
+ private:
+  template <typename VerbFlags>
+  CLI::App* Verb(const char* name, const char* help, absl::StatusOr<int> (*verb)(Session&, const VerbFlags&),
+                 const VerbFlags* flags) {
+    CLI::App* sub = app_->add_subcommand(name, help);
+    sub->callback([this_flags = &flags_, verb, flags] {
+      this_flags->run = [verb, flags](Session& session) { return verb(session, *flags); };
+    });
+    return sub;
+  }
+
+  void Global() {
+    GlobalFlags& g = flags_.global;
+    g.cache_directory = DefaultCacheDirectory();
+    app_->add_option("--server", g.server, "coordinator, host:port")->envname("QZO_SERVER")->capture_default_str();
+    app_->add_option("--project", g.project, "project of short names")->envname("QZO_PROJECT")->capture_default_str();
+    const std::map<std::string, OutputFormat> formats = {{"table", OutputFormat::kTable},
+                                                         {"wide", OutputFormat::kWide},
+                                                         {"json", OutputFormat::kJson},
+                                                         {"yaml", OutputFormat::kYaml},
+                                                         {"name", OutputFormat::kName}};
+    app_->add_option("-o,--output", g.output, "table, wide, json, yaml or name")->transform(CLI::CheckedTransformer(formats));
+    app_->add_flag("-q,--quiet", g.quiet, "no messages and no progress");
+    app_->add_flag("-v,--verbose", g.verbose, "say more about errors");
+    app_->add_flag("--insecure", g.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
+    app_->add_option("--cache-dir", g.cache_directory, "downloaded models, by digest")->envname("QZO_CACHE_DIR");
+    app_->add_option("--threads", g.threads, "of computations on this machine; 0 = all there are")
+        ->envname("QZO_THREADS")
+        ->check(CLI::Range(0, 1024));
+  }
+
+  void JobFileOptions(CLI::App* verb) {
+    verb->add_option("-f,--file", flags_.submit.file, "job file; - reads standard input")->required();
+    verb->add_option("--set", flags_.submit.set, "override a key of the file, as method.steps=200; repeatable")
+        ->take_all()
+        ->expected(1);
+  }
+
+  CLI::App* JobVerb(const char* name, const char* help, absl::StatusOr<int> (*verb)(Session&, const JobFlags&)) {
+    CLI::App* sub = Verb(name, help, verb, &flags_.job);
+    sub->add_option("NAME", flags_.job.name, "of the job")->required();
+    return sub;
+  }
+
+  void FromSequence(CLI::App* verb) { verb->add_option("--from", flags_.job.from_sequence, "first event to show"); }
+
+  void Jobs() {
+    CLI::App* submit = Verb("submit", "submit the job of a file; on a terminal, follow it", &Submit, &flags_.submit);
+    JobFileOptions(submit);
+    CLI::Option* detach = submit->add_flag("--detach", flags_.submit.detach, "print the name and leave");
+    submit->add_flag("--wait", flags_.submit.wait, "stay until the job has ended")->excludes(detach);
+    submit->add_flag("--validate-only", flags_.submit.validate_only, "check everything, run nothing");
+    submit->add_option("--request-id", flags_.submit.request_id, "makes a repeated submit return the first one's job");
+    JobFileOptions(Verb("plan", "what a job would cost: steps, tokens, memory, time, network", &Plan, &flags_.submit));
+
+    FromSequence(JobVerb("watch", "follow a job; ^C detaches", &Watch));
+    CLI::App* logs = JobVerb("logs", "the job's events as lines", &Logs);
+    FromSequence(logs);
+    logs->add_flag("-f,--follow", flags_.job.follow, "go on until the job has ended");
+    FromSequence(JobVerb("events", "the job's events as a table", &Events));
+
+    CLI::App* wait = Verb("wait", "wait until a job is in a state", &Wait, &flags_.wait);
+    wait->add_option("NAME", flags_.wait.name, "of the job")->required();
+    wait->add_option("--for", flags_.wait.condition, "state=succeeded, say")->capture_default_str();
+    wait->add_option("--timeout", flags_.wait.timeout_seconds, "as 90s, 10m or 2h; 0 = for ever")
+        ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+
+    JobVerb("cancel", "end a job for good; its journal stays", &Cancel);
+    JobVerb("pause", "stop a job for now", &Pause);
+    JobVerb("resume", "continue a paused job", &Resume);
+    JobVerb("retry", "continue a failed or cancelled job after its last step", &Retry);
+    CLI::App* drain = Verb("drain", "let a worker finish its items and leave", &Drain, &flags_.job);
+    drain->add_option("NAME", flags_.job.name, "of the worker")->required();
+  }
+
+  void Resources() {
+    CLI::App* get = Verb("get", "list or show resources", &Get, &flags_.get);
+    get->add_option("KIND", flags_.get.kind, "jobs, workers, datasets, models or adapters")->required();
+    get->add_option("NAME", flags_.get.name, "of one of them");
+    get->add_flag("-w,--watch", flags_.get.watch, "jobs: print changes as they happen");
+    get->add_option("-l,--label", flags_.get.labels, "jobs: only those with this label, key=value; repeatable")
+        ->take_all()
+        ->expected(1);
+    for (const char* kind : {"workers", "models"}) {
+      CLI::App* alias = app_->add_subcommand(kind, absl::StrCat("get ", kind));
+      alias->add_option("NAME", flags_.get.name, "of one of them");
+      alias->callback([flags = &flags_, kind] {
+        flags->get.kind = kind;
+        flags->run = [flags](Session& session) { return Get(session, flags->get); };
+      });
+    }
+    CLI::App* describe = Verb("describe", "everything about a job", &Describe, &flags_.get);
+    describe->add_option("KIND", flags_.get.kind, "job")->required();
+    describe->add_option("NAME", flags_.get.name, "of the job")->required();
+
+    CLI::App* remove = Verb("delete", "delete resources", &Delete, &flags_.remove);
+    remove->add_option("KIND", flags_.remove.kind, "job, dataset, model or adapter")->required();
+    remove->add_option("NAME", flags_.remove.names, "of what is to go")->required();
+    remove->add_flag("--force", flags_.remove.force, "a job that has not ended is cancelled first");
+
+    CLI::App* upload = Verb("upload", "upload a file; prints its name", &Upload, &flags_.transfer);
+    upload->add_option("KIND", flags_.transfer.kind, "dataset or model")->required()->check(CLI::IsMember({"dataset", "model"}));
+    upload->add_option("PATH", flags_.transfer.what, "of the file")->required();
+    upload->add_option("--id", flags_.transfer.id, "name to give it; from its digest otherwise");
+    upload->add_option("--display-name", flags_.transfer.display_name, "for people");
+
+    CLI::App* download = Verb("download", "download into a file; prints its path", &Download, &flags_.transfer);
+    download->add_option("KIND", flags_.transfer.kind, "adapter, journal or model")
+        ->required()
+        ->check(CLI::IsMember({"adapter", "journal", "model"}));
+    download->add_option("NAME", flags_.transfer.what, "of the adapter, job or model")->required();
+    download->add_option("-f,--file", flags_.transfer.file, "where to; from the name otherwise");
+    download->add_option("--step", flags_.transfer.step, "adapter of a job: at this step instead of the best one");
+  }
+
+  CLI::App* LocalVerb(const char* name, const char* help, absl::StatusOr<int> (*verb)(Session&, const LocalFlags&),
+                      bool adapter_is_positional) {
+    LocalFlags& local = flags_.local;
+    CLI::App* sub = Verb(name, help, verb, &local);
+    if (adapter_is_positional) sub->add_option("ADAPTER", local.adapter, "file, or name of an adapter or job")->required();
+    else sub->add_option("--adapter", local.adapter, "file, or name of an adapter or job");
+    sub->add_option("--model", local.model, "GGUF file, or name of a model; found by the adapter's digest otherwise");
+    sub->add_option("--step", local.step, "of a job: the adapter at this step instead of the best one");
+    return sub;
+  }
+
+  void TaskOption(CLI::App* verb) {
+    verb->add_option("-f,--file", flags_.local.job_file, "job file whose task is meant; the adapter's otherwise");
+  }
+
+  void Local() {
+    LocalFlags& local = flags_.local;
+    CLI::App* generate = LocalVerb("generate", "continue a text on this machine", &Generate, false);
+    TaskOption(generate);
+    CLI::Option* prompt = generate->add_option("--prompt", local.prompt, "the text; standard input otherwise");
+    generate->add_option("--text", local.fields, "key=value of a row for the task's template; repeatable")
+        ->take_all()
+        ->expected(1)
+        ->excludes(prompt);
+    generate->add_flag("--chat", local.chat, "the text is a user's turn of a conversation");
+    generate->add_option("--max-tokens", local.max_tokens, "at most this many")->capture_default_str()->check(CLI::Range(1, 1 << 20));
+    generate->add_option("--temperature", local.temperature, "0 = always the likeliest token")->capture_default_str();
+    generate->add_option("--top-k", local.top_k, "sample from the k likeliest; 0 = from all")->capture_default_str();
+    generate->add_option("--top-p", local.top_p, "sample from the likeliest with this share together")->capture_default_str();
+    generate->add_option("--seed", local.seed, "the same seed gives the same text")->capture_default_str();
+
+    CLI::App* classify = LocalVerb("classify", "label rows on this machine", &Classify, false);
+    TaskOption(classify);
+    classify->add_option("ROWS", local.dataset, "JSON Lines file; standard input otherwise");
+    classify->add_option("--text", local.fields, "key=value of one row; repeatable")->take_all()->expected(1);
+
+    CLI::App* eval = LocalVerb("eval", "figures over a dataset, on this machine", &Evaluate, false);
+    TaskOption(eval);
+    eval->add_option("DATASET", local.dataset, "JSON Lines file")->required();
+
+    LocalVerb("verify", "replay how an adapter was made, and compare", &Verify, true);
+    CLI::App* exports = LocalVerb("export", "write model and adapter as one GGUF file", &Export, true);
+    exports->add_option("FILE", local.destination, "where to")->required();
+    exports->add_option("--dataset", local.dataset, "measure the loss before and after rounding on this JSON Lines file");
+  }
+
+  void Own() {
+    CLI::App* completion = app_->add_subcommand("completion", "a completion script: source <(qzoctl completion bash)");
+    completion->add_option("SHELL", flags_.shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+    completion->callback([flags = &flags_, app = app_.get()] {
+      flags->run = [flags, app](Session& session) -> absl::StatusOr<int> {
+        session.out() << CompletionScript(*app, flags->shell);
+        return kOk;
+      };
+    });
+    app_->add_subcommand("version", "the version of qzoctl")->callback([flags = &flags_] { flags->run = Version; });
+  }
+
+  Flags& flags_;
+  std::unique_ptr<CLI::App> app_;
+};
+
+}  // namespace
+
+std::unique_ptr<CLI::App> MakeApp(Flags* flags) { return AppBuilder(flags).Build(); }
+
+}  // namespace qzo::client

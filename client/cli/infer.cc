@@ -1,0 +1,224 @@
+// generate, classify and eval: a model on this machine, with or without an adapter.
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/verbs.h"
+#include "client/job_file.h"
+#include "client/local_model.h"
+#include "client/report.h"
+#include "model/graph/generator.h"
+#include "proto/spec_convert.h"
+
+namespace qzo::client {
+namespace {
+
+using ::nlohmann::ordered_json;
+
+struct Loaded {
+  std::optional<method::Adapter> adapter;
+  std::unique_ptr<LocalModel> local;
+};
+
+absl::StatusOr<Loaded> Load(Session& session, const LocalFlags& flags) {
+  Loaded loaded;
+  if (!flags.adapter.empty()) {
+    QZO_ASSIGN_OR_RETURN(loaded.adapter, session.FindAdapter(flags.adapter, flags.step));
+  } else if (flags.model.empty()) {
+    return absl::InvalidArgumentError("give --model, --adapter or both");
+  }
+  QZO_ASSIGN_OR_RETURN(const std::string path,
+                       session.FindModel(flags.model, loaded.adapter ? loaded.adapter->base_model_digest : ""));
+  QZO_ASSIGN_OR_RETURN(loaded.local,
+                       LocalModel::Load(path, loaded.adapter ? &*loaded.adapter : nullptr, session.flags().threads));
+  return loaded;
+}
+
+// The job file's task, or the adapter's.
+absl::StatusOr<v1::Task> FindTask(Session& session, const LocalFlags& flags, const Loaded& loaded) {
+  if (!flags.job_file.empty()) {
+    QZO_ASSIGN_OR_RETURN(const std::string text, session.ReadInput(flags.job_file));
+    QZO_ASSIGN_OR_RETURN(const JobFile file, ParseJobFile(text, flags.job_file, session.flags().project, {}));
+    return file.job.spec().task();
+  }
+  if (!loaded.adapter) return absl::InvalidArgumentError("without an adapter the task must come from a job file: -f FILE");
+  return TaskOf(*loaded.adapter);
+}
+
+absl::StatusOr<std::string> RowOf(const std::vector<std::string>& fields) {
+  ordered_json row = ordered_json::object();
+  for (const std::string& field : fields) {
+    const size_t equals = field.find('=');
+    if (equals == std::string::npos) return absl::InvalidArgumentError(absl::StrCat("--text ", field, ": expected key=value"));
+    row[field.substr(0, equals)] = field.substr(equals + 1);
+  }
+  return row.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+// One row of --text, or the lines of a file or standard input.
+absl::StatusOr<std::vector<std::string>> ReadRows(Session& session, const LocalFlags& flags) {
+  if (!flags.fields.empty()) {
+    QZO_ASSIGN_OR_RETURN(std::string row, RowOf(flags.fields));
+    return std::vector<std::string>{std::move(row)};
+  }
+  QZO_ASSIGN_OR_RETURN(const std::string text, session.ReadInput(flags.dataset.empty() ? "-" : flags.dataset));
+  std::vector<std::string> rows;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) rows.push_back(line);
+  if (rows.empty()) return absl::InvalidArgumentError("no rows: give --text key=value, a file, or JSON lines on standard input");
+  return rows;
+}
+
+std::string LabelName(const v1::Task& task, size_t label) {
+  const int i = static_cast<int>(label);
+  if (i < task.label_names_size()) return task.label_names(i);
+  return std::string(absl::StripAsciiWhitespace(task.options(i)));
+}
+
+struct Verdict {
+  size_t label = 0;
+  std::vector<double> probabilities;  // softmax of the scores
+};
+
+Verdict Judge(const std::vector<double>& scores) {
+  Verdict verdict{.label = static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin())};
+  double sum = 0;
+  for (const double score : scores) sum += verdict.probabilities.emplace_back(std::exp(score - scores[verdict.label]));
+  for (double& p : verdict.probabilities) p /= sum;
+  return verdict;
+}
+
+// Prints new text as tokens come. A token may end within a character or change its neighbours' blanks, so the whole is decoded anew.
+class TextPrinter {
+ public:
+  TextPrinter(Session* session, const model::Tokenizer& tokenizer) : session_(*session), tokenizer_(tokenizer) {}
+
+  absl::Status Add(int32_t token) {
+    tokens_.push_back(token);
+    QZO_ASSIGN_OR_RETURN(const std::string text, tokenizer_.Decode(tokens_, /*show_special=*/false));
+    const size_t whole = std::min(base::FindInvalidUtf8(text), text.size());
+    if (whole > printed_) session_.out() << text.substr(printed_, whole - printed_) << std::flush;
+    printed_ = std::max(printed_, whole);
+    return absl::OkStatus();
+  }
+
+ private:
+  Session& session_;
+  const model::Tokenizer& tokenizer_;
+  std::vector<int32_t> tokens_;
+  size_t printed_ = 0;
+};
+
+// The prompt's tokens: a row through the task's template, a turn of a conversation, or the text as it is.
+absl::StatusOr<std::vector<int32_t>> MakePrompt(Session& session, const LocalFlags& flags, const Loaded& loaded) {
+  const model::Tokenizer& tokenizer = loaded.local->model().tokenizer();
+  if (!flags.fields.empty()) {
+    QZO_ASSIGN_OR_RETURN(const v1::Task task, FindTask(session, flags, loaded));
+    QZO_ASSIGN_OR_RETURN(const model::TaskSpec spec, TaskFor(loaded.local->model(), task));
+    QZO_ASSIGN_OR_RETURN(const std::string row, RowOf(flags.fields));
+    QZO_ASSIGN_OR_RETURN(const model::Example example, model::MakeInferenceExample(spec, tokenizer, row));
+    return example.prompt;
+  }
+  std::string prompt = flags.prompt;
+  if (prompt.empty()) {
+    QZO_ASSIGN_OR_RETURN(prompt, session.ReadInput("-"));
+  }
+  if (flags.chat) {
+    v1::Task task;
+    task.set_kind(v1::CHAT);
+    if (loaded.adapter && !loaded.adapter->task_json.empty()) {
+      QZO_ASSIGN_OR_RETURN(const v1::Task trained, TaskOf(*loaded.adapter));
+      if (trained.kind() == v1::CHAT) task = trained;
+    }
+    QZO_ASSIGN_OR_RETURN(const model::TaskSpec spec, TaskFor(loaded.local->model(), task));
+    const ordered_json row = {{"messages", {{{"role", "user"}, {"content", prompt}}}}};
+    QZO_ASSIGN_OR_RETURN(const model::Example example,
+                         model::MakeInferenceExample(spec, tokenizer, row.dump(-1, ' ', false, ordered_json::error_handler_t::replace)));
+    return example.prompt;
+  }
+  QZO_ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer.Encode(prompt, /*parse_special=*/false));
+  if (tokenizer.add_bos() && tokenizer.bos()) ids.insert(ids.begin(), *tokenizer.bos());
+  if (ids.empty()) return absl::InvalidArgumentError("the prompt is empty");
+  return ids;
+}
+
+}  // namespace
+
+absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags) {
+  QZO_ASSIGN_OR_RETURN(const Loaded loaded, Load(session, flags));
+  const model::Model& model = loaded.local->model();
+  QZO_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt, MakePrompt(session, flags, loaded));
+  model::SamplingOptions options{.max_tokens = flags.max_tokens,
+                                 .temperature = flags.temperature,
+                                 .top_k = flags.top_k,
+                                 .top_p = flags.top_p,
+                                 .seed = flags.seed,
+                                 .stop_tokens = {}};
+  if (const auto eos = model.tokenizer().eos()) options.stop_tokens.push_back(*eos);
+  if (const auto end = model.tokenizer().FindToken("<|im_end|>")) options.stop_tokens.push_back(*end);
+  model::Generator generator(model, loaded.local->kernels(), loaded.local->pool(), loaded.local->lane());
+  TextPrinter printer(&session, model.tokenizer());
+  absl::Status printed;
+  QZO_RETURN_IF_ERROR(generator.Generate(prompt, options, [&](int32_t token) {
+    printed = printer.Add(token);
+    return printed.ok() && !session.interrupted();
+  }));
+  QZO_RETURN_IF_ERROR(printed);
+  session.out() << std::endl;
+  return session.interrupted() ? kDetached : kOk;
+}
+
+absl::StatusOr<int> Classify(Session& session, const LocalFlags& flags) {
+  QZO_ASSIGN_OR_RETURN(const Loaded loaded, Load(session, flags));
+  QZO_ASSIGN_OR_RETURN(const v1::Task task, FindTask(session, flags, loaded));
+  if (task.kind() != v1::CLASSIFICATION) return absl::InvalidArgumentError("the task is not a classification; use generate");
+  QZO_ASSIGN_OR_RETURN(const model::TaskSpec spec, TaskFor(loaded.local->model(), task));
+  QZO_ASSIGN_OR_RETURN(const std::vector<std::string> rows, ReadRows(session, flags));
+  const bool json = session.flags().output == OutputFormat::kJson;
+  std::vector<std::string> headers = {"ROW", "LABEL"};
+  for (size_t i = 0; i < spec.options.size(); ++i) headers.push_back(LabelName(task, i));
+  Table table(std::move(headers));
+  for (size_t i = 0; i < rows.size() && !session.interrupted(); ++i) {
+    absl::StatusOr<model::Example> example =
+        model::MakeInferenceExample(spec, loaded.local->model().tokenizer(), rows[i]);
+    if (!example.ok()) return absl::Status(example.status().code(), absl::StrCat("row ", i + 1, ": ", example.status().message()));
+    QZO_ASSIGN_OR_RETURN(const std::vector<double> scores, loaded.local->engine().OptionScores(*example, loaded.local->lane()));
+    const Verdict verdict = Judge(scores);
+    if (json) {
+      ordered_json line = {{"row", i + 1}, {"label", LabelName(task, verdict.label)}, {"index", verdict.label}};
+      for (size_t option = 0; option < scores.size(); ++option) {
+        line["options"].push_back({{"label", LabelName(task, option)},
+                                   {"logProbability", scores[option]},
+                                   {"probability", verdict.probabilities[option]}});
+      }
+      session.out() << line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << std::endl;
+      continue;
+    }
+    std::vector<std::string> cells = {absl::StrCat(i + 1), LabelName(task, verdict.label)};
+    for (const double p : verdict.probabilities) cells.push_back(absl::StrFormat("%.4f", p));
+    table.Add(std::move(cells));
+  }
+  if (!json) session.out() << table.Render();
+  return session.interrupted() ? kDetached : kOk;
+}
+
+absl::StatusOr<int> Evaluate(Session& session, const LocalFlags& flags) {
+  QZO_ASSIGN_OR_RETURN(const Loaded loaded, Load(session, flags));
+  QZO_ASSIGN_OR_RETURN(const v1::Task task, FindTask(session, flags, loaded));
+  QZO_ASSIGN_OR_RETURN(const model::TaskSpec spec, TaskFor(loaded.local->model(), task));
+  QZO_ASSIGN_OR_RETURN(const model::EvalSums sums, loaded.local->Evaluate(spec, flags.dataset));
+  const v1::Evaluation evaluation = rpc::ToProto(sums, loaded.local->replica().step(), "test");
+  const OutputFormat output = session.flags().output;
+  if (output == OutputFormat::kJson || output == OutputFormat::kYaml) session.PrintMessage(evaluation);
+  else session.out() << EvaluationReport(evaluation, task);
+  return kOk;
+}
+
+}  // namespace qzo::client

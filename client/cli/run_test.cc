@@ -1,0 +1,352 @@
+// qzoctl as a whole, against a server in memory: what it prints where, and how it exits.
+#include "client/cli/run.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "client/cli/exit_code.h"
+#include "client/testing/fake_server.h"
+#include "client/testing/tiny_adapter.h"
+#include "proto/grpc_status.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace qzo::client {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+class QzoctlTest : public ::testing::Test {
+ protected:
+  int Run(std::vector<std::string> arguments) {
+    out_.str("");
+    err_.str("");
+    Environment env;
+    env.in = &in_;
+    env.out = &out_;
+    env.err = &err_;
+    env.out_is_terminal = terminal_;
+    env.err_is_terminal = terminal_;
+    env.zone = absl::UTCTimeZone();
+    env.dial = [this](const std::string& address) {
+      dialled_ = address;
+      return server_.Channel();
+    };
+    env.client.interrupt = &interrupt_;
+    env.client.pause = [](absl::Duration) { return true; };
+    arguments.insert(arguments.begin(), {"--cache-dir", dir_.File("cache")});
+    return RunQzoctl(arguments, env);
+  }
+  std::string out() const { return out_.str(); }
+  std::string err() const { return err_.str(); }
+  std::string Write(const std::string& name, const std::string& text) {
+    EXPECT_OK(base::RealFileSystem()->WriteDurably(dir_.File(name), text));
+    return dir_.File(name);
+  }
+  std::string JobFile() {
+    Write("train.jsonl", "{\"text\":\"a\",\"label\":0}\n");
+    return Write("job.yaml",
+                 "base_model: " + TinyModelPath("Q4_0") +
+                     "\ndatasets: [{path: train.jsonl}, {name: dev, split: validation}]\ntask: {kind: chat}\nname: j\n");
+  }
+
+  FakeServer server_;
+  testing::TempDir dir_;
+  std::istringstream in_;
+  std::ostringstream out_, err_;
+  Interrupt interrupt_;
+  bool terminal_ = false;
+  std::string dialled_;
+};
+
+constexpr char kJob[] = "projects/default/jobs/j";
+
+TEST_F(QzoctlTest, UsageErrorsExitWithTwoAndHelpWithZero) {
+  EXPECT_EQ(Run({}), kUsage);
+  EXPECT_EQ(Run({"frobnicate"}), kUsage);
+  EXPECT_EQ(Run({"get", "jobs", "-o", "xml"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("xml"));
+  EXPECT_EQ(Run({"get", "jbos"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("did you mean 'jobs'"));
+  EXPECT_EQ(Run({"submit", "-f", "x", "--wait", "--detach"}), kUsage);
+  EXPECT_EQ(Run({"submit", "--help"}), kOk);
+  EXPECT_THAT(out(), HasSubstr("--validate-only"));
+}
+
+TEST_F(QzoctlTest, FlagsBeatTheEnvironment) {
+  server_.jobs.AddJob("projects/x/jobs/j", v1::FineTuningJob::QUEUED);
+  ::setenv("QZO_SERVER", "127.0.0.1:1", 1);
+  ::setenv("QZO_PROJECT", "x", 1);
+  EXPECT_EQ(Run({"get", "job", "j", "-o", "name"}), kOk);
+  EXPECT_EQ(dialled_, "127.0.0.1:1");
+  EXPECT_EQ(out(), "projects/x/jobs/j\n");
+  EXPECT_EQ(Run({"get", "job", "j", "--server", "127.0.0.1:2", "--project", "y"}), kNotFound);
+  EXPECT_EQ(dialled_, "127.0.0.1:2");
+  ::unsetenv("QZO_SERVER");
+  ::unsetenv("QZO_PROJECT");
+}
+
+TEST_F(QzoctlTest, LeavesTheMachineInClearTextOnlyWhenAsked) {
+  EXPECT_EQ(Run({"get", "jobs", "--server", "10.0.0.1:7070"}), kConflict);
+  EXPECT_THAT(err(), HasSubstr("--insecure"));
+  EXPECT_EQ(Run({"get", "jobs", "--server", "10.0.0.1:7070", "--insecure"}), kOk);
+}
+
+TEST_F(QzoctlTest, ErrorsAreOneLineWithWhatToTry) {
+  server_.jobs.FailNext(100, grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Run({"get", "jobs"}), kUnreachable);
+  EXPECT_EQ(err(), "qzoctl: cannot reach 127.0.0.1:7070: made to fail; is qzo-server running there? --server or QZO_SERVER names "
+                   "another\n");
+  EXPECT_THAT(out(), IsEmpty());
+}
+
+TEST_F(QzoctlTest, EveryStatusHasItsExitCode) {
+  const std::vector<std::pair<grpc::StatusCode, int>> codes = {
+      {grpc::StatusCode::INTERNAL, kFailed},           {grpc::StatusCode::INVALID_ARGUMENT, kUsage},
+      {grpc::StatusCode::UNAUTHENTICATED, kForbidden}, {grpc::StatusCode::PERMISSION_DENIED, kForbidden},
+      {grpc::StatusCode::NOT_FOUND, kNotFound},        {grpc::StatusCode::ALREADY_EXISTS, kConflict},
+      {grpc::StatusCode::ABORTED, kConflict},          {grpc::StatusCode::FAILED_PRECONDITION, kConflict},
+      {grpc::StatusCode::DATA_LOSS, kFailed},          {grpc::StatusCode::RESOURCE_EXHAUSTED, kNoCapacity},
+      {grpc::StatusCode::DEADLINE_EXCEEDED, kUnreachable}};
+  for (const auto& [code, exit_code] : codes) {
+    server_.jobs.FailNext(1, code);
+    EXPECT_EQ(Run({"get", "jobs"}), exit_code) << code;
+  }
+}
+
+TEST(ErrorText, ListsViolationsOnePerLine) {
+  const absl::Status status =
+      rpc::ViolationsFromLines(absl::InvalidArgumentError("method.steps: 0, expected 1 or more\ntask.prompt: empty"), "BAD_SPEC");
+  EXPECT_EQ(ErrorText(status, "h:1", false),
+            "the request is not valid:\n  method.steps: 0, expected 1 or more\n  task.prompt: empty");
+  EXPECT_THAT(ErrorText(status, "h:1", true), HasSubstr("code INVALID_ARGUMENT, reason BAD_SPEC"));
+}
+
+TEST_F(QzoctlTest, GetPrintsTheFormatAsked) {
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::RUNNING);
+  EXPECT_EQ(Run({"get", "jobs"}), kOk);
+  EXPECT_THAT(out(), AllOf(StartsWith("NAME   STATE     REASON"), HasSubstr("\nj      RUNNING")));
+  EXPECT_EQ(Run({"get", "jobs", "-o", "json"}), kOk);
+  EXPECT_EQ(nlohmann::json::parse(out())["jobs"][0]["name"], kJob);
+  EXPECT_EQ(Run({"get", "job", "j", "-o", "yaml"}), kOk);
+  EXPECT_EQ(out(), "name: \"projects/default/jobs/j\"\nstate: \"RUNNING\"\n");
+  EXPECT_EQ(Run({"get", "jobs", "-l", "team=x"}), kOk);
+  EXPECT_EQ(err(), "none found\n");
+  EXPECT_THAT(out(), IsEmpty());
+}
+
+TEST_F(QzoctlTest, SubmitUploadsWhatTheFileNamesByPath) {
+  EXPECT_EQ(Run({"submit", "-f", JobFile(), "--set", "method.steps=9", "--request-id", "r1"}), kOk);
+  EXPECT_EQ(out(), "projects/default/jobs/j\n") << "not on a terminal: the name only";
+  const v1::CreateJobRequest request = server_.jobs.last_create();
+  EXPECT_EQ(request.request_id(), "r1");
+  EXPECT_EQ(request.job().spec().method().steps(), 9u);
+  EXPECT_THAT(request.job().spec().base_model(), StartsWith("projects/default/models/m-"));
+  EXPECT_THAT(request.job().spec().training_dataset(), StartsWith("projects/default/datasets/d-"));
+  EXPECT_EQ(request.job().spec().validation_dataset(), "projects/default/datasets/dev");
+  EXPECT_THAT(server_.datasets.received(), HasSubstr("\"label\":0"));
+}
+
+TEST_F(QzoctlTest, SubmitReadsStandardInput) {
+  in_.str("base_model: m\ndatasets: [{name: d}]\ntask: {kind: chat}\n");
+  EXPECT_EQ(Run({"submit", "-f", "-", "-o", "json"}), kOk);
+  EXPECT_EQ(nlohmann::json::parse(out())["spec"]["baseModel"], "projects/default/models/m");
+}
+
+TEST_F(QzoctlTest, ABadJobFileReachesNoServer) {
+  const std::string path = Write("bad.yaml", "base_modle: m\n");
+  EXPECT_EQ(Run({"submit", "-f", path}), kUsage);
+  EXPECT_THAT(err(), StartsWith("qzoctl: " + path + ":1:1: base_model"));
+  EXPECT_THAT(err(), HasSubstr("did you mean 'base_model'"));
+  EXPECT_EQ(dialled_, "");
+  EXPECT_EQ(Run({"submit", "-f", dir_.File("none.yaml")}), kNotFound);
+}
+
+TEST_F(QzoctlTest, WaitingForASubmittedJobExitsAsTheJobDid) {
+  for (const auto& [state, code] : {std::pair(v1::FineTuningJob::SUCCEEDED, kOk), std::pair(v1::FineTuningJob::FAILED, kFailed),
+                                    std::pair(v1::FineTuningJob::CANCELLED, kCancelled)}) {
+    server_.jobs.set_create_state(state);
+    EXPECT_EQ(Run({"submit", "-f", JobFile(), "--wait"}), code);
+    EXPECT_THAT(out(), StartsWith("j " + StateName(state))) << "the report";
+    EXPECT_THAT(err(), StartsWith("submitted projects/default/jobs/j\n"));
+  }
+}
+
+TEST_F(QzoctlTest, ATerminalGetsOneLineThatChanges) {
+  terminal_ = true;
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::SUCCEEDED)->mutable_progress()->set_total_steps(3);
+  server_.jobs.AddEvents(kJob, 3);
+  EXPECT_EQ(Run({"watch", "j"}), kOk);
+  EXPECT_THAT(err(), AllOf(HasSubstr("\r\033[K[======>"), HasSubstr("3/3"), EndsWith("\n")));
+  EXPECT_THAT(err(), Not(HasSubstr("INFO")));
+}
+
+TEST_F(QzoctlTest, ElsewhereWatchPrintsALineAnEventOrJson) {
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::SUCCEEDED);
+  server_.jobs.AddEvents(kJob, 3);
+  EXPECT_EQ(Run({"watch", "j", "--from", "2"}), kOk);
+  EXPECT_THAT(err(), AllOf(HasSubstr("INFO  step 2"), HasSubstr("INFO  step 3"), Not(HasSubstr("step 1")), Not(HasSubstr("\r"))));
+  EXPECT_EQ(Run({"watch", "j", "-o", "json"}), kOk);
+  std::istringstream lines(out());
+  int parsed = 0;
+  for (std::string line; std::getline(lines, line); ++parsed) EXPECT_TRUE(nlohmann::json::accept(line)) << line;
+  EXPECT_EQ(parsed, 4) << "three items and the job";
+}
+
+TEST_F(QzoctlTest, AnInterruptDetachesAndSaysHowToComeBack) {
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::RUNNING);
+  server_.jobs.AddEvents(kJob, 2);
+  interrupt_.Trigger();
+  EXPECT_EQ(Run({"watch", "j", "--from", "2"}), kDetached);
+  EXPECT_THAT(err(), HasSubstr("the job goes on. To watch it again: qzoctl watch projects/default/jobs/j --from 2"));
+}
+
+TEST_F(QzoctlTest, WaitKnowsStatesAndTimeouts) {
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::RUNNING);
+  EXPECT_EQ(Run({"wait", "j", "--for", "state=running"}), kOk);
+  EXPECT_EQ(out(), "j RUNNING\n");
+  EXPECT_EQ(Run({"wait", "j", "--for", "running"}), kUsage);
+  server_.jobs.HoldStreams();
+  EXPECT_EQ(Run({"wait", "j", "--timeout", "0.05s"}), kTimedOut);
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::FAILED);
+}
+
+TEST_F(QzoctlTest, WaitEndsWithAJobThatCannotGetThereAnyMore) {
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::CANCELLED);
+  EXPECT_EQ(Run({"wait", "j"}), kCancelled);
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::SUCCEEDED);
+  EXPECT_EQ(Run({"wait", "j"}), kOk);
+  EXPECT_EQ(Run({"wait", "j", "--for=state=failed"}), kFailed);
+}
+
+TEST_F(QzoctlTest, CancelPrintsTheNewState) {
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::RUNNING);
+  EXPECT_EQ(Run({"cancel", "j"}), kOk);
+  EXPECT_EQ(out(), "j CANCELLED\n");
+  EXPECT_EQ(Run({"cancel", "k"}), kNotFound);
+  EXPECT_EQ(err(), "qzoctl: projects/default/jobs/k does not exist\n");
+}
+
+TEST_F(QzoctlTest, LogsAndEventsShowWhatWasStored) {
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::RUNNING);
+  server_.jobs.AddEvents(kJob, 2);
+  EXPECT_EQ(Run({"logs", "j", "--from", "2"}), kOk);
+  EXPECT_EQ(out(), "00:00:00 INFO  step 2: loss 0, learning rate 0\n");
+  EXPECT_EQ(Run({"events", "j"}), kOk);
+  EXPECT_THAT(out(), StartsWith("SEQUENCE   AGE   LEVEL   TYPE   MESSAGE\n1          -     INFO    step   -\n"));
+}
+
+TEST_F(QzoctlTest, UploadsAndDownloadsAModel) {
+  EXPECT_EQ(Run({"upload", "model", TinyModelPath("Q4_0")}), kOk);
+  std::string name = out();
+  name.pop_back();
+  EXPECT_EQ(Run({"download", "model", name, "-f", dir_.File("copy.gguf")}), kOk);
+  EXPECT_EQ(out(), dir_.File("copy.gguf") + "\n");
+  EXPECT_EQ(*base::RealFileSystem()->Size(dir_.File("copy.gguf")), *base::RealFileSystem()->Size(TinyModelPath("Q4_0")));
+}
+
+// Verbs that run the model here.
+class LocalVerbs : public QzoctlTest {
+ protected:
+  LocalVerbs() {
+    adapter_ = MakeTinyAdapter(model_, 4);
+    Write("a.safetensors", method::EncodeAdapter(adapter_));
+  }
+  const std::string model_ = TinyModelPath("Q4_1");
+  method::Adapter adapter_;
+};
+
+TEST_F(LocalVerbs, VerifyRepliesWithProofOrOne) {
+  EXPECT_EQ(Run({"verify", dir_.File("a.safetensors"), "--model", model_}), kOk);
+  EXPECT_THAT(out(), AllOf(HasSubstr("4 steps"), HasSubstr("as the adapter says")));
+  adapter_.journal[1].coefficients[0] += 0.001f;
+  Write("b.safetensors", method::EncodeAdapter(adapter_));
+  EXPECT_EQ(Run({"verify", dir_.File("b.safetensors"), "--model", model_}), kFailed);
+  EXPECT_THAT(err(), HasSubstr("step 1"));
+}
+
+TEST_F(LocalVerbs, AModelIsFoundByTheAdaptersDigestAndCached) {
+  server_.adapters.Add(kJob, method::EncodeAdapter(adapter_));
+  EXPECT_EQ(Run({"verify", "j"}), kNotFound);
+  EXPECT_THAT(err(), HasSubstr("no model with digest"));
+  EXPECT_EQ(Run({"upload", "model", model_}), kOk);
+  EXPECT_EQ(Run({"verify", "j", "-o", "json"}), kOk);
+  EXPECT_EQ(nlohmann::json::parse(out())["steps"], 4);
+  EXPECT_TRUE(base::RealFileSystem()->Exists(dir_.File("cache/" + adapter_.base_model_digest + ".gguf")));
+  EXPECT_EQ(Run({"verify", "nobody"}), kNotFound);
+  EXPECT_THAT(err(), HasSubstr("'nobody': no such file, nor an adapter or job"));
+}
+
+TEST_F(LocalVerbs, ClassifyPrintsLabelsAndProbabilities) {
+  const std::vector<std::string> base = {"classify", "--adapter", dir_.File("a.safetensors"), "--model", model_};
+  std::vector<std::string> one = base;
+  one.insert(one.end(), {"--text", "text=Once upon a time", "-o", "json"});
+  EXPECT_EQ(Run(one), kOk);
+  const auto line = nlohmann::json::parse(out());
+  EXPECT_THAT(line["label"], ::testing::AnyOf("neg", "pos"));
+  EXPECT_NEAR(line["options"][0]["probability"].get<double>() + line["options"][1]["probability"].get<double>(), 1, 1e-9);
+  in_.str("{\"text\":\"a\"}\n{\"text\":\"b\"}\n");
+  EXPECT_EQ(Run(base), kOk);
+  EXPECT_THAT(out(), StartsWith("ROW   LABEL   neg"));
+  in_.clear();
+  in_.str("{\"txt\":\"a\"}\n");
+  EXPECT_EQ(Run(base), kUsage);
+  EXPECT_THAT(err(), HasSubstr("row 1: "));
+}
+
+TEST_F(LocalVerbs, EvalWithoutAdapterTakesTheTaskFromAJobFile) {
+  const std::string rows = Write("rows.jsonl", "{\"text\":\"a\",\"label\":0}\n{\"text\":\"b\",\"label\":1}\n");
+  EXPECT_EQ(Run({"eval", rows, "--model", model_}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("-f FILE"));
+  const std::string job = Write("job.yaml",
+                                "base_model: m\ndatasets: [{name: d}]\n"
+                                "task: {kind: classification, prompt: '{text} It', options: [' was', ' is']}\n");
+  EXPECT_EQ(Run({"eval", rows, "--model", model_, "-f", job, "-o", "json"}), kOk);
+  EXPECT_EQ(nlohmann::json::parse(out())["rows"], "2");
+  EXPECT_EQ(Run({"eval", rows, "--model", model_, "--adapter", dir_.File("a.safetensors")}), kOk);
+  EXPECT_THAT(out(), HasSubstr("F1 of 'pos'"));
+}
+
+TEST_F(LocalVerbs, GenerateContinuesAPromptTheSameWayTwice) {
+  const std::vector<std::string> arguments = {"generate", "--model",       model_, "--prompt", "Once upon a time",
+                                              "--max-tokens", "12", "--temperature", "1", "--seed", "3"};
+  EXPECT_EQ(Run(arguments), kOk);
+  const std::string first = out();
+  EXPECT_GT(first.size(), 5u);
+  EXPECT_EQ(Run(arguments), kOk);
+  EXPECT_EQ(out(), first);
+  EXPECT_EQ(Run({"generate", "--prompt", "x"}), kUsage);
+}
+
+TEST_F(LocalVerbs, ExportMeasuresWhatRoundingCost) {
+  const std::string rows = Write("rows.jsonl", "{\"text\":\"a\",\"label\":0}\n");
+  EXPECT_EQ(Run({"export", dir_.File("a.safetensors"), dir_.File("out.gguf"), "--model", model_, "--dataset", rows, "-o", "json"}),
+            kOk);
+  const auto report = nlohmann::json::parse(out());
+  EXPECT_NEAR(report["lossBeforeRounding"].get<double>(), report["lossAfterRounding"].get<double>(), 0.01);
+  EXPECT_EQ(report["overflowed"], 0);
+  EXPECT_TRUE(base::RealFileSystem()->Exists(dir_.File("out.gguf")));
+}
+
+TEST_F(QzoctlTest, CompletionKnowsEveryVerb) {
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    EXPECT_EQ(Run({"completion", shell}), kOk);
+    EXPECT_THAT(out(), AllOf(HasSubstr("submit"), HasSubstr("datasets"), HasSubstr("validate-only"))) << shell;
+  }
+  EXPECT_EQ(Run({"completion", "tcsh"}), kUsage);
+}
+
+TEST_F(QzoctlTest, VersionIsData) {
+  EXPECT_EQ(Run({"version", "-o", "json"}), kOk);
+  EXPECT_TRUE(nlohmann::json::parse(out()).contains("version"));
+}
+
+}  // namespace
+}  // namespace qzo::client

@@ -1,0 +1,145 @@
+// A typed client of the API: deadlines, retries, uploads and downloads, and watching that survives broken connections.
+//
+// Only UNAVAILABLE is tried again, and only where a repetition cannot do harm: reads, and creates with a request_id. Statuses are
+// those of the server with their details (proto/grpc_status.h reads them). Thread-safe.
+#ifndef QZO_CLIENT_CLIENT_H_
+#define QZO_CLIENT_CLIENT_H_
+
+#include <grpcpp/channel.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "client/interrupt.h"
+#include "qzo/v1/adapter.grpc.pb.h"
+#include "qzo/v1/dataset.grpc.pb.h"
+#include "qzo/v1/job.grpc.pb.h"
+#include "qzo/v1/model.grpc.pb.h"
+#include "qzo/v1/worker.grpc.pb.h"
+
+namespace qzo::client {
+
+// Whether `address` (host:port) can only be this machine: localhost, 127.0.0.0/8, [::1] or a unix socket.
+bool IsLoopback(const std::string& address);
+
+// A clear-text channel to host:port whose pings notice a dead peer within 40 s.
+std::shared_ptr<grpc::Channel> Dial(const std::string& address);
+
+// A random UUID.
+std::string NewRequestId();
+
+// SUCCEEDED, FAILED or CANCELLED.
+bool HasEnded(v1::FineTuningJob::State state);
+
+struct ClientOptions {
+  absl::Duration call_timeout = absl::Seconds(10);
+  // Of an upload or download, and one second more for every MiB that it is known to have.
+  absl::Duration transfer_timeout = absl::Minutes(10);
+  int attempts = 4;
+  absl::Duration first_backoff = absl::Milliseconds(200);  // doubles, up to
+  absl::Duration max_backoff = absl::Seconds(5);
+  absl::Duration watch_patience = absl::Minutes(5);  // how long Watch goes on trying without hearing anything
+  base::FileSystem* fs = base::RealFileSystem();
+  const base::Clock* clock = base::SystemClock();
+  Interrupt* interrupt = nullptr;  // optional
+  // Waits between attempts; false = interrupted. Default: the interrupt's Sleep.
+  std::function<bool(absl::Duration)> pause;
+};
+
+// Bytes that have gone over, and all there are (0 = not known).
+using TransferProgress = std::function<void(uint64_t done, uint64_t total)>;
+
+struct UploadOptions {
+  std::string id;  // optional; the server names it by its digest otherwise
+  std::string display_name;
+  std::string request_id;  // optional; made here otherwise
+  std::optional<v1::Task> task;  // datasets, with model: every row is rendered and tokenized
+  std::string model;
+  TransferProgress progress;
+};
+
+class Client {
+ public:
+  Client(std::shared_ptr<grpc::Channel> channel, ClientOptions options);
+
+  absl::StatusOr<v1::FineTuningJob> CreateJob(const v1::CreateJobRequest& request);
+  absl::StatusOr<v1::FineTuningJob> GetJob(const std::string& name);
+  absl::StatusOr<std::vector<v1::FineTuningJob>> ListJobs(const std::string& parent);  // all pages
+  absl::Status DeleteJob(const std::string& name, bool force);
+  absl::StatusOr<v1::FineTuningJob> CancelJob(const std::string& name);
+  absl::StatusOr<v1::FineTuningJob> PauseJob(const std::string& name);
+  absl::StatusOr<v1::FineTuningJob> ResumeJob(const std::string& name);
+  absl::StatusOr<v1::FineTuningJob> RetryJob(const std::string& name);
+  absl::StatusOr<std::vector<v1::JobEvent>> ListJobEvents(const std::string& job);
+  absl::StatusOr<std::vector<v1::Evaluation>> ListEvaluations(const std::string& job);
+
+  // Hands every item from `from_sequence` on to `on_item`, each event once and in order, over as many connections as it takes,
+  // until the job has ended or `on_item` returns false. Returns the job as GetJob then sees it, never a guess from the stream.
+  // Possible errors: CANCELLED (interrupted), DEADLINE_EXCEEDED (after `timeout`), UNAVAILABLE (patience ran out), the server's.
+  absl::StatusOr<v1::FineTuningJob> Watch(const std::string& name, uint64_t from_sequence, absl::Duration timeout,
+                                          const std::function<bool(const v1::WatchJobResponse&)>& on_item);
+
+  absl::StatusOr<v1::Dataset> UploadDataset(const std::string& parent, const std::string& path, const UploadOptions& options);
+  absl::StatusOr<v1::Dataset> GetDataset(const std::string& name);
+  absl::StatusOr<std::vector<v1::Dataset>> ListDatasets(const std::string& parent);
+  absl::Status DeleteDataset(const std::string& name);
+
+  // Sends the digest first and the file only when the server does not hold it.
+  absl::StatusOr<v1::Model> UploadModel(const std::string& parent, const std::string& path, const UploadOptions& options);
+  absl::StatusOr<v1::Model> GetModel(const std::string& name);
+  absl::StatusOr<std::vector<v1::Model>> ListModels(const std::string& parent);
+  absl::Status DeleteModel(const std::string& name);
+
+  absl::StatusOr<v1::Adapter> GetAdapter(const std::string& name);
+  absl::StatusOr<std::vector<v1::Adapter>> ListAdapters(const std::string& parent);
+  absl::Status DeleteAdapter(const std::string& name);
+
+  // Downloads appear at `path` whole and durable, or not at all.
+  // DATA_LOSS when what arrives is not `model.digest`.
+  absl::Status DownloadModel(const v1::Model& model, const std::string& path, const TransferProgress& progress);
+  absl::Status DownloadJournal(const std::string& job, const std::string& path);
+  // `name` is an adapter or a job; `step` is for jobs only.
+  absl::StatusOr<std::string> DownloadAdapter(const std::string& name, std::optional<uint32_t> step);
+
+  absl::StatusOr<v1::Worker> GetWorker(const std::string& name);
+  absl::StatusOr<std::vector<v1::Worker>> ListWorkers();
+  absl::StatusOr<v1::Worker> DrainWorker(const std::string& name);
+
+ private:
+  absl::Status Attempts(bool repeatable, const std::function<absl::Status()>& call);
+  template <typename Stub, typename Request, typename Response>
+  absl::StatusOr<Response> Unary(Stub* stub,
+                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                 const Request& request, bool repeatable);
+  template <typename Response, typename Request, typename Open>
+  absl::StatusOr<Response> SendFile(const Open& open, const Request& header, std::string_view bytes,
+                                    const TransferProgress& progress);
+  // `open` starts a stream of chunks; `restart` begins what `sink` writes anew, before every attempt.
+  template <typename Open>
+  absl::Status Receive(const Open& open, int64_t bytes, const std::function<absl::Status()>& restart,
+                       const std::function<absl::Status(std::string_view)>& sink);
+  absl::Duration TransferTimeout(int64_t bytes) const;
+  void Arm(grpc::ClientContext* context, absl::Duration timeout) const;
+  bool Pause(int attempt);
+
+  const ClientOptions options_;
+  const std::unique_ptr<v1::JobService::Stub> jobs_;
+  const std::unique_ptr<v1::DatasetService::Stub> datasets_;
+  const std::unique_ptr<v1::ModelService::Stub> models_;
+  const std::unique_ptr<v1::AdapterService::Stub> adapters_;
+  const std::unique_ptr<v1::WorkerService::Stub> workers_;
+};
+
+}  // namespace qzo::client
+
+#endif  // QZO_CLIENT_CLIENT_H_

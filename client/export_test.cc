@@ -1,0 +1,171 @@
+#include "client/export.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <numeric>
+
+#include "client/local_model.h"
+#include "client/testing/tiny_adapter.h"
+#include "kernels/weights.h"
+#include "tests/support/gguf_builder.h"
+#include "tests/support/status_matchers.h"
+
+namespace qzo::client {
+namespace {
+
+using ::qzo::model::GgmlType;
+using ::qzo::testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(FloatToHalf, InvertsEveryHalf) {
+  for (uint32_t half = 0; half < 0x10000; ++half) {
+    const float value = kernels::HalfToFloat(static_cast<uint16_t>(half));
+    if (std::isnan(value)) EXPECT_TRUE(std::isnan(kernels::HalfToFloat(FloatToHalf(value))));
+    else ASSERT_EQ(FloatToHalf(value), half);
+  }
+}
+
+TEST(FloatToHalf, RoundsToNearestEven) {
+  for (uint32_t half = 0; half < 0x7C00; ++half) {
+    const float low = kernels::HalfToFloat(static_cast<uint16_t>(half));
+    const float high = half == 0x7BFF ? 65536.0f : kernels::HalfToFloat(static_cast<uint16_t>(half + 1));
+    const float middle = low + (high - low) / 2;  // exact
+    const auto even = static_cast<uint16_t>(half + (half & 1));
+    ASSERT_EQ(FloatToHalf(middle), even) << low;
+    ASSERT_EQ(FloatToHalf(std::nextafter(middle, 0.0f)), half) << low;
+    ASSERT_EQ(FloatToHalf(std::nextafter(middle, 1e30f)), half + 1) << low;
+    ASSERT_EQ(FloatToHalf(-middle), even | 0x8000) << low;
+  }
+  EXPECT_EQ(FloatToHalf(1e30f), 0x7C00);
+}
+
+TEST(FloatToBf16, RoundsToNearestEven) {
+  EXPECT_EQ(FloatToBf16(std::bit_cast<float>(0x3F808000u)), 0x3F80);
+  EXPECT_EQ(FloatToBf16(std::bit_cast<float>(0x3F818000u)), 0x3F82);
+  EXPECT_EQ(FloatToBf16(std::bit_cast<float>(0x3F808001u)), 0x3F81);
+  EXPECT_EQ(FloatToBf16(std::numeric_limits<float>::infinity()), 0x7F80);
+  EXPECT_TRUE(std::isnan(std::bit_cast<float>(uint32_t{FloatToBf16(std::nanf(""))} << 16)));
+}
+
+double Largest(const std::vector<float>& values) {
+  double largest = 0;
+  for (const float v : values) largest = std::max(largest, std::fabs(double{v}));
+  return largest;
+}
+
+double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::fabs(double{a[i]} - double{b[i]}));
+  return largest;
+}
+
+struct RoundTripCase {
+  std::string type;
+  method::Granularity granularity;
+  // Relative error of a stored product. The logits of the tiny model stay within `kAmplification` times it of their largest:
+  // 5 layers of 7 products each, and every norm in between removes a common factor.
+  double rounding;
+};
+constexpr double kAmplification = 32;
+
+class RoundTrip : public ::testing::TestWithParam<RoundTripCase> {};
+
+TEST_P(RoundTrip, ExportedLogitsAreTheAdaptersWithinRounding) {
+  const auto& [type, granularity, rounding] = GetParam();
+  const std::string path = TinyModelPath(type);
+  const method::Adapter adapter = MakeTinyAdapter(path, 6, granularity);
+  ASSERT_OK_AND_ASSIGN(const auto trained, LocalModel::Load(path, &adapter, 1));
+  testing::TempDir dir;
+  ASSERT_OK_AND_ASSIGN(const ExportReport report,
+                       ExportGguf(base::RealFileSystem(), trained->model().file(), trained->replica().partition(),
+                                  trained->replica().multipliers(), dir.File("out.gguf")));
+  EXPECT_EQ(report.tensors, static_cast<int64_t>(adapter.tensors.size()));
+  EXPECT_EQ(report.overflowed, 0);
+  EXPECT_GT(report.values, 0);
+  EXPECT_LE(report.max_relative_error, rounding);
+
+  ASSERT_OK_AND_ASSIGN(const auto exported, LocalModel::Load(dir.File("out.gguf"), nullptr, 1));
+  ASSERT_OK_AND_ASSIGN(const auto base, LocalModel::Load(path, nullptr, 1));
+  const std::vector<int32_t> ids = {1, 403, 407, 261, 378};
+  ASSERT_OK_AND_ASSIGN(const auto want, trained->engine().Logits(ids, trained->lane()));
+  ASSERT_OK_AND_ASSIGN(const auto got, exported->engine().Logits(ids, exported->lane()));
+  ASSERT_OK_AND_ASSIGN(const auto untrained, base->engine().Logits(ids, base->lane()));
+  const double bound = kAmplification * rounding * Largest(want);
+  EXPECT_LE(Distance(want, got), bound);
+  EXPECT_GT(Distance(want, untrained), 4 * bound) << "the adapter must matter, or the comparison shows nothing";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Types, RoundTrip,
+    ::testing::Values(RoundTripCase{"F32", method::Granularity::kChannel, 0x1p-24},
+                      RoundTripCase{"Q8_0", method::Granularity::kChannel, 0x1p-11},
+                      RoundTripCase{"Q4_0", method::Granularity::kChannel, 0x1p-11},
+                      RoundTripCase{"Q4_1", method::Granularity::kChannel, 0x1p-11},
+                      RoundTripCase{"Q4_1", method::Granularity::kGroup, 0x1p-11}),
+    [](const auto& info) {
+      return info.param.type + (info.param.granularity == method::Granularity::kGroup ? "ByGroup" : "ByChannel");
+    });
+
+// A file with one tensor "w" of two rows.
+class OneTensor {
+ public:
+  OneTensor(GgmlType type, int64_t cols, std::string data, int64_t group)
+      : bytes_(testing::GgufBuilder().Tensor("w", type, {static_cast<uint64_t>(cols), 2}, data).Finish()),
+        partition_(method::Granularity::kChannel, {{.name = "w", .rows = 2, .cols = cols, .group = group}}) {
+    file_ = std::move(model::GgufFile::ParseBytes(bytes_, "one.gguf")).value();
+  }
+  absl::StatusOr<ExportReport> Export(const std::vector<float>& multipliers) {
+    return ExportGguf(base::RealFileSystem(), *file_, partition_, multipliers, dir_.File("out.gguf"));
+  }
+  std::string Data() {
+    auto out = model::GgufFile::Open(dir_.File("out.gguf"));
+    return std::string((*out)->FindTensor("w")->bytes);
+  }
+
+ private:
+  const std::string bytes_;
+  const method::Partition partition_;
+  std::unique_ptr<model::GgufFile> file_;
+  testing::TempDir dir_;
+};
+
+template <typename T>
+std::string Bytes(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+TEST(Export, CountsWhatTheTypeCannotHold) {
+  // Rows of two halves: 60000 and 2^-14, the smallest normal one.
+  OneTensor file(GgmlType::kF16, 2, Bytes<uint16_t>({0x7B53, 0x0400, 0x7B53, 0x0400}), 2);
+  ASSERT_OK_AND_ASSIGN(const ExportReport report, file.Export({2.0f, 0.5f}));
+  EXPECT_EQ(report.values, 4);
+  EXPECT_EQ(report.overflowed, 1);
+  EXPECT_EQ(report.subnormal, 1);
+  EXPECT_EQ(file.Data(), Bytes<uint16_t>({0x7BFF, 0x0800, 0x7753, 0x0200}));
+}
+
+TEST(Export, MultipliesBf16Weights) {
+  OneTensor file(GgmlType::kBF16, 1, Bytes<uint16_t>({0x3F80, 0xC000}), 1);
+  ASSERT_OK(file.Export({1.5f, 0.5f}));
+  EXPECT_EQ(file.Data(), Bytes<uint16_t>({0x3FC0, 0xBF80}));
+}
+
+TEST(Export, LeavesQuantsAlone) {
+  std::string block = Bytes<uint16_t>({0x3C00, 0xB800}) + std::string(16, '\x5A');  // Q4_1: d = 1, m = -0.5
+  OneTensor file(GgmlType::kQ4_1, 32, block + block, 32);
+  ASSERT_OK(file.Export({2.0f, 1.0f}));
+  EXPECT_EQ(file.Data(), Bytes<uint16_t>({0x4000, 0xBC00}) + std::string(16, '\x5A') + block);
+}
+
+TEST(Export, RefusesTypesItCannotScale) {
+  OneTensor file(GgmlType::kQ6_K, 256, std::string(420, '\0'), 256);
+  EXPECT_THAT(file.Export({1, 1}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("w: type Q6_K, expected Q4_0")));
+}
+
+}  // namespace
+}  // namespace qzo::client

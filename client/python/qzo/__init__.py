@@ -1,0 +1,25 @@
+"""Client of QZO: submit fine-tuning jobs, watch them, fetch their adapters."""
+
+from qzo._proto.qzo.v1.adapter_pb2 import Adapter
+from qzo._proto.qzo.v1.common_pb2 import Evaluation, Task
+from qzo._proto.qzo.v1.dataset_pb2 import Dataset
+from qzo._proto.qzo.v1.job_pb2 import FineTuningJob, JobEvent, JobSpec
+from qzo._proto.qzo.v1.model_pb2 import Model
+from qzo._proto.qzo.v1.worker_pb2 import Worker
+from qzo.client import Client
+from qzo.errors import JobFileError, QzoError
+
+__all__ = [
+    "Adapter",
+    "Client",
+    "Dataset",
+    "Evaluation",
+    "FineTuningJob",
+    "JobEvent",
+    "JobFileError",
+    "JobSpec",
+    "Model",
+    "QzoError",
+    "Task",
+    "Worker",
+]

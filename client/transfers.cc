@@ -1,0 +1,164 @@
+// The streams of files of Client: uploads and downloads.
+#include <grpcpp/support/sync_stream.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/digest.h"
+#include "base/status_macros.h"
+#include "client/client.h"
+#include "proto/grpc_status.h"
+
+namespace qzo::client {
+namespace {
+
+constexpr size_t kChunkBytes = size_t{1} << 20;  // the API's limit
+
+template <typename Request>
+Request Header(const std::string& parent, const UploadOptions& options, std::string_view bytes) {
+  Request request;
+  auto* header = request.mutable_header();
+  header->set_parent(parent);
+  header->set_display_name(options.display_name);
+  header->set_request_id(options.request_id.empty() ? NewRequestId() : options.request_id);
+  header->set_digest(base::Sha256Hex(bytes));
+  return request;
+}
+
+// What a server says that does not hold a digest it was offered without data.
+bool WantsData(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) || absl::IsFailedPrecondition(status);
+}
+
+}  // namespace
+
+absl::Duration Client::TransferTimeout(int64_t bytes) const {
+  return options_.transfer_timeout + absl::Seconds(bytes >> 20);
+}
+
+template <typename Response, typename Request, typename Open>
+absl::StatusOr<Response> Client::SendFile(const Open& open, const Request& header, std::string_view bytes,
+                                          const TransferProgress& progress) {
+  Response response;
+  QZO_RETURN_IF_ERROR(Attempts(true, [&] {
+    grpc::ClientContext context;
+    Arm(&context, TransferTimeout(static_cast<int64_t>(bytes.size())));
+    const Interrupt::Scope scope(options_.interrupt, &context);
+    const auto stream = open(&context, &response);
+    // A Write fails when the server has answered early; Finish then says what.
+    bool open_for_more = stream->Write(header);
+    for (size_t sent = 0; open_for_more && sent < bytes.size();) {
+      const std::string_view piece = bytes.substr(sent, kChunkBytes);
+      Request chunk;
+      chunk.set_data(piece.data(), piece.size());
+      open_for_more = stream->Write(chunk);
+      sent += piece.size();
+      if (progress) progress(sent, bytes.size());
+    }
+    if (open_for_more) stream->WritesDone();
+    return rpc::FromGrpc(stream->Finish());
+  }));
+  return response;
+}
+
+absl::StatusOr<v1::Dataset> Client::UploadDataset(const std::string& parent, const std::string& path,
+                                                  const UploadOptions& options) {
+  QZO_ASSIGN_OR_RETURN(const auto file, base::MappedFile::Open(path));
+  auto request = Header<v1::CreateDatasetRequest>(parent, options, file->bytes());
+  request.mutable_header()->set_dataset_id(options.id);
+  request.mutable_header()->set_model(options.model);
+  if (options.task) *request.mutable_header()->mutable_task() = *options.task;
+  return SendFile<v1::Dataset>(
+      [this](auto* context, auto* response) { return datasets_->CreateDataset(context, response); }, request, file->bytes(),
+      options.progress);
+}
+
+absl::StatusOr<v1::Model> Client::UploadModel(const std::string& parent, const std::string& path, const UploadOptions& options) {
+  QZO_ASSIGN_OR_RETURN(const auto file, base::MappedFile::Open(path));
+  auto request = Header<v1::CreateModelRequest>(parent, options, file->bytes());
+  request.mutable_header()->set_model_id(options.id);
+  const auto open = [this](auto* context, auto* response) { return models_->CreateModel(context, response); };
+  absl::StatusOr<v1::Model> known = SendFile<v1::Model>(open, request, "", nullptr);
+  if (known.ok() || !WantsData(known.status())) return known;
+  return SendFile<v1::Model>(open, request, file->bytes(), options.progress);
+}
+
+template <typename Open>
+absl::Status Client::Receive(const Open& open, int64_t bytes, const std::function<absl::Status()>& restart,
+                             const std::function<absl::Status(std::string_view)>& sink) {
+  return Attempts(true, [&]() -> absl::Status {
+    QZO_RETURN_IF_ERROR(restart());
+    grpc::ClientContext context;
+    Arm(&context, TransferTimeout(bytes));
+    const Interrupt::Scope scope(options_.interrupt, &context);
+    const auto stream = open(&context);
+    absl::Status written;
+    for (v1::Chunk chunk; written.ok() && stream->Read(&chunk);) written = sink(chunk.data());
+    if (!written.ok()) context.TryCancel();
+    const absl::Status received = rpc::FromGrpc(stream->Finish());
+    return written.ok() ? received : written;
+  });
+}
+
+absl::Status Client::DownloadModel(const v1::Model& model, const std::string& path, const TransferProgress& progress) {
+  std::unique_ptr<base::PendingFile> file;
+  std::unique_ptr<base::Sha256Stream> digest;
+  uint64_t done = 0;
+  v1::DownloadModelRequest request;
+  request.set_name(model.name());
+  QZO_RETURN_IF_ERROR(Receive(
+      [&](auto* context) { return models_->DownloadModel(context, request); }, model.bytes(),
+      [&]() -> absl::Status {
+        file.reset();
+        QZO_ASSIGN_OR_RETURN(file, options_.fs->CreatePending(path));
+        digest = std::make_unique<base::Sha256Stream>();
+        done = 0;
+        return absl::OkStatus();
+      },
+      [&](std::string_view bytes) {
+        digest->Update(bytes);
+        done += bytes.size();
+        if (progress) progress(done, static_cast<uint64_t>(model.bytes()));
+        return file->Append(bytes);
+      }));
+  if (const std::string found = digest->FinishHex(); found != model.digest()) {
+    return absl::DataLossError(absl::StrCat(model.name(), ": downloaded ", done, " bytes with SHA-256 ", found, ", expected ",
+                                            model.digest(), "; try again"));
+  }
+  return file->Commit();
+}
+
+absl::Status Client::DownloadJournal(const std::string& job, const std::string& path) {
+  std::unique_ptr<base::PendingFile> file;
+  v1::DownloadJournalRequest request;
+  request.set_name(job);
+  QZO_RETURN_IF_ERROR(Receive([&](auto* context) { return jobs_->DownloadJournal(context, request); }, 0,
+                              [&]() -> absl::Status {
+                                file.reset();
+                                QZO_ASSIGN_OR_RETURN(file, options_.fs->CreatePending(path));
+                                return absl::OkStatus();
+                              },
+                              [&](std::string_view bytes) { return file->Append(bytes); }));
+  return file->Commit();
+}
+
+absl::StatusOr<std::string> Client::DownloadAdapter(const std::string& name, std::optional<uint32_t> step) {
+  std::string bytes;
+  v1::DownloadAdapterRequest request;
+  request.set_name(name);
+  if (step) request.set_step(*step);
+  QZO_RETURN_IF_ERROR(Receive([&](auto* context) { return adapters_->DownloadAdapter(context, request); }, 0,
+                              [&] {
+                                bytes.clear();
+                                return absl::OkStatus();
+                              },
+                              [&](std::string_view piece) {
+                                bytes.append(piece);
+                                return absl::OkStatus();
+                              }));
+  return bytes;
+}
+
+}  // namespace qzo::client
