@@ -112,7 +112,8 @@ class PosixFileSystem final : public FileSystem {
     Fd fd(::open(existing.c_str(), O_RDONLY | O_CLOEXEC));
     if (fd.get() < 0) return ErrnoStatus(errno, "open", existing);
     if (::fsync(fd.get()) != 0) return ErrnoStatus(errno, "sync", existing);
-    if (::linkat(AT_FDCWD, existing.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return SyncDirectoryOf(path);
+    if (::linkat(AT_FDCWD, existing.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
+      return SyncDirectoryOf(path);
     if (errno == EEXIST) return absl::AlreadyExistsError(absl::StrCat("link ", path, ": the file exists"));
     return ErrnoStatus(errno, absl::StrCat("link ", existing, " as"), path);
   }

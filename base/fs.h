@@ -49,8 +49,8 @@ class FileSystem {
   virtual absl::StatusOr<std::unique_ptr<PendingFile>> CreatePending(const std::string& destination) = 0;
   virtual absl::StatusOr<uint64_t> Size(const std::string& path) = 0;
   virtual bool Exists(const std::string& path) = 0;
-  // A second name for a file (for its target, if it is a symbolic link), durable with its content. ALREADY_EXISTS; INTERNAL across
-  // file systems.
+  // A second name for a file (for its target, if it is a symbolic link), durable with its content. ALREADY_EXISTS;
+  // INTERNAL across file systems.
   virtual absl::Status Link(const std::string& existing, const std::string& path) = 0;
   // Succeeds when there is no such file.
   virtual absl::Status Remove(const std::string& path) = 0;

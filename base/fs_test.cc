@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -30,8 +32,31 @@ TEST(FileSystem, WritesAppearWholeOrNotAtAll) {
   EXPECT_THAT(names, ElementsAre("x"));
 }
 
+TEST(FileSystem, APendingFileMayChooseItsNameAtTheEnd) {
+  testing::TempDir dir;
+  FileSystem& fs = *RealFileSystem();
+  ASSERT_OK_AND_ASSIGN(auto file, fs.CreatePending(dir.File("unnamed")));
+  ASSERT_OK(file->Append("whole"));
+  ASSERT_OK(file->CommitAs(dir.File("named")));
+  ASSERT_OK_AND_ASSIGN(auto names, fs.List(dir.path()));
+  EXPECT_THAT(names, ElementsAre("named"));
+}
+
+TEST(FileSystem, ALinkIsASecondNameOfTheFileBehindASymbolicLink) {
+  testing::TempDir dir;
+  FileSystem& fs = *RealFileSystem();
+  ASSERT_OK(fs.WriteDurably(dir.File("file"), "content"));
+  std::filesystem::create_symlink(dir.File("file"), dir.File("symbolic"));
+  ASSERT_OK(fs.Link(dir.File("symbolic"), dir.File("linked")));
+  EXPECT_TRUE(std::filesystem::is_regular_file(std::filesystem::symlink_status(dir.File("linked"))));
+  EXPECT_THAT(fs.Link(dir.File("file"), dir.File("linked")),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("linked")));
+  EXPECT_THAT(fs.Link(dir.File("absent"), dir.File("x")), StatusIs(absl::StatusCode::kNotFound, HasSubstr("absent")));
+}
+
 TEST(FileSystem, ErrorsNameThePath) {
-  EXPECT_THAT(RealFileSystem()->Read("/nonexistent/x"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent/x")));
+  EXPECT_THAT(RealFileSystem()->Read("/nonexistent/x"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent/x")));
   EXPECT_THAT(MappedFile::Open("/"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular")));
   EXPECT_THAT(ErrnoStatus(ENOSPC, "write", "/x"), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/x")));
 }

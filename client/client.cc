@@ -86,11 +86,13 @@ std::string NewRequestId() {
   std::random_device device;
   std::uniform_int_distribution<uint32_t> word;
   const uint32_t a = word(device), b = word(device), c = word(device), d = word(device);
-  return absl::StrFormat("%08x-%04x-4%03x-%04x-%04x%08x", a, b >> 16, b & 0xFFF, (c >> 16 & 0x3FFF) | 0x8000, c & 0xFFFF, d);
+  return absl::StrFormat("%08x-%04x-4%03x-%04x-%04x%08x", a, b >> 16, b & 0xFFF, (c >> 16 & 0x3FFF) | 0x8000,
+                         c & 0xFFFF, d);
 }
 
 bool HasEnded(v1::FineTuningJob::State state) {
-  return state == v1::FineTuningJob::SUCCEEDED || state == v1::FineTuningJob::FAILED || state == v1::FineTuningJob::CANCELLED;
+  return state == v1::FineTuningJob::SUCCEEDED || state == v1::FineTuningJob::FAILED ||
+         state == v1::FineTuningJob::CANCELLED;
 }
 
 Client::Client(std::shared_ptr<grpc::Channel> channel, ClientOptions options)
@@ -129,7 +131,8 @@ absl::StatusOr<Response> Client::Unary(Stub* stub,
   Response response;
   QZO_RETURN_IF_ERROR(Attempts(repeatable, [&] {
     grpc::ClientContext context;
-    Arm(&context, options_.call_timeout);
+    // CreateJob tokenizes every row of its datasets before it answers.
+    Arm(&context, std::is_same_v<Request, v1::CreateJobRequest> ? options_.transfer_timeout : options_.call_timeout);
     const Interrupt::Scope scope(options_.interrupt, &context);
     return rpc::FromGrpc((stub->*method)(&context, request, &response));
   }));
@@ -137,7 +140,8 @@ absl::StatusOr<Response> Client::Unary(Stub* stub,
 }
 
 absl::StatusOr<v1::FineTuningJob> Client::CreateJob(const v1::CreateJobRequest& request) {
-  return Unary(jobs_.get(), &v1::JobService::Stub::CreateJob, request, !request.request_id().empty() || request.validate_only());
+  return Unary(jobs_.get(), &v1::JobService::Stub::CreateJob, request,
+               !request.request_id().empty() || request.validate_only());
 }
 
 absl::StatusOr<v1::FineTuningJob> Client::GetJob(const std::string& name) {
@@ -181,8 +185,9 @@ absl::StatusOr<std::vector<v1::JobEvent>> Client::ListJobEvents(const std::strin
 }
 
 absl::StatusOr<std::vector<v1::Evaluation>> Client::ListEvaluations(const std::string& job) {
-  QZO_ASSIGN_OR_RETURN(const v1::ListEvaluationsResponse response,
-                       Unary(jobs_.get(), &v1::JobService::Stub::ListEvaluations, Under<v1::ListEvaluationsRequest>(job), true));
+  QZO_ASSIGN_OR_RETURN(
+      const v1::ListEvaluationsResponse response,
+      Unary(jobs_.get(), &v1::JobService::Stub::ListEvaluations, Under<v1::ListEvaluationsRequest>(job), true));
   return std::vector<v1::Evaluation>(response.evaluations().begin(), response.evaluations().end());
 }
 
@@ -203,8 +208,10 @@ absl::StatusOr<v1::FineTuningJob> Client::Watch(const std::string& name, uint64_
       failures = 0;
       last_heard = options_.clock->Monotonic();
       if (item.has_event()) {
-        if (item.event().sequence() < request.from_sequence()) item.clear_event();
-        else request.set_from_sequence(item.event().sequence() + 1);
+        if (item.event().sequence() < request.from_sequence())
+          item.clear_event();
+        else
+          request.set_from_sequence(item.event().sequence() + 1);
       }
       stopped = !on_item(item);
     }
@@ -214,11 +221,13 @@ absl::StatusOr<v1::FineTuningJob> Client::Watch(const std::string& name, uint64_
     if (stopped || status.ok()) {
       absl::StatusOr<v1::FineTuningJob> job = GetJob(name);
       if (job.ok() ? stopped || HasEnded(job->state()) : !absl::IsUnavailable(job.status())) return job;
-      status = job.ok() ? absl::UnavailableError("the server closed the stream before the job had ended") : job.status();
+      status =
+          job.ok() ? absl::UnavailableError("the server closed the stream before the job had ended") : job.status();
     }
     if (!MayBeTransport(status)) return status;
     const absl::Duration now = options_.clock->Monotonic();
-    if (now >= end) return absl::DeadlineExceededError(absl::StrFormat("gave up after %s", absl::FormatDuration(timeout)));
+    if (now >= end)
+      return absl::DeadlineExceededError(absl::StrFormat("gave up after %s", absl::FormatDuration(timeout)));
     if (now - last_heard >= options_.watch_patience) return absl::UnavailableError(status.message());
     if (!Pause(failures++)) return absl::CancelledError("interrupted");
   }
@@ -231,12 +240,15 @@ absl::StatusOr<v1::Dataset> Client::GetDataset(const std::string& name) {
 absl::StatusOr<std::vector<v1::Dataset>> Client::ListDatasets(const std::string& parent) {
   return AllPages<v1::Dataset, v1::ListDatasetsResponse>(
       Under<v1::ListDatasetsRequest>(parent),
-      [this](const auto& request) { return Unary(datasets_.get(), &v1::DatasetService::Stub::ListDatasets, request, true); },
+      [this](const auto& request) {
+        return Unary(datasets_.get(), &v1::DatasetService::Stub::ListDatasets, request, true);
+      },
       [](auto* page) { return page->mutable_datasets(); });
 }
 
 absl::Status Client::DeleteDataset(const std::string& name) {
-  return Unary(datasets_.get(), &v1::DatasetService::Stub::DeleteDataset, Named<v1::DeleteDatasetRequest>(name), false).status();
+  return Unary(datasets_.get(), &v1::DatasetService::Stub::DeleteDataset, Named<v1::DeleteDatasetRequest>(name), false)
+      .status();
 }
 
 absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
@@ -251,7 +263,8 @@ absl::StatusOr<std::vector<v1::Model>> Client::ListModels(const std::string& par
 }
 
 absl::Status Client::DeleteModel(const std::string& name) {
-  return Unary(models_.get(), &v1::ModelService::Stub::DeleteModel, Named<v1::DeleteModelRequest>(name), false).status();
+  return Unary(models_.get(), &v1::ModelService::Stub::DeleteModel, Named<v1::DeleteModelRequest>(name), false)
+      .status();
 }
 
 absl::StatusOr<v1::Adapter> Client::GetAdapter(const std::string& name) {
@@ -261,12 +274,15 @@ absl::StatusOr<v1::Adapter> Client::GetAdapter(const std::string& name) {
 absl::StatusOr<std::vector<v1::Adapter>> Client::ListAdapters(const std::string& parent) {
   return AllPages<v1::Adapter, v1::ListAdaptersResponse>(
       Under<v1::ListAdaptersRequest>(parent),
-      [this](const auto& request) { return Unary(adapters_.get(), &v1::AdapterService::Stub::ListAdapters, request, true); },
+      [this](const auto& request) {
+        return Unary(adapters_.get(), &v1::AdapterService::Stub::ListAdapters, request, true);
+      },
       [](auto* page) { return page->mutable_adapters(); });
 }
 
 absl::Status Client::DeleteAdapter(const std::string& name) {
-  return Unary(adapters_.get(), &v1::AdapterService::Stub::DeleteAdapter, Named<v1::DeleteAdapterRequest>(name), false).status();
+  return Unary(adapters_.get(), &v1::AdapterService::Stub::DeleteAdapter, Named<v1::DeleteAdapterRequest>(name), false)
+      .status();
 }
 
 absl::StatusOr<v1::Worker> Client::GetWorker(const std::string& name) {
@@ -276,7 +292,9 @@ absl::StatusOr<v1::Worker> Client::GetWorker(const std::string& name) {
 absl::StatusOr<std::vector<v1::Worker>> Client::ListWorkers() {
   return AllPages<v1::Worker, v1::ListWorkersResponse>(
       v1::ListWorkersRequest(),
-      [this](const auto& request) { return Unary(workers_.get(), &v1::WorkerService::Stub::ListWorkers, request, true); },
+      [this](const auto& request) {
+        return Unary(workers_.get(), &v1::WorkerService::Stub::ListWorkers, request, true);
+      },
       [](auto* page) { return page->mutable_workers(); });
 }
 

@@ -1,7 +1,7 @@
 // A typed client of the API: deadlines, retries, uploads and downloads, and watching that survives broken connections.
 //
-// Only UNAVAILABLE is tried again, and only where a repetition cannot do harm: reads, and creates with a request_id. Statuses are
-// those of the server with their details (proto/grpc_status.h reads them). Thread-safe.
+// Only UNAVAILABLE is tried again, and only where a repetition cannot do harm: reads, and creates with a request_id.
+// Statuses are those of the server with their details (proto/grpc_status.h reads them). Thread-safe.
 #ifndef QZO_CLIENT_CLIENT_H_
 #define QZO_CLIENT_CLIENT_H_
 
@@ -62,7 +62,7 @@ using TransferProgress = std::function<void(uint64_t done, uint64_t total)>;
 struct UploadOptions {
   std::string id;  // optional; the server names it by its digest otherwise
   std::string display_name;
-  std::string request_id;  // optional; made here otherwise
+  std::string request_id;        // optional; made here otherwise
   std::optional<v1::Task> task;  // datasets, with model: every row is rendered and tokenized
   std::string model;
   TransferProgress progress;
@@ -83,19 +83,22 @@ class Client {
   absl::StatusOr<std::vector<v1::JobEvent>> ListJobEvents(const std::string& job);
   absl::StatusOr<std::vector<v1::Evaluation>> ListEvaluations(const std::string& job);
 
-  // Hands every item from `from_sequence` on to `on_item`, each event once and in order, over as many connections as it takes,
-  // until the job has ended or `on_item` returns false. Returns the job as GetJob then sees it, never a guess from the stream.
-  // Possible errors: CANCELLED (interrupted), DEADLINE_EXCEEDED (after `timeout`), UNAVAILABLE (patience ran out), the server's.
+  // Hands every item from `from_sequence` on to `on_item`, each event once and in order, over as many connections as it
+  // takes, until the job has ended or `on_item` returns false. Returns the job as GetJob then sees it, never a guess
+  // from the stream. Possible errors: CANCELLED (interrupted), DEADLINE_EXCEEDED (after `timeout`), UNAVAILABLE
+  // (patience ran out), the server's.
   absl::StatusOr<v1::FineTuningJob> Watch(const std::string& name, uint64_t from_sequence, absl::Duration timeout,
                                           const std::function<bool(const v1::WatchJobResponse&)>& on_item);
 
-  absl::StatusOr<v1::Dataset> UploadDataset(const std::string& parent, const std::string& path, const UploadOptions& options);
+  absl::StatusOr<v1::Dataset> UploadDataset(const std::string& parent, const std::string& path,
+                                            const UploadOptions& options);
   absl::StatusOr<v1::Dataset> GetDataset(const std::string& name);
   absl::StatusOr<std::vector<v1::Dataset>> ListDatasets(const std::string& parent);
   absl::Status DeleteDataset(const std::string& name);
 
   // Sends the digest first and the file only when the server does not hold it.
-  absl::StatusOr<v1::Model> UploadModel(const std::string& parent, const std::string& path, const UploadOptions& options);
+  absl::StatusOr<v1::Model> UploadModel(const std::string& parent, const std::string& path,
+                                        const UploadOptions& options);
   absl::StatusOr<v1::Model> GetModel(const std::string& name);
   absl::StatusOr<std::vector<v1::Model>> ListModels(const std::string& parent);
   absl::Status DeleteModel(const std::string& name);

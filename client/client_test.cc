@@ -88,7 +88,8 @@ TEST_F(ClientTest, DoesNotRetryAChangeOfState) {
 }
 
 TEST_F(ClientTest, ListsEveryPage) {
-  for (int i = 0; i < 7; ++i) server_.jobs.AddJob(absl::StrCat("projects/default/jobs/j", i), v1::FineTuningJob::QUEUED);
+  for (int i = 0; i < 7; ++i)
+    server_.jobs.AddJob(absl::StrCat("projects/default/jobs/j", i), v1::FineTuningJob::QUEUED);
   ASSERT_OK_AND_ASSIGN(const std::vector<v1::FineTuningJob> jobs, client_.ListJobs("projects/default"));
   EXPECT_EQ(jobs.size(), 7u);
   EXPECT_EQ(server_.jobs.calls(), 3) << "the fake's pages hold three";

@@ -64,7 +64,8 @@ void Multiply(float multiplier, char* at, ExportReport* report) {
   std::memcpy(at, &stored, sizeof stored);
 }
 
-// Multiplies what follows the multipliers in a block of `block_bytes` at `block`. False for a type that cannot be exported.
+// Multiplies what follows the multipliers in a block of `block_bytes` at `block`. False for a type that cannot be
+// exported.
 bool MultiplyBlock(GgmlType type, float multiplier, char* block, ExportReport* report) {
   switch (type) {
     case GgmlType::kQ4_1:
@@ -94,15 +95,17 @@ absl::StatusOr<std::string> MultiplyTensor(const GgufTensor& tensor, const metho
   const int64_t per_row = trained.count / trained.shape.rows;  // multipliers of a row: 1, or one per scale group
   std::string bytes(tensor.bytes);
   if (static_cast<int64_t>(bytes.size()) != trained.shape.rows * blocks_per_row * type.block_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(tensor.name, ": ", bytes.size(), " bytes, which is not the shape trained"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(tensor.name, ": ", bytes.size(), " bytes, which is not the shape trained"));
   }
   char* block = bytes.data();
   for (int64_t row = 0; row < trained.shape.rows; ++row) {
     for (int64_t i = 0; i < blocks_per_row; ++i, block += type.block_bytes) {
-      const float multiplier = multipliers[static_cast<size_t>(trained.offset + row * per_row + i * per_row / blocks_per_row)];
+      const float multiplier =
+          multipliers[static_cast<size_t>(trained.offset + row * per_row + i * per_row / blocks_per_row)];
       if (!MultiplyBlock(tensor.type, multiplier, block, report)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(tensor.name, ": type ", std::string(type.name), ", expected Q4_0, Q4_1, Q8_0, F16, BF16 or F32"));
+        return absl::InvalidArgumentError(absl::StrCat(tensor.name, ": type ", std::string(type.name),
+                                                       ", expected Q4_0, Q4_1, Q8_0, F16, BF16 or F32"));
       }
     }
   }
@@ -118,7 +121,7 @@ uint16_t FloatToHalf(float value) {
   const uint32_t magnitude = bits & 0x7FFFFFFF;
   if (magnitude > 0x7F800000) return sign | 0x7E00;
   if (magnitude >= 0x477FF000) return sign | 0x7C00;  // from 65520 on, half way to the next power, ties to even go up
-  if (magnitude < 0x38800000) {                       // below 2^-14: adding 1/2 shifts the bits into place and rounds them
+  if (magnitude < 0x38800000) {  // below 2^-14: adding 1/2 shifts the bits into place and rounds them
     return sign | static_cast<uint16_t>(FloatBits(std::bit_cast<float>(magnitude) + 0.5f) - FloatBits(0.5f));
   }
   const uint32_t rounded = magnitude + 0xFFF + (magnitude >> 13 & 1);
@@ -131,8 +134,9 @@ uint16_t FloatToBf16(float value) {
   return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufFile& file, const method::Partition& partition,
-                                        absl::Span<const float> multipliers, const std::string& destination) {
+absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufFile& file,
+                                        const method::Partition& partition, absl::Span<const float> multipliers,
+                                        const std::string& destination) {
   ExportReport report;
   std::map<std::string, model::TensorReplacement> replacements;
   for (const method::PartitionTensor& trained : partition.tensors()) {

@@ -16,17 +16,19 @@ namespace qzo::client {
 // What storing k · scale in the file's own precision did to the products.
 struct ExportReport {
   int64_t tensors = 0;
-  int64_t values = 0;       // products stored: scales and minima of blocks, weights of plain tensors
-  int64_t overflowed = 0;   // beyond the type's largest number, which was stored instead
-  int64_t subnormal = 0;    // below its smallest normal number: fewer digits
+  int64_t values = 0;             // products stored: scales and minima of blocks, weights of plain tensors
+  int64_t overflowed = 0;         // beyond the type's largest number, which was stored instead
+  int64_t subnormal = 0;          // below its smallest normal number: fewer digits
   double max_relative_error = 0;  // of the products that are neither
 };
 
-// Writes `file` to `destination` with every trained tensor multiplied: the scale d of each block (Q4_0, Q8_0), scale and minimum
-// (Q4_1), every weight (F16, BF16, F32), products rounded to nearest even. `multipliers` is the flat array of `partition`.
-// Possible errors: INVALID_ARGUMENT (a tensor of another type or missing), those of WriteGgufWithReplacedTensors.
-absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufFile& file, const method::Partition& partition,
-                                        absl::Span<const float> multipliers, const std::string& destination);
+// Writes `file` to `destination` with every trained tensor multiplied: the scale d of each block (Q4_0, Q8_0), scale
+// and minimum (Q4_1), every weight (F16, BF16, F32), products rounded to nearest even. `multipliers` is the flat array
+// of `partition`. Possible errors: INVALID_ARGUMENT (a tensor of another type or missing), those of
+// WriteGgufWithReplacedTensors.
+absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufFile& file,
+                                        const method::Partition& partition, absl::Span<const float> multipliers,
+                                        const std::string& destination);
 
 // IEEE binary32 to binary16 and bfloat16, to nearest even; what is too large becomes infinite, NaN stays one.
 uint16_t FloatToHalf(float value);

@@ -25,8 +25,10 @@ using ::testing::HasSubstr;
 TEST(FloatToHalf, InvertsEveryHalf) {
   for (uint32_t half = 0; half < 0x10000; ++half) {
     const float value = kernels::HalfToFloat(static_cast<uint16_t>(half));
-    if (std::isnan(value)) EXPECT_TRUE(std::isnan(kernels::HalfToFloat(FloatToHalf(value))));
-    else ASSERT_EQ(FloatToHalf(value), half);
+    if (std::isnan(value))
+      EXPECT_TRUE(std::isnan(kernels::HalfToFloat(FloatToHalf(value))));
+    else
+      ASSERT_EQ(FloatToHalf(value), half);
   }
 }
 
@@ -67,8 +69,8 @@ double Distance(const std::vector<float>& a, const std::vector<float>& b) {
 struct RoundTripCase {
   std::string type;
   method::Granularity granularity;
-  // Relative error of a stored product. The logits of the tiny model stay within `kAmplification` times it of their largest:
-  // 5 layers of 7 products each, and every norm in between removes a common factor.
+  // Relative error of a stored product. The logits of the tiny model stay within `kAmplification` times it of their
+  // largest: 5 layers of 7 products each, and every norm in between removes a common factor.
   double rounding;
 };
 constexpr double kAmplification = 32;
@@ -100,16 +102,16 @@ TEST_P(RoundTrip, ExportedLogitsAreTheAdaptersWithinRounding) {
   EXPECT_GT(Distance(want, untrained), 4 * bound) << "the adapter must matter, or the comparison shows nothing";
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Types, RoundTrip,
-    ::testing::Values(RoundTripCase{"F32", method::Granularity::kChannel, 0x1p-24},
-                      RoundTripCase{"Q8_0", method::Granularity::kChannel, 0x1p-11},
-                      RoundTripCase{"Q4_0", method::Granularity::kChannel, 0x1p-11},
-                      RoundTripCase{"Q4_1", method::Granularity::kChannel, 0x1p-11},
-                      RoundTripCase{"Q4_1", method::Granularity::kGroup, 0x1p-11}),
-    [](const auto& info) {
-      return info.param.type + (info.param.granularity == method::Granularity::kGroup ? "ByGroup" : "ByChannel");
-    });
+INSTANTIATE_TEST_SUITE_P(Types, RoundTrip,
+                         ::testing::Values(RoundTripCase{"F32", method::Granularity::kChannel, 0x1p-24},
+                                           RoundTripCase{"Q8_0", method::Granularity::kChannel, 0x1p-11},
+                                           RoundTripCase{"Q4_0", method::Granularity::kChannel, 0x1p-11},
+                                           RoundTripCase{"Q4_1", method::Granularity::kChannel, 0x1p-11},
+                                           RoundTripCase{"Q4_1", method::Granularity::kGroup, 0x1p-11}),
+                         [](const auto& test) {
+                           return info.param.type +
+                                  (info.param.granularity == method::Granularity::kGroup ? "ByGroup" : "ByChannel");
+                         });
 
 // A file with one tensor "w" of two rows.
 class OneTensor {
@@ -164,7 +166,8 @@ TEST(Export, LeavesQuantsAlone) {
 
 TEST(Export, RefusesTypesItCannotScale) {
   OneTensor file(GgmlType::kQ6_K, 256, std::string(420, '\0'), 256);
-  EXPECT_THAT(file.Export({1, 1}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("w: type Q6_K, expected Q4_0")));
+  EXPECT_THAT(file.Export({1, 1}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("w: type Q6_K, expected Q4_0")));
 }
 
 }  // namespace

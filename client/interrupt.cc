@@ -23,8 +23,7 @@ bool Interrupt::Sleep(absl::Duration duration) {
   return !triggered_;
 }
 
-Interrupt::Scope::Scope(Interrupt* interrupt, grpc::ClientContext* context)
-    : interrupt_(interrupt), context_(context) {
+Interrupt::Scope::Scope(Interrupt* interrupt, grpc::ClientContext* context) : interrupt_(interrupt), context_(context) {
   if (interrupt_ == nullptr) return;
   base::MutexLock lock(&interrupt_->mu_);
   interrupt_->contexts_.insert(context_);

@@ -1,5 +1,5 @@
-// Job files: what `qzoctl submit -f` reads. Strict: every unknown or repeated key, wrong type and bad value is an error with its
-// place, and all are reported at once. Pure.
+// Job files: what `qzoctl submit -f` reads. Strict: every unknown or repeated key, wrong type and bad value is an error
+// with its place, and all are reported at once. Pure.
 //
 //   base_model: smollm2-135m            # a model of the project, or the path of a GGUF file relative to this file
 //   datasets:
@@ -29,13 +29,13 @@ struct JobFile {
   v1::FineTuningJob job;  // resource names are filled in where the file gives names
   std::string job_id;     // `name`; may be empty
   // Local files to upload first, relative ones resolved against the job file's directory.
-  std::string model_path;                        // empty when base_model is a name
+  std::string model_path;  // empty when base_model is a name
   std::map<v1::Split, std::string> dataset_paths;
 };
 
-// Parses `text`. `path` is the file it came from ("-" for standard input, relative to the working directory), `project` completes
-// short names, and `overrides` are "a.b=c" assignments, whose values are YAML, applied before anything is checked.
-// INVALID_ARGUMENT with one "path:line:column: key: found, expected" line per error.
+// Parses `text`. `path` is the file it came from ("-" for standard input, relative to the working directory), `project`
+// completes short names, and `overrides` are "a.b=c" assignments, whose values are YAML, applied before anything is
+// checked. INVALID_ARGUMENT with one "path:line:column: key: found, expected" line per error.
 absl::StatusOr<JobFile> ParseJobFile(std::string_view text, const std::string& path, const std::string& project,
                                      const std::vector<std::string>& overrides);
 

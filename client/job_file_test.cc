@@ -78,8 +78,10 @@ TEST(JobFile, OverridesWinAndMayMakeSections) {
 TEST(JobFile, BadOverridesNameThemselves) {
   const auto error = [](const std::string& assignment) { return Parse(kGood, {assignment}).status(); };
   const auto code = absl::StatusCode::kInvalidArgument;
-  EXPECT_THAT(error("method.steps=soon"), StatusIs(code, "--set method.steps=soon: method.steps: found 'soon', expected a whole "
-                                                         "number from 0"));
+  EXPECT_THAT(error("method.steps=soon"),
+              StatusIs(code,
+                       "--set method.steps=soon: method.steps: found 'soon', expected a whole "
+                       "number from 0"));
   EXPECT_THAT(error("method.stepz=3"), StatusIs(code, HasSubstr("did you mean 'steps'")));
   EXPECT_THAT(error("method"), StatusIs(code, HasSubstr("expected key.key=value")));
   EXPECT_THAT(error("datasets.9.path=x"), StatusIs(code, HasSubstr("expected an index from 0 to 1")));
@@ -115,15 +117,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"method: {epsilon: .nan}", "4:19: method.epsilon: found '.nan', expected a number"},
         BadCase{"method: {learning_rate: inf}", "4:25: method.learning_rate: found 'inf'"},
         BadCase{"method: {steps: 1, steps: 2}", "4:20: method.steps: repeated key"},
-        BadCase{"method: {noise: gausian}", "method.noise: found 'gausian', expected rademacher or gaussian (did you mean"},
+        BadCase{"method: {noise: gausian}",
+                "method.noise: found 'gausian', expected rademacher or gaussian (did you mean"},
         BadCase{"method: [1]", "4:9: method: found a list, expected a map"},
         BadCase{"method: {preset: {a: b}}", "4:18: method.preset: found a map, expected text"},
         BadCase{"placement: {priority: high}", "4:23: placement.priority: found 'high', expected a whole number"},
         BadCase{"labels: {a: [1]}", "4:13: labels.a: found a list, expected text"},
         BadCase{"labels: {a: 1, a: 2}", "4:16: labels.a: repeated key"},
         BadCase{"name: {}", "4:7: name: found a map, expected text"},
-        BadCase{"task: {kind: chat}", "4:1: task: repeated key"},
-        BadCase{"[1]: 2", "found a list, expected a key"},
+        BadCase{"task: {kind: chat}", "4:1: task: repeated key"}, BadCase{"[1]: 2", "found a list, expected a key"},
         BadCase{"a: [1", "jobs/spam.yaml:4:1: end of sequence flow not found"},
         BadCase{"---\nbase_model: n", "jobs/spam.yaml: found 2 documents"}));
 
@@ -133,29 +135,34 @@ TEST(JobFile, RefusesBadDatasets) {
   };
   const auto code = absl::StatusCode::kInvalidArgument;
   EXPECT_THAT(error("d.jsonl"), StatusIs(code, HasSubstr("3:11: datasets: found 'd.jsonl', expected a list")));
-  EXPECT_THAT(error("[{path: a, name: b}]"), StatusIs(code, HasSubstr("3:12: datasets.0: expected either a path or a name")));
+  EXPECT_THAT(error("[{path: a, name: b}]"),
+              StatusIs(code, HasSubstr("3:12: datasets.0: expected either a path or a name")));
   EXPECT_THAT(error("[{path: a, type: b}]"), StatusIs(code, HasSubstr("datasets.0.type: unknown key")));
-  EXPECT_THAT(error("[{path: a, split: tset}]"), StatusIs(code, HasSubstr("datasets.0.split: found 'tset', expected train")));
-  EXPECT_THAT(error("[{path: a}, {path: b}]"), StatusIs(code, HasSubstr("datasets.1.split: a second dataset for train")));
+  EXPECT_THAT(error("[{path: a, split: tset}]"),
+              StatusIs(code, HasSubstr("datasets.0.split: found 'tset', expected train")));
+  EXPECT_THAT(error("[{path: a}, {path: b}]"),
+              StatusIs(code, HasSubstr("datasets.1.split: a second dataset for train")));
   EXPECT_THAT(error("[{path: a, split: test}]"), StatusIs(code, HasSubstr("no entry has split: train")));
 }
 
 TEST(JobFile, NamesWhatIsMissing) {
-  EXPECT_THAT(Parse("method: {}").status(),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("base_model: missing"), HasSubstr("datasets: missing"), HasSubstr("task: missing"))));
+  EXPECT_THAT(
+      Parse("method: {}").status(),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("base_model: missing"), HasSubstr("datasets: missing"), HasSubstr("task: missing"))));
   EXPECT_THAT(Parse("").status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected one job")));
-  EXPECT_THAT(Parse("[]").status(),
-              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("expected a map"), Not(HasSubstr("missing")))));
+  EXPECT_THAT(Parse("[]").status(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                             AllOf(HasSubstr("expected a map"), Not(HasSubstr("missing")))));
 }
 
 TEST(JobFile, ReportsEveryErrorInTheFilesOrder) {
-  EXPECT_THAT(ErrorsOf("method: {stepz: 1, probes: x}\nextra: 1"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "jobs/spam.yaml:4:10: method.stepz: unknown key (did you mean 'steps'?)\n"
-                       "jobs/spam.yaml:4:28: method.probes: found 'x', expected a whole number from 0\n"
-                       "jobs/spam.yaml:5:1: extra: unknown key; expected base_model, datasets, task, method, evaluation, "
-                       "placement, name, display_name, labels"));
+  EXPECT_THAT(
+      ErrorsOf("method: {stepz: 1, probes: x}\nextra: 1"),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               "jobs/spam.yaml:4:10: method.stepz: unknown key (did you mean 'steps'?)\n"
+               "jobs/spam.yaml:4:28: method.probes: found 'x', expected a whole number from 0\n"
+               "jobs/spam.yaml:5:1: extra: unknown key; expected base_model, datasets, task, method, evaluation, "
+               "placement, name, display_name, labels"));
 }
 
 }  // namespace

@@ -32,18 +32,20 @@ std::string Describe(const method::TensorShape& shape) {
 absl::Status CheckFits(const method::Adapter& adapter, const model::Model& model) {
   const std::string digest = base::Sha256Hex(model.file().bytes());
   if (digest != adapter.base_model_digest) {
-    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": SHA-256 is ", digest, ", but the adapter was made for ",
-                                                      adapter.base_model_digest, "; use that model"));
+    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": SHA-256 is ", digest,
+                                                      ", but the adapter was made for ", adapter.base_model_digest,
+                                                      "; use that model"));
   }
   const std::vector<method::TensorShape>& trained = model.info().trained;
   if (adapter.tensors.size() != trained.size()) {
-    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": ", trained.size(), " tensors are trained, but ",
-                                                      adapter.tensors.size(), " in the adapter"));
+    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": ", trained.size(),
+                                                      " tensors are trained, but ", adapter.tensors.size(),
+                                                      " in the adapter"));
   }
   for (size_t i = 0; i < trained.size(); ++i) {
     if (adapter.tensors[i] == trained[i]) continue;
-    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": tensor ", i, " is ", Describe(trained[i]), ", but ",
-                                                      Describe(adapter.tensors[i]), " in the adapter"));
+    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": tensor ", i, " is ", Describe(trained[i]),
+                                                      ", but ", Describe(adapter.tensors[i]), " in the adapter"));
   }
   return absl::OkStatus();
 }
@@ -66,7 +68,8 @@ absl::Status BringTo(const method::Adapter& adapter, model::Replica* replica) {
 LocalModel::LocalModel(std::unique_ptr<model::Model> model, int threads)
     : model_(std::move(model)), kernels_(kernels::BestKernels()), pool_(threads), engine_(*model_, kernels_, &pool_) {}
 
-absl::StatusOr<std::unique_ptr<LocalModel>> LocalModel::Load(const std::string& path, const method::Adapter* adapter, int threads) {
+absl::StatusOr<std::unique_ptr<LocalModel>> LocalModel::Load(const std::string& path, const method::Adapter* adapter,
+                                                             int threads) {
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<model::Model> model, model::Model::Load(path));
   if (adapter != nullptr) QZO_RETURN_IF_ERROR(CheckFits(*adapter, *model));
   std::unique_ptr<LocalModel> local(new LocalModel(std::move(model), threads));
@@ -125,7 +128,8 @@ absl::StatusOr<model::TaskSpec> TaskFor(const model::Model& model, v1::Task task
 
 absl::StatusOr<VerifyReport> VerifyAdapter(const std::string& model_path, const method::Adapter& adapter, int threads) {
   if (adapter.has_multipliers()) {
-    return absl::FailedPreconditionError("the adapter holds multipliers without the journal that made them: nothing to replay");
+    return absl::FailedPreconditionError(
+        "the adapter holds multipliers without the journal that made them: nothing to replay");
   }
   QZO_RETURN_IF_ERROR(method::CheckCoefficients(adapter.spec, adapter.journal));
   QZO_ASSIGN_OR_RETURN(const auto local, LocalModel::Load(model_path, &adapter, threads));

@@ -25,10 +25,11 @@ namespace qzo::client {
 // Thread-compatible.
 class LocalModel {
  public:
-  // `threads` as for ThreadPool. With an adapter its journal is replayed, or its multipliers taken over. Possible errors: those of
-  // Model::Load; FAILED_PRECONDITION when the adapter was made for another model; DATA_LOSS when the replica that results is not
-  // the one the adapter names.
-  static absl::StatusOr<std::unique_ptr<LocalModel>> Load(const std::string& path, const method::Adapter* adapter, int threads);
+  // `threads` as for ThreadPool. With an adapter its journal is replayed, or its multipliers taken over. Possible
+  // errors: those of Model::Load; FAILED_PRECONDITION when the adapter was made for another model; DATA_LOSS when the
+  // replica that results is not the one the adapter names.
+  static absl::StatusOr<std::unique_ptr<LocalModel>> Load(const std::string& path, const method::Adapter* adapter,
+                                                          int threads);
 
   const model::Model& model() const { return *model_; }
   const kernels::Kernels& kernels() const { return kernels_; }
@@ -41,7 +42,8 @@ class LocalModel {
   absl::StatusOr<model::EvalSums> Evaluate(const model::TaskSpec& task, const std::string& dataset_path);
 
   // What a step of a resolved job takes here, from measuring a few of its items.
-  absl::StatusOr<absl::Duration> MeasureStep(const v1::JobSpec& job, const std::string& dataset_path, const base::Clock& clock);
+  absl::StatusOr<absl::Duration> MeasureStep(const v1::JobSpec& job, const std::string& dataset_path,
+                                             const base::Clock& clock);
 
  private:
   LocalModel(std::unique_ptr<model::Model> model, int threads);
@@ -68,8 +70,8 @@ struct VerifyReport {
   bool digest_recorded = false;  // whether the adapter named one to compare with
 };
 
-// Checks that every coefficient follows from the measured gradients by the method's rule, then replays the journal and compares
-// the replica. Possible errors: FAILED_PRECONDITION (no journal, another model), DATA_LOSS (does not hold).
+// Checks that every coefficient follows from the measured gradients by the method's rule, then replays the journal and
+// compares the replica. Possible errors: FAILED_PRECONDITION (no journal, another model), DATA_LOSS (does not hold).
 absl::StatusOr<VerifyReport> VerifyAdapter(const std::string& model_path, const method::Adapter& adapter, int threads);
 
 }  // namespace qzo::client

@@ -84,7 +84,8 @@ TEST_F(LocalModelTest, FindsAReplicaThatIsNotTheOneRecorded) {
 TEST_F(LocalModelTest, CannotVerifyMultipliersWithoutJournal) {
   adapter_.journal.clear();
   adapter_.multipliers = {1};
-  EXPECT_THAT(VerifyAdapter(path_, adapter_, 1), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("nothing to replay")));
+  EXPECT_THAT(VerifyAdapter(path_, adapter_, 1),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("nothing to replay")));
 }
 
 // Every look at it takes a quarter of a second.
@@ -102,7 +103,8 @@ class TickingClock final : public base::Clock {
 
 TEST_F(LocalModelTest, MeasuresAStepFromItsItems) {
   testing::TempDir dir;
-  ASSERT_OK(base::RealFileSystem()->WriteDurably(dir.File("d.jsonl"), "{\"text\":\"a\",\"label\":0}\n{\"text\":\"b\",\"label\":1}\n"));
+  ASSERT_OK(base::RealFileSystem()->WriteDurably(dir.File("d.jsonl"),
+                                                 "{\"text\":\"a\",\"label\":0}\n{\"text\":\"b\",\"label\":1}\n"));
   ASSERT_OK_AND_ASSIGN(const auto local, LocalModel::Load(path_, nullptr, 1));
   ASSERT_OK_AND_ASSIGN(const v1::Task task, TaskOf(adapter_));
   v1::JobSpec job;

@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "base/log.h"
 #include "base/text.h"
 
 namespace qzo::client {
@@ -55,7 +54,9 @@ std::string ToJson(const google::protobuf::Message& message, bool one_line) {
   google::protobuf::util::JsonPrintOptions options;
   options.add_whitespace = !one_line;
   std::string json;
-  QZO_CHECK(google::protobuf::util::MessageToJsonString(message, &json, options).ok());
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  // A newer server may send error details of types that this program does not know.
+  if (!status.ok()) return absl::StrCat("# no JSON: ", status.ToString(), "\n", message.DebugString());
   if (json.empty() || json.back() != '\n') json += '\n';
   return json;
 }
@@ -67,7 +68,9 @@ std::string JsonToYaml(const nlohmann::ordered_json& json) {
 }
 
 std::string ToYaml(const google::protobuf::Message& message) {
-  return JsonToYaml(nlohmann::ordered_json::parse(ToJson(message, true)));
+  const std::string text = ToJson(message, /*one_line=*/true);
+  const auto json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return json.is_discarded() ? text : JsonToYaml(json);
 }
 
 Table JobTable(const std::vector<v1::FineTuningJob>& jobs, bool wide, absl::Time now) {
@@ -151,8 +154,9 @@ Table ModelTable(const std::vector<v1::Model>& models, bool wide, absl::Time now
                                     Age(model.create_time(), now)};
     if (wide) {
       const std::map<std::string, int32_t> types(model.tensor_types().begin(), model.tensor_types().end());
-      row.insert(row.end(), {absl::StrJoin(types, ",", absl::PairFormatter(":")), absl::StrCat(model.channel_multipliers()),
-                             absl::StrCat(model.group_multipliers()), model.digest(), model.display_name()});
+      row.insert(row.end(),
+                 {absl::StrJoin(types, ",", absl::PairFormatter(":")), absl::StrCat(model.channel_multipliers()),
+                  absl::StrCat(model.group_multipliers()), model.digest(), model.display_name()});
     }
     table.Add(std::move(row));
   }
@@ -164,10 +168,9 @@ Table AdapterTable(const std::vector<v1::Adapter>& adapters, bool wide, absl::Ti
   if (wide) headers.insert(headers.end(), {"MULTIPLIERS", "BASE-MODEL"});
   Table table(std::move(headers));
   for (const v1::Adapter& adapter : adapters) {
-    std::vector<std::string> row = {ShortName(adapter.name()),     ShortName(adapter.job()),
-                                    absl::StrCat(adapter.step()),  Bytes(adapter.bytes()),
-                                    Percent(adapter.validation()), Percent(adapter.test()),
-                                    Age(adapter.create_time(), now)};
+    std::vector<std::string> row = {
+        ShortName(adapter.name()),     ShortName(adapter.job()), absl::StrCat(adapter.step()),   Bytes(adapter.bytes()),
+        Percent(adapter.validation()), Percent(adapter.test()),  Age(adapter.create_time(), now)};
     if (wide) row.insert(row.end(), {absl::StrCat(adapter.multipliers()), adapter.base_model_digest()});
     table.Add(std::move(row));
   }

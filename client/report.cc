@@ -49,7 +49,8 @@ std::string LabelName(const v1::Task& task, int label) {
 }
 
 std::string WithInterval(const v1::Evaluation& e) {
-  return absl::StrFormat("%s (95%%: %s to %s)", Percent(e.accuracy()), Percent(e.accuracy_low()), Percent(e.accuracy_high()));
+  return absl::StrFormat("%s (95%%: %s to %s)", Percent(e.accuracy()), Percent(e.accuracy_low()),
+                         Percent(e.accuracy_high()));
 }
 
 std::string Lines(const std::vector<std::pair<std::string, std::string>>& pairs) {
@@ -72,7 +73,8 @@ std::string ProgressLine(const v1::FineTuningJob& job, int columns) {
       absl::StrCat(Bar(progress.step(), progress.total_steps()), " ", progress.step(), "/", progress.total_steps())};
   if (progress.step() > 0) parts.push_back(absl::StrCat("loss ", Figure(progress.train_loss())));
   if (const v1::Evaluation& dev = progress.last_validation(); dev.rows() > 0) {
-    parts.push_back(Classifies(dev) ? absl::StrCat("dev ", Percent(dev.accuracy())) : absl::StrCat("dev loss ", Figure(dev.loss())));
+    parts.push_back(Classifies(dev) ? absl::StrCat("dev ", Percent(dev.accuracy()))
+                                    : absl::StrCat("dev loss ", Figure(dev.loss())));
   }
   if (job.state() == v1::FineTuningJob::RUNNING) {
     if (progress.tokens_per_second() > 0) parts.push_back(Rate(progress.tokens_per_second()) + " tok/s");
@@ -105,8 +107,8 @@ std::string FinalReport(const v1::FineTuningJob& job, const v1::Adapter* adapter
   const v1::Progress& progress = job.progress();
   const v1::Evaluation& before = progress.first_test();
   const v1::Evaluation& after = progress.final_test();
-  std::string title = absl::StrCat(ShortName(job.name()), " ", StateName(job.state()), " after ", progress.step(), " of ",
-                                   progress.total_steps(), " steps");
+  std::string title = absl::StrCat(ShortName(job.name()), " ", StateName(job.state()), " after ", progress.step(),
+                                   " of ", progress.total_steps(), " steps");
   if (job.has_start_time() && job.has_end_time()) {
     absl::StrAppend(&title, " in ", ShortDuration(ToTime(job.end_time()) - ToTime(job.start_time())));
   }
@@ -148,11 +150,13 @@ std::string FinalReport(const v1::FineTuningJob& job, const v1::Adapter* adapter
 }
 
 std::string EvaluationReport(const v1::Evaluation& e, const v1::Task& task) {
-  std::vector<std::pair<std::string, std::string>> lines = {{"rows", absl::StrCat(e.rows())}, {"loss", Figure(e.loss())}};
+  std::vector<std::pair<std::string, std::string>> lines = {{"rows", absl::StrCat(e.rows())},
+                                                            {"loss", Figure(e.loss())}};
   if (Classifies(e)) {
     lines.emplace_back("accuracy", WithInterval(e));
     lines.emplace_back("macro-F1", Percent(e.macro_f1()));
-    for (int i = 0; i < e.f1_size(); ++i) lines.emplace_back(absl::StrCat("F1 of '", LabelName(task, i), "'"), Percent(e.f1(i)));
+    for (int i = 0; i < e.f1_size(); ++i)
+      lines.emplace_back(absl::StrCat("F1 of '", LabelName(task, i), "'"), Percent(e.f1(i)));
     lines.emplace_back("majority accuracy", Percent(e.majority_accuracy()));
   }
   return Lines(lines);
@@ -209,10 +213,12 @@ std::string PlanReport(const v1::FineTuningJob& job, double seconds_per_step) {
                                                Bytes(plan.payload_bytes_per_step() * steps))},
        {"Journal", Bytes(static_cast<double>(plan.journal_bytes()))},
        {"Time, one worker like this machine",
-        seconds_per_step == 0 ? ""
-                              : absl::StrFormat("%s a step, %s without evaluations",
-                                                absl::FormatDuration(absl::Milliseconds(std::max(1.0, seconds_per_step * 1e3))),
-                                                ShortDuration(absl::Seconds(seconds_per_step * steps)))}});
+        seconds_per_step == 0
+            ? ""
+            : absl::StrFormat("%s a step, %s without evaluations",
+                              seconds_per_step < 1 ? absl::StrFormat("%.3g ms", seconds_per_step * 1e3)
+                                                   : absl::StrFormat("%.3g s", seconds_per_step),
+                              ShortDuration(absl::Ceil(absl::Seconds(seconds_per_step * steps), absl::Seconds(1))))}});
 }
 
 }  // namespace qzo::client

@@ -11,8 +11,8 @@
 
 namespace qzo::client {
 
-// "[=====>    ] 120/200  loss 0.412  dev 93.1%  8.1k tok/s  eta 2m10s  sent 61 KiB", cut to `columns`; a job that does not run
-// shows its state and message instead of rates.
+// "[=====>    ] 120/200  loss 0.412  dev 93.1%  8.1k tok/s  eta 2m10s  sent 61 KiB", cut to `columns`; a job that does
+// not run shows its state and message instead of rates.
 std::string ProgressLine(const v1::FineTuningJob& job, int columns);
 
 // One event on one line, in local time: "15:04:05 INFO  step 12: loss 0.6931, learning rate 0.02".

@@ -125,7 +125,8 @@ TEST(FinalReport, OfAFailedJobSaysWhy) {
   v1::FineTuningJob job = SampleJob();
   job.set_state(v1::FineTuningJob::FAILED);
   job.set_message("the loss is not finite for 10 steps");
-  EXPECT_THAT(FinalReport(job, nullptr), HasSubstr("spam FAILED after 50 of 200 steps: the loss is not finite for 10 steps"));
+  EXPECT_THAT(FinalReport(job, nullptr),
+              HasSubstr("spam FAILED after 50 of 200 steps: the loss is not finite for 10 steps"));
   EXPECT_THAT(FinalReport(job, nullptr), Not(HasSubstr("accuracy")));
 }
 
@@ -144,7 +145,7 @@ TEST(PlanReport, SaysWhatAJobCosts) {
   EXPECT_THAT(PlanReport(job, 0), HasSubstr("no 10, yes 3"));
   EXPECT_THAT(PlanReport(job, 0), HasSubstr("150 bytes a step, 29 KiB in all"));
   EXPECT_THAT(PlanReport(job, 0), Not(HasSubstr("Time")));
-  EXPECT_THAT(PlanReport(job, 0.75), HasSubstr("750ms a step, 2m30s without evaluations"));
+  EXPECT_THAT(PlanReport(job, 0.75), HasSubstr("750 ms a step, 2m30s without evaluations"));
 }
 
 TEST(EvaluationReport, LeavesOutWhatATaskDoesNotHave) {

@@ -40,7 +40,8 @@ size_t DisplayWidth(std::string_view text) {
 std::string ShortDuration(absl::Duration duration) {
   const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
   const auto two = [](int64_t value, int64_t unit, const char* large, const char* small) {
-    return value % unit == 0 ? absl::StrCat(value / unit, large) : absl::StrCat(value / unit, large, value % unit, small);
+    return value % unit == 0 ? absl::StrCat(value / unit, large)
+                             : absl::StrCat(value / unit, large, value % unit, small);
   };
   if (seconds < 60) return absl::StrCat(seconds, "s");
   if (seconds < 3600) return two(seconds, 60, "m", "s");

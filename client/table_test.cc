@@ -56,7 +56,8 @@ TEST(JobTable, ShowsProgressAndLeavesUnknownFiguresOpen) {
   EXPECT_EQ(JobTable({SampleJob()}, false, now).Render(),
             "NAME   STATE     REASON     STEP     LOSS     DEV-ACC   ETA     WORKERS   AGE\n"
             "j      RUNNING   STEPPING   12/200   0.6931   -         2m10s   2         1m30s\n");
-  EXPECT_NE(JobTable({SampleJob()}, true, now).Render().find("m       1234       2.0 KiB   0 B           -"), std::string::npos)
+  EXPECT_NE(JobTable({SampleJob()}, true, now).Render().find("m       1234       2.0 KiB   0 B           -"),
+            std::string::npos)
       << JobTable({SampleJob()}, true, now).Render();
 }
 
@@ -66,6 +67,13 @@ TEST(Output, JsonIsTheProtosOwn) {
   evaluation.set_split("test");
   EXPECT_EQ(ToJson(evaluation, true), "{\"step\":3,\"split\":\"test\"}\n");
   EXPECT_EQ(ToJson(evaluation, false), "{\n \"step\": 3,\n \"split\": \"test\"\n}\n");
+}
+
+TEST(Output, UnknownErrorDetailsDoNoHarm) {
+  v1::FineTuningJob job;
+  job.mutable_error()->add_details()->set_type_url("type.googleapis.com/of.the.Future");
+  EXPECT_NE(ToJson(job, true).find("of.the.Future"), std::string::npos);
+  EXPECT_NE(ToYaml(job).find("of.the.Future"), std::string::npos);
 }
 
 TEST(Output, YamlKeepsTextsTexts) {

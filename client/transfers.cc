@@ -27,11 +27,6 @@ Request Header(const std::string& parent, const UploadOptions& options, std::str
   return request;
 }
 
-// What a server says that does not hold a digest it was offered without data.
-bool WantsData(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) || absl::IsFailedPrecondition(status);
-}
-
 }  // namespace
 
 absl::Duration Client::TransferTimeout(int64_t bytes) const {
@@ -63,6 +58,18 @@ absl::StatusOr<Response> Client::SendFile(const Open& open, const Request& heade
   return response;
 }
 
+namespace {
+
+// The same error, naming the file as the user knows it; violations that name a place in it are left as they are.
+absl::Status AboutFile(const absl::Status& status, const std::string& path) {
+  if (rpc::BadRequestOf(status)) return status;
+  absl::Status named(status.code(), absl::StrCat(path, ": ", status.message()));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
+  return named;
+}
+
+}  // namespace
+
 absl::StatusOr<v1::Dataset> Client::UploadDataset(const std::string& parent, const std::string& path,
                                                   const UploadOptions& options) {
   QZO_ASSIGN_OR_RETURN(const auto file, base::MappedFile::Open(path));
@@ -71,18 +78,21 @@ absl::StatusOr<v1::Dataset> Client::UploadDataset(const std::string& parent, con
   request.mutable_header()->set_model(options.model);
   if (options.task) *request.mutable_header()->mutable_task() = *options.task;
   return SendFile<v1::Dataset>(
-      [this](auto* context, auto* response) { return datasets_->CreateDataset(context, response); }, request, file->bytes(),
-      options.progress);
+      [this](auto* context, auto* response) { return datasets_->CreateDataset(context, response); }, request,
+      file->bytes(), options.progress);
 }
 
-absl::StatusOr<v1::Model> Client::UploadModel(const std::string& parent, const std::string& path, const UploadOptions& options) {
+absl::StatusOr<v1::Model> Client::UploadModel(const std::string& parent, const std::string& path,
+                                              const UploadOptions& options) {
   QZO_ASSIGN_OR_RETURN(const auto file, base::MappedFile::Open(path));
   auto request = Header<v1::CreateModelRequest>(parent, options, file->bytes());
   request.mutable_header()->set_model_id(options.id);
   const auto open = [this](auto* context, auto* response) { return models_->CreateModel(context, response); };
   absl::StatusOr<v1::Model> known = SendFile<v1::Model>(open, request, "", nullptr);
-  if (known.ok() || !WantsData(known.status())) return known;
-  return SendFile<v1::Model>(open, request, file->bytes(), options.progress);
+  if (!absl::IsFailedPrecondition(known.status())) return known;  // what a server says that needs the data
+  absl::StatusOr<v1::Model> sent = SendFile<v1::Model>(open, request, file->bytes(), options.progress);
+  if (!sent.ok()) return AboutFile(sent.status(), path);
+  return sent;
 }
 
 template <typename Open>
@@ -108,24 +118,23 @@ absl::Status Client::DownloadModel(const v1::Model& model, const std::string& pa
   uint64_t done = 0;
   v1::DownloadModelRequest request;
   request.set_name(model.name());
-  QZO_RETURN_IF_ERROR(Receive(
-      [&](auto* context) { return models_->DownloadModel(context, request); }, model.bytes(),
-      [&]() -> absl::Status {
-        file.reset();
-        QZO_ASSIGN_OR_RETURN(file, options_.fs->CreatePending(path));
-        digest = std::make_unique<base::Sha256Stream>();
-        done = 0;
-        return absl::OkStatus();
-      },
-      [&](std::string_view bytes) {
-        digest->Update(bytes);
-        done += bytes.size();
-        if (progress) progress(done, static_cast<uint64_t>(model.bytes()));
-        return file->Append(bytes);
-      }));
+  QZO_RETURN_IF_ERROR(Receive([&](auto* context) { return models_->DownloadModel(context, request); }, model.bytes(),
+                              [&]() -> absl::Status {
+                                file.reset();
+                                QZO_ASSIGN_OR_RETURN(file, options_.fs->CreatePending(path));
+                                digest = std::make_unique<base::Sha256Stream>();
+                                done = 0;
+                                return absl::OkStatus();
+                              },
+                              [&](std::string_view bytes) {
+                                digest->Update(bytes);
+                                done += bytes.size();
+                                if (progress) progress(done, static_cast<uint64_t>(model.bytes()));
+                                return file->Append(bytes);
+                              }));
   if (const std::string found = digest->FinishHex(); found != model.digest()) {
-    return absl::DataLossError(absl::StrCat(model.name(), ": downloaded ", done, " bytes with SHA-256 ", found, ", expected ",
-                                            model.digest(), "; try again"));
+    return absl::DataLossError(absl::StrCat(model.name(), ": downloaded ", done, " bytes with SHA-256 ", found,
+                                            ", expected ", model.digest(), "; try again"));
   }
   return file->Commit();
 }

@@ -63,15 +63,17 @@ void YamlReader::Error(const YAML::Node& node, const std::string& path, std::str
   const YAML::Mark mark = node.IsDefined() ? node.Mark() : YAML::Mark::null_mark();
   const int line = std::max(mark.line, 0) + 1;
   const int column = std::max(mark.column, 0) + 1;
-  problems_.push_back({line, column,
-                       absl::StrCat(file_, ":", line, ":", column, ": ", path, path.empty() ? "" : ": ", base::ToAbsl(message))});
+  problems_.push_back(
+      {line, column,
+       absl::StrCat(file_, ":", line, ":", column, ": ", path, path.empty() ? "" : ": ", base::ToAbsl(message))});
 }
 
 absl::Status YamlReader::status() const {
   if (problems_.empty()) return absl::OkStatus();
   std::vector<Problem> sorted = problems_;
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const Problem& a, const Problem& b) { return std::tie(a.line, a.column) < std::tie(b.line, b.column); });
+  std::stable_sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
+    return std::tie(a.line, a.column) < std::tie(b.line, b.column);
+  });
   return absl::InvalidArgumentError(
       absl::StrJoin(sorted, "\n", [](std::string* out, const Problem& problem) { out->append(problem.text); }));
 }
@@ -134,7 +136,8 @@ void YamlReader::Numeric(const YAML::Node& node, const std::string& path, std::s
   Number value{};
   if (node.IsScalar() && node.Tag() != kQuoted && Parse(node.Scalar(), &value)) return set(value);
   const bool quoted = node.IsScalar() && node.Tag() == kQuoted;
-  Error(node, path, absl::StrCat("found ", quoted ? "the text " : "", Describe(node), ", expected ", base::ToAbsl(expected)));
+  Error(node, path,
+        absl::StrCat("found ", quoted ? "the text " : "", Describe(node), ", expected ", base::ToAbsl(expected)));
 }
 
 void YamlReader::Enum(const YAML::Node& node, const std::string& path, const FieldDescriptor* field,
@@ -148,8 +151,9 @@ void YamlReader::Enum(const YAML::Node& node, const std::string& path, const Fie
     names.push_back(Spelling(value->name()));
     if (Spelling(*text) == names.back()) return message->GetReflection()->SetEnum(message, field, value);
   }
-  Error(node, path, absl::StrCat("found ", Describe(node), ", expected ", absl::StrJoin(names, " or "),
-                                 base::DidYouMean(*text, names)));
+  Error(node, path,
+        absl::StrCat("found ", Describe(node), ", expected ", absl::StrJoin(names, " or "),
+                     base::DidYouMean(*text, names)));
 }
 
 void YamlReader::Field(const YAML::Node& node, const std::string& path, const FieldDescriptor* field,
@@ -162,11 +166,14 @@ void YamlReader::Field(const YAML::Node& node, const std::string& path, const Fi
   }
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_INT32:
-      return Numeric<int32_t>(node, path, "a whole number", [&](int32_t v) { reflection->SetInt32(message, field, v); });
+      return Numeric<int32_t>(node, path, "a whole number",
+                              [&](int32_t v) { reflection->SetInt32(message, field, v); });
     case FieldDescriptor::CPPTYPE_UINT32:
-      return Numeric<uint32_t>(node, path, "a whole number from 0", [&](uint32_t v) { reflection->SetUInt32(message, field, v); });
+      return Numeric<uint32_t>(node, path, "a whole number from 0",
+                               [&](uint32_t v) { reflection->SetUInt32(message, field, v); });
     case FieldDescriptor::CPPTYPE_UINT64:
-      return Numeric<uint64_t>(node, path, "a whole number from 0", [&](uint64_t v) { reflection->SetUInt64(message, field, v); });
+      return Numeric<uint64_t>(node, path, "a whole number from 0",
+                               [&](uint64_t v) { reflection->SetUInt64(message, field, v); });
     case FieldDescriptor::CPPTYPE_DOUBLE:
       return Numeric<double>(node, path, "a number", [&](double v) { reflection->SetDouble(message, field, v); });
     case FieldDescriptor::CPPTYPE_FLOAT:

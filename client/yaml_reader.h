@@ -22,11 +22,12 @@ class YamlReader {
   using Handler = std::function<void(const YAML::Node& value, const std::string& path)>;
   using Fields = std::vector<std::pair<std::string, Handler>>;
 
-  // `file` begins every error's place. Keys at or below one in `overrides` were given on the command line: path → how.
+  // `file` begins every error's place. Keys at or below one in `overrides` (path → how) were given on the command line.
   YamlReader(std::string file, std::map<std::string, std::string> overrides)
       : file_(std::move(file)), overrides_(std::move(overrides)) {}
 
-  // Calls the handler of every key. Errors: not a map, unknown and repeated keys; `hint` may add to the text of an unknown one.
+  // Calls the handler of every key. Errors: not a map, unknown and repeated keys; `hint` may add to the text of an
+  // unknown one.
   void Map(const YAML::Node& node, const std::string& path, const Fields& fields,
            const std::function<std::string(const std::string& key)>& hint = nullptr);
   // Fields of `message` by their names in the .proto, enum values in lower case with '-' for '_'.

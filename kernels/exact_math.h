@@ -1,10 +1,11 @@
-// Elementary functions from + − * / fma sqrt and integer operations only: no libm, so every compiler, instruction set and
-// device gives the same bits. Build with contraction off (host: cmake/qzo.cmake; CUDA: -fmad=false). Pure, thread-safe.
+// Elementary functions from + − * / fma sqrt and integer operations only: no libm, so every compiler, instruction set
+// and device gives the same bits. Build with contraction off (host: cmake/qzo.cmake; CUDA: -fmad=false). Pure,
+// thread-safe.
 //
-// The fp32 functions are templates over a number type F: float here, 16 lanes in vec_*.h. F needs + − * /, a constructor from
-// float, and Fma, Sqrt, Min, Max, Bits; its bit pattern type U = decltype(Bits(F)) needs + − & | ^ << and a logical >>, plus
-// Sar (arithmetic shift), FromBits and SignedToFloat. All are forced inline: an out-of-line copy made in a file compiled for
-// AVX-512 could be the one the linker keeps for everybody.
+// The fp32 functions are templates over a number type F: float here, 16 lanes in vec_*.h. F needs + − * /, a
+// constructor from float, and Fma, Sqrt, Min, Max, Bits; its bit pattern type U = decltype(Bits(F)) needs + − & | ^ <<
+// and a logical >>, plus Sar (arithmetic shift), FromBits and SignedToFloat. All are forced inline: an out-of-line copy
+// made in a file compiled for AVX-512 could be the one the linker keeps for everybody.
 #ifndef QZO_KERNELS_EXACT_MATH_H_
 #define QZO_KERNELS_EXACT_MATH_H_
 
@@ -30,8 +31,8 @@ QZO_EXACT double FromBits(uint64_t bits) { return __builtin_bit_cast(double, bit
 QZO_EXACT uint32_t Sar(uint32_t bits, int by) { return static_cast<uint32_t>(static_cast<int32_t>(bits) >> by); }
 QZO_EXACT float SignedToFloat(uint32_t bits) { return static_cast<float>(static_cast<int32_t>(bits)); }
 
-// e^x. Relative error below 1.2e-7 where the result is normal; x is clamped to [-104, 88.72283], so the result is finite, and
-// 0 below -103.98. NaN gives NaN. Polynomial: Moshier, Cephes, expf.
+// e^x. Relative error below 1.2e-7 where the result is normal; x is clamped to [-104, 88.72283], so the result is
+// finite, and 0 below -103.98. NaN gives NaN. Polynomial: Moshier, Cephes, expf.
 template <typename F>
 QZO_EXACT F Exp(F x) {
   using U = decltype(Bits(x));
@@ -105,10 +106,14 @@ QZO_EXACT SinCosResult SinCos(double x) {
   }
   s *= r;
   switch (Bits(shifted) & 3) {
-    case 0: return {s, c};
-    case 1: return {c, -s};
-    case 2: return {-s, -c};
-    default: return {-c, s};
+    case 0:
+      return {s, c};
+    case 1:
+      return {c, -s};
+    case 2:
+      return {-s, -c};
+    default:
+      return {-c, s};
   }
 }
 

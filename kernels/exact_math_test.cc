@@ -61,7 +61,8 @@ TEST(ExactMath, PowStaysWithinItsErrorBound) {
   for (const double base : {2.0, 1e4, 5e5, 1e6, 1e7}) {
     for (double exponent = -1.5; exponent <= 1.5; exponent += 0.0037) {
       const double exact = std::pow(base, exponent);
-      ASSERT_NEAR(Pow(base, exponent), exact, 1e-15 * exact * (1 + std::fabs(exponent) * std::log(base))) << base << " " << exponent;
+      ASSERT_NEAR(Pow(base, exponent), exact, 1e-15 * exact * (1 + std::fabs(exponent) * std::log(base)))
+          << base << " " << exponent;
     }
   }
   EXPECT_EQ(Pow(10000, 0), 1.0);

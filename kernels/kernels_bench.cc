@@ -1,5 +1,5 @@
-// Speed of every supported variant on one thread: matrix products of SmolLM2-135M's shapes (2·M·N·K operations each), noise
-// and update (multipliers), attention (key·head pairs).
+// Speed of every supported variant on one thread: matrix products of SmolLM2-135M's shapes (2·M·N·K operations each),
+// noise and update (multipliers), attention (key·head pairs).
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -16,7 +16,8 @@ namespace {
 std::vector<float> RandomFloats(size_t count, uint64_t seed) {
   std::vector<float> values(count);
   for (size_t i = 0; i < count; ++i) {
-    values[i] = static_cast<float>(base::Philox4x32(seed, {{static_cast<uint32_t>(i), 0, 0, 0}}).w[0]) * 0x1p-32f - 0.5f;
+    values[i] =
+        static_cast<float>(base::Philox4x32(seed, {{static_cast<uint32_t>(i), 0, 0, 0}}).w[0]) * 0x1p-32f - 0.5f;
   }
   return values;
 }
@@ -43,14 +44,19 @@ void BenchMatMul(benchmark::State& state, const Kernels& kernels, WeightType typ
   std::vector<float> y(static_cast<size_t>(m * n));
   // Two lanes, as for one probe.
   const LaneRows lanes[] = {{0, m / 2, multipliers.data()}, {m / 2, m, multipliers.data()}};
-  const MatMulArgs args{.x = x.data(), .ldx = k, .w = {type, w.data(), n, k}, .granularity = granularity, .lanes = lanes,
-                        .y = y.data(), .ldy = n};
+  const MatMulArgs args{.x = x.data(),
+                        .ldx = k,
+                        .w = {type, w.data(), n, k},
+                        .granularity = granularity,
+                        .lanes = lanes,
+                        .y = y.data(),
+                        .ldy = n};
   for (auto _ : state) {
     kernels.matmul(args, 0, n);
     benchmark::ClobberMemory();
   }
-  state.counters["flop/s"] = benchmark::Counter(static_cast<double>(2 * m * n * k) * static_cast<double>(state.iterations()),
-                                                benchmark::Counter::kIsRate);
+  state.counters["flop/s"] = benchmark::Counter(
+      static_cast<double>(2 * m * n * k) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
 void BenchNoise(benchmark::State& state, const Kernels& kernels, NoiseKind kind) {
@@ -82,9 +88,18 @@ void BenchAttention(benchmark::State& state, const Kernels& kernels) {
   std::vector<float> out(q.size());
   std::vector<KeySpan> spans;
   for (int32_t row = 0; row < rows; ++row) spans.push_back({.own_begin = 0, .own_end = row + 1});
-  const AttentionArgs args{.q = q.data(), .ldq = kHeads * kDim, .k = kv.data(), .v = kv.data(), .ldkv = kKvHeads * kDim,
-                           .spans = spans, .heads = kHeads, .kv_heads = kKvHeads, .head_dim = kDim, .scale = 0.125f,
-                           .out = out.data(), .ldo = kHeads * kDim};
+  const AttentionArgs args{.q = q.data(),
+                           .ldq = kHeads * kDim,
+                           .k = kv.data(),
+                           .v = kv.data(),
+                           .ldkv = kKvHeads * kDim,
+                           .spans = spans,
+                           .heads = kHeads,
+                           .kv_heads = kKvHeads,
+                           .head_dim = kDim,
+                           .scale = 0.125f,
+                           .out = out.data(),
+                           .ldo = kHeads * kDim};
   for (auto _ : state) {
     kernels.attention(args, 0, rows);
     benchmark::ClobberMemory();
@@ -109,9 +124,9 @@ void Register(const Kernels& kernels) {
       if (granularity == Granularity::kGroup && BlockValues(type) == 1) continue;
       const std::string op = "matmul/" + std::string(WeightTypeName(type)) +
                              (granularity == Granularity::kChannel ? "/channel" : "/group");
-      auto* matmul = benchmark::RegisterBenchmark(name(op).c_str(), [&kernels, type, granularity](benchmark::State& state) {
-        BenchMatMul(state, kernels, type, granularity);
-      });
+      auto* matmul = benchmark::RegisterBenchmark(
+          name(op).c_str(),
+          [&kernels, type, granularity](benchmark::State& state) { BenchMatMul(state, kernels, type, granularity); });
       matmul->ArgNames({"M", "N", "K"})->Unit(benchmark::kMicrosecond);
       for (const int64_t m : {1, 4, 64, 1024}) {
         matmul->Args({m, 576, 576})->Args({m, 1536, 576})->Args({m, 576, 1536});
@@ -121,19 +136,17 @@ void Register(const Kernels& kernels) {
   }
   for (const NoiseKind kind : {NoiseKind::kRademacher, NoiseKind::kGaussian}) {
     const std::string suffix = kind == NoiseKind::kRademacher ? "/rademacher" : "/gaussian";
-    benchmark::RegisterBenchmark(name("noise" + suffix).c_str(), [&kernels, kind](benchmark::State& state) {
-      BenchNoise(state, kernels, kind);
-    });
-    benchmark::RegisterBenchmark(name("update" + suffix).c_str(), [&kernels, kind](benchmark::State& state) {
-      BenchUpdate(state, kernels, kind);
-    });
+    benchmark::RegisterBenchmark(name("noise" + suffix).c_str(),
+                                 [&kernels, kind](benchmark::State& state) { BenchNoise(state, kernels, kind); });
+    benchmark::RegisterBenchmark(name("update" + suffix).c_str(),
+                                 [&kernels, kind](benchmark::State& state) { BenchUpdate(state, kernels, kind); });
   }
-  benchmark::RegisterBenchmark(name("attention").c_str(), [&kernels](benchmark::State& state) {
-    BenchAttention(state, kernels);
-  })->Arg(32)->Arg(256);
-  benchmark::RegisterBenchmark(name("silu_gate").c_str(), [&kernels](benchmark::State& state) {
-    BenchSiluGate(state, kernels);
-  });
+  benchmark::RegisterBenchmark(name("attention").c_str(),
+                               [&kernels](benchmark::State& state) { BenchAttention(state, kernels); })
+      ->Arg(32)
+      ->Arg(256);
+  benchmark::RegisterBenchmark(name("silu_gate").c_str(),
+                               [&kernels](benchmark::State& state) { BenchSiluGate(state, kernels); });
 }
 
 // Registered before main, which the library brings.

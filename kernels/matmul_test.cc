@@ -19,8 +19,9 @@ TEST_P(MatMulTest, EqualsTheReferenceBitForBitAroundTileEdges) {
         if (m >= 3) lane_ends = {1 + m / 4, 1 + m / 2, m};
         const MatMulCase problem(random_, type, m, n, k, granularity, lane_ends, m % 5 != 0, m % 2 == 0);
         const int64_t at = FirstDifference(problem.Run(kernels()), problem.Run(reference()));
-        ASSERT_EQ(at, -1) << WeightTypeName(type) << " granularity " << static_cast<int>(granularity) << " M " << m << " N " << n
-                          << " K " << k << ": row " << at / problem.args.ldy << " column " << at % problem.args.ldy;
+        ASSERT_EQ(at, -1) << WeightTypeName(type) << " granularity " << static_cast<int>(granularity) << " M " << m
+                          << " N " << n << " K " << k << ": row " << at / problem.args.ldy << " column "
+                          << at % problem.args.ldy;
       }
     }
   }
@@ -31,7 +32,8 @@ TEST_P(MatMulTest, EqualsTheReferenceWhereKIsNoMultipleOfALoad) {
     for (const Granularity granularity : {Granularity::kChannel, Granularity::kGroup}) {
       for (int64_t k = 1; k <= 18; ++k) {
         const MatMulCase problem(random_, type, 3, 33, k, granularity, {1, 2, 3}, true, false);
-        ASSERT_EQ(FirstDifference(problem.Run(kernels()), problem.Run(reference())), -1) << WeightTypeName(type) << " K " << k;
+        ASSERT_EQ(FirstDifference(problem.Run(kernels()), problem.Run(reference())), -1)
+            << WeightTypeName(type) << " K " << k;
       }
     }
   }
@@ -56,7 +58,8 @@ TEST_P(MatMulTest, WritesOnlyItsColumns) {
     for (size_t i = 0; i < part.size(); ++i) {
       const int64_t column = static_cast<int64_t>(i) % problem.args.ldy;
       const float expected = column >= begin && column < end ? whole[i] : problem.y[i];
-      ASSERT_EQ(std::bit_cast<uint32_t>(part[i]), std::bit_cast<uint32_t>(expected)) << "[" << begin << ", " << end << ") at " << i;
+      ASSERT_EQ(std::bit_cast<uint32_t>(part[i]), std::bit_cast<uint32_t>(expected))
+          << "[" << begin << ", " << end << ") at " << i;
     }
   }
 }
@@ -74,7 +77,8 @@ TEST_P(MatMulTest, GivesARowTheSameBitsAloneAndInABatch) {
       alone.lanes = lane;
       alone.y = y.data();
       kernels().matmul(alone, 0, 40);
-      ASSERT_EQ(std::memcmp(y.data(), &together[static_cast<size_t>(row * alone.ldy)], y.size() * sizeof(float)), 0) << row;
+      ASSERT_EQ(std::memcmp(y.data(), &together[static_cast<size_t>(row * alone.ldy)], y.size() * sizeof(float)), 0)
+          << row;
     }
   }
 }
@@ -106,8 +110,8 @@ TEST_P(MatMulTest, PassesNanAndInfinityOn) {
   }
 }
 
-// A chain of K fmas, a multiplication and an addition: the error is below (K + 2)·2^-24 of the sum of absolute products, as
-// long as nothing is denormal. One multiplication and rounding more per group.
+// A chain of K fmas, a multiplication and an addition: the error is below (K + 2)·2^-24 of the sum of absolute
+// products, as long as nothing is denormal. One multiplication and rounding more per group.
 TEST_P(MatMulTest, StaysWithinTheErrorBoundOfAnExactProduct) {
   for (const WeightType type : kAllWeightTypes) {
     for (const Granularity granularity : {Granularity::kChannel, Granularity::kGroup}) {
@@ -124,7 +128,8 @@ TEST_P(MatMulTest, StaysWithinTheErrorBoundOfAnExactProduct) {
           for (int64_t i = 0; i < k; ++i) {
             const int64_t at = granularity == Granularity::kChannel ? column : column * groups + i / BlockValues(type);
             const double scale = multipliers == nullptr ? 1.0 : multipliers[at];
-            const double term = scale * problem.x[static_cast<size_t>(row * problem.args.ldx + i)] * w[static_cast<size_t>(i)];
+            const double term =
+                scale * problem.x[static_cast<size_t>(row * problem.args.ldx + i)] * w[static_cast<size_t>(i)];
             exact += term;
             magnitude += std::fabs(term);
           }

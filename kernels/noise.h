@@ -37,8 +37,9 @@ QZO_EXACT F LogUnit(F u) {
   return Fma(e, F(0.693359375f), x + low);
 }
 
-// Two standard normals r·cos θ and r·sin θ from two words: r = sqrt(−2 ln u), u = ((a >> 8) + 1) / 2^24 in (0, 1]; the top two
-// bits of b are the quadrant of θ, the next 24 its signed offset, at most pi/4. |n| <= 5.77. Polynomials: Cephes, sinf.
+// Two standard normals r·cos θ and r·sin θ from two words: r = sqrt(−2 ln u), u = ((a >> 8) + 1) / 2^24 in (0, 1]; the
+// top two bits of b are the quadrant of θ, the next 24 its signed offset, at most pi/4. |n| <= 5.77. Polynomials:
+// Cephes, sinf.
 template <typename F, typename U>
 QZO_EXACT void BoxMuller(U a, U b, F* n0, F* n1) {
   const F u = SignedToFloat((a >> 8) + U(1u)) * F(5.9604644775390625e-8f);

@@ -95,7 +95,8 @@ TEST_P(NoiseTest, GaussianIsStandardNormal) {
   std::vector<float> z = Noise({.kind = NoiseKind::kGaussian, .seed = 99}, 0, static_cast<int64_t>(count));
   double moments[5] = {}, neighbours = 0;
   for (size_t i = 0; i < count; ++i) {
-    for (int power = 1; power <= 4; ++power) moments[power] += std::pow(double{z[i]}, power) / static_cast<double>(count);
+    for (int power = 1; power <= 4; ++power)
+      moments[power] += std::pow(double{z[i]}, power) / static_cast<double>(count);
     if (i > 0) neighbours += double{z[i]} * z[i - 1] / static_cast<double>(count);
   }
   const double error = 5 / std::sqrt(static_cast<double>(count));
@@ -107,7 +108,8 @@ TEST_P(NoiseTest, GaussianIsStandardNormal) {
   std::sort(z.begin(), z.end());
   double distance = 0;  // Kolmogorov–Smirnov; 1.95 / sqrt(count) is exceeded once in a thousand seeds
   for (size_t i = 0; i < count; ++i) {
-    const double below = std::erfc(-z[i] / std::sqrt(2.0)) / 2, at = static_cast<double>(i) / static_cast<double>(count);
+    const double below = std::erfc(-z[i] / std::sqrt(2.0)) / 2,
+                 at = static_cast<double>(i) / static_cast<double>(count);
     distance = std::max(distance, std::fabs(below - at));
   }
   EXPECT_LT(distance * std::sqrt(static_cast<double>(count)), 1.95);

@@ -56,14 +56,21 @@ TEST_P(OpsTest, RopeEqualsTheReferenceAndRotatesPairs) {
       const int64_t ldx = heads * head_dim + 7;
       const std::vector<float> x = Floats(4 * ldx);
       std::vector<float> y = x, expected = x;
-      RopeArgs args{.x = y.data(), .ldx = ldx, .positions = positions, .heads = heads, .head_dim = head_dim,
-                    .rotary_dim = rotary_dim, .layout = layout, .cos = table.cos.data(), .sin = table.sin.data()};
+      RopeArgs args{.x = y.data(),
+                    .ldx = ldx,
+                    .positions = positions,
+                    .heads = heads,
+                    .head_dim = head_dim,
+                    .rotary_dim = rotary_dim,
+                    .layout = layout,
+                    .cos = table.cos.data(),
+                    .sin = table.sin.data()};
       kernels().rope(args, 1, 4);
       args.x = expected.data();
       reference().rope(args, 1, 4);
       ASSERT_EQ(FirstDifference(y, expected), -1) << rotary_dim;
       EXPECT_TRUE(std::equal(x.begin(), x.begin() + ldx, y.begin()));  // row 0 was not asked for
-      for (int64_t at = 0; at < head_dim; ++at) {  // head 1 of the last row, at position 99
+      for (int64_t at = 0; at < head_dim; ++at) {                      // head 1 of the last row, at position 99
         const int64_t head = 3 * ldx + head_dim;
         if (at >= rotary_dim) {
           EXPECT_EQ(y[static_cast<size_t>(head + at)], x[static_cast<size_t>(head + at)]);
@@ -74,7 +81,8 @@ TEST_P(OpsTest, RopeEqualsTheReferenceAndRotatesPairs) {
         const double a = x[static_cast<size_t>(head + (layout == RopeLayout::kAdjacent ? 2 * pair : pair))];
         const double b = x[static_cast<size_t>(head + (layout == RopeLayout::kAdjacent ? 2 * pair + 1 : pair + half))];
         const double angle = 99 * std::pow(10000.0, -2.0 * static_cast<double>(pair) / rotary_dim);
-        const double exact = second ? a * std::sin(angle) + b * std::cos(angle) : a * std::cos(angle) - b * std::sin(angle);
+        const double exact =
+            second ? a * std::sin(angle) + b * std::cos(angle) : a * std::cos(angle) - b * std::sin(angle);
         EXPECT_NEAR(y[static_cast<size_t>(head + at)], exact, 4 * kUlp * (std::fabs(a) + std::fabs(b)));
       }
     }
@@ -92,8 +100,17 @@ struct AttentionCase {
     k = RandomFloats(random, static_cast<size_t>(key_rows * ldkv));
     v = RandomFloats(random, static_cast<size_t>(key_rows * ldkv));
     for (float& value : q) value *= 4;  // scores far enough apart for the softmax to matter
-    args = {.q = q.data(), .ldq = ldq, .k = k.data(), .v = v.data(), .ldkv = ldkv, .spans = spans, .heads = heads,
-            .kv_heads = kv_heads, .head_dim = head_dim, .scale = 1 / std::sqrt(static_cast<float>(head_dim)), .out = nullptr,
+    args = {.q = q.data(),
+            .ldq = ldq,
+            .k = k.data(),
+            .v = v.data(),
+            .ldkv = ldkv,
+            .spans = spans,
+            .heads = heads,
+            .kv_heads = kv_heads,
+            .head_dim = head_dim,
+            .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
+            .out = nullptr,
             .ldo = ldo};
   }
   AttentionCase(const AttentionCase&) = delete;
@@ -153,8 +170,8 @@ TEST_P(OpsTest, AttentionOfARowDependsOnItsKeysAlone) {
   EXPECT_EQ(FirstDifference(split, one_range.Run(kernels())), -1);
 }
 
-// Scores carry (dim/16 + 6) roundings of Σ|q·k|; an error of e in a score is one of 2e in each weight, exp adds two roundings
-// and the sums one per key.
+// Scores carry (dim/16 + 6) roundings of Σ|q·k|; an error of e in a score is one of 2e in each weight, exp adds two
+// roundings and the sums one per key.
 TEST_P(OpsTest, AttentionStaysNearTheExactValue) {
   const int dim = 64, keys = 50;
   const AttentionCase problem(random_, 4, 2, dim, {{0, 20, 20, keys}});

@@ -12,7 +12,9 @@ constexpr int64_t kMinWork = 1 << 14;   // elements below which waking threads c
 constexpr int64_t kNoiseGrain = 128;    // multipliers of a Rademacher block
 
 // Rows per part, such that a part holds at least kMinWork elements.
-int64_t RowGrain(int64_t elements_per_row) { return std::max<int64_t>(1, kMinWork / std::max<int64_t>(1, elements_per_row)); }
+int64_t RowGrain(int64_t elements_per_row) {
+  return std::max<int64_t>(1, kMinWork / std::max<int64_t>(1, elements_per_row));
+}
 
 int64_t NoiseGrain(size_t probes) {
   const int64_t wanted = kMinWork / static_cast<int64_t>(std::max<size_t>(1, probes));
@@ -69,7 +71,8 @@ void Rope(const Kernels& kernels, ThreadPool& pool, const RopeArgs& args) {
 }
 
 void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args) {
-  // The keys of a row are not counted: rows are dealt one by one, and even a short row costs about a hundred keys' worth.
+  // The keys of a row are not counted: rows are dealt one by one, and even a short row costs about a hundred keys'
+  // worth.
   pool.ParallelFor(static_cast<int64_t>(args.spans.size()), 1,
                    [&](int64_t begin, int64_t end) { kernels.attention(args, begin, end); });
 }
@@ -80,7 +83,8 @@ void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const
   });
 }
 
-void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n, double* out) {
+void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n,
+               double* out) {
   pool.ParallelFor(rows, RowGrain(n), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) out[row] = kernels.log_sum_exp(x + row * ldx, n);
   });
@@ -91,15 +95,15 @@ void Noise(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_
                    [&](int64_t from, int64_t to) { kernels.noise(key, begin + from, to - from, z + from); });
 }
 
-void Perturb(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count, const float* k,
-             const float* unit, float signed_epsilon, float* out) {
+void Perturb(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count,
+             const float* k, const float* unit, float signed_epsilon, float* out) {
   pool.ParallelFor(count, NoiseGrain(1), [&](int64_t from, int64_t to) {
     kernels.perturb(key, begin + from, to - from, k + from, At(unit, from), signed_epsilon, out + from);
   });
 }
 
-void Update(const Kernels& kernels, ThreadPool& pool, std::span<const NoiseKey> keys, std::span<const float> coefficients,
-            int64_t begin, int64_t count, const float* unit, float* k) {
+void Update(const Kernels& kernels, ThreadPool& pool, std::span<const NoiseKey> keys,
+            std::span<const float> coefficients, int64_t begin, int64_t count, const float* unit, float* k) {
   pool.ParallelFor(count, NoiseGrain(keys.size()), [&](int64_t from, int64_t to) {
     kernels.update(keys, coefficients, begin + from, to - from, At(unit, from), k + from);
   });

@@ -1,5 +1,6 @@
-// The ops of a Kernels table over a thread pool. Every op is batch invariant (kernels.h), so results do not depend on the
-// number of threads nor on how the work is split; small work stays on the calling thread. Same thread contract as ThreadPool.
+// The ops of a Kernels table over a thread pool. Every op is batch invariant (kernels.h), so results do not depend on
+// the number of threads nor on how the work is split; small work stays on the calling thread. Same thread contract as
+// ThreadPool.
 #ifndef QZO_KERNELS_PARALLEL_H_
 #define QZO_KERNELS_PARALLEL_H_
 
@@ -11,8 +12,8 @@
 
 namespace qzo::kernels {
 
-// All columns: split by columns, or by rows when there are too few columns to go round and enough rows to pay for decoding
-// the weights once per thread.
+// All columns: split by columns, or by rows when there are too few columns to go round and enough rows to pay for
+// decoding the weights once per thread.
 void MatMul(const Kernels& kernels, ThreadPool& pool, const MatMulArgs& args);
 
 // All rows.
@@ -23,14 +24,15 @@ void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& ar
 void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t n, float* out);
 
 // out[row] = log_sum_exp of row `row` of x [rows, n], row stride ldx.
-void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n, double* out);
+void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n,
+               double* out);
 
 // Multipliers [begin, begin + count) of one tensor; begin is a multiple of 128, pointers as in kernels.h.
 void Noise(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count, float* z);
-void Perturb(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count, const float* k,
-             const float* unit, float signed_epsilon, float* out);
-void Update(const Kernels& kernels, ThreadPool& pool, std::span<const NoiseKey> keys, std::span<const float> coefficients,
-            int64_t begin, int64_t count, const float* unit, float* k);
+void Perturb(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count,
+             const float* k, const float* unit, float signed_epsilon, float* out);
+void Update(const Kernels& kernels, ThreadPool& pool, std::span<const NoiseKey> keys,
+            std::span<const float> coefficients, int64_t begin, int64_t count, const float* unit, float* k);
 
 }  // namespace qzo::kernels
 

@@ -72,7 +72,8 @@ TEST(Processors, FollowTheCpuQuota) {
 // Results may not depend on the number of threads; shapes are chosen so that there is enough work to be split.
 class ParallelTest : public EveryVariant {
  protected:
-  // What `run` wrote with one thread, after checking that two and three threads and a whole call to the kernel write the same.
+  // What `run` wrote with one thread, after checking that two and three threads and a whole call to the kernel write
+  // the same.
   template <typename Run>
   void ExpectSameOnAnyThreads(const std::vector<float>& expected, Run&& run) {
     for (int threads = 1; threads <= 3; ++threads) {
@@ -83,9 +84,7 @@ class ParallelTest : public EveryVariant {
 };
 
 TEST_P(ParallelTest, MatMulBySplittingColumnsOrRows) {
-  const struct {
-    int64_t m, n;
-  } shapes[] = {{2, 1000}, {40, 200}, {300, 40}, {300, 32}, {1, 1}};
+  const struct { int64_t m, n; } shapes[] = {{2, 1000}, {40, 200}, {300, 40}, {300, 32}, {1, 1}};
   for (const auto& shape : shapes) {
     for (const Granularity granularity : {Granularity::kChannel, Granularity::kGroup}) {
       std::vector<int64_t> ends = {shape.m};
@@ -123,8 +122,15 @@ TEST_P(ParallelTest, AllOtherOps) {
     spans.push_back({0, row / 2, row / 2, row + 1});
   }
   const auto rope_args = [&](std::vector<float>& y) {
-    return RopeArgs{.x = y.data(), .ldx = dim, .positions = positions, .heads = 10, .head_dim = 64, .rotary_dim = 64,
-                    .layout = RopeLayout::kHalves, .cos = angles.data(), .sin = angles.data()};
+    return RopeArgs{.x = y.data(),
+                    .ldx = dim,
+                    .positions = positions,
+                    .heads = 10,
+                    .head_dim = 64,
+                    .rotary_dim = 64,
+                    .layout = RopeLayout::kHalves,
+                    .cos = angles.data(),
+                    .sin = angles.data()};
   };
   expected = x;
   kernels().rope(rope_args(expected), 0, rows);
@@ -135,8 +141,18 @@ TEST_P(ParallelTest, AllOtherOps) {
   });
 
   const auto attention_args = [&](std::vector<float>& y) {
-    return AttentionArgs{.q = x.data(), .ldq = dim, .k = x.data(), .v = x.data(), .ldkv = dim, .spans = spans, .heads = 10,
-                         .kv_heads = 5, .head_dim = 64, .scale = 0.125f, .out = y.data(), .ldo = dim};
+    return AttentionArgs{.q = x.data(),
+                         .ldq = dim,
+                         .k = x.data(),
+                         .v = x.data(),
+                         .ldkv = dim,
+                         .spans = spans,
+                         .heads = 10,
+                         .kv_heads = 5,
+                         .head_dim = 64,
+                         .scale = 0.125f,
+                         .out = y.data(),
+                         .ldo = dim};
   };
   kernels().attention(attention_args(expected), 0, rows);
   ExpectSameOnAnyThreads(expected, [&](ThreadPool& pool) {

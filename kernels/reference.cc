@@ -1,4 +1,5 @@
-// Plain loops in the order that kernels.h prescribes: the truth for every variant, and what a machine without AVX2 runs.
+// Plain loops in the order that kernels.h prescribes: the truth for every variant, and what a machine without AVX2
+// runs.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

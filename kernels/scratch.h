@@ -1,4 +1,5 @@
-// Working memory of the kernels: per thread and purpose, grown and never shrunk, so that a steady state allocates nothing.
+// Working memory of the kernels: per thread and purpose, grown and never shrunk, so that a steady state allocates
+// nothing.
 #ifndef QZO_KERNELS_SCRATCH_H_
 #define QZO_KERNELS_SCRATCH_H_
 
@@ -8,7 +9,8 @@ namespace qzo::kernels {
 
 enum class Scratch : uint8_t { kPanel, kMultipliers, kTotals, kScores };
 
-// At least `floats` floats, 64-byte aligned, contents undefined; valid until this thread asks for the same purpose again.
+// At least `floats` floats, 64-byte aligned, contents undefined; valid until this thread asks for the same purpose
+// again.
 float* ThreadScratch(Scratch purpose, int64_t floats);
 
 }  // namespace qzo::kernels

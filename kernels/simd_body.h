@@ -1,5 +1,6 @@
-// Every op over the 16-lane types of QZO_VEC_HEADER, which the including file defines: one text for all instruction sets.
-// Included by the x86_*.cc files only; the anonymous namespace gives each its own copy. Order of operations: kernels.h.
+// Every op over the 16-lane types of QZO_VEC_HEADER, which the including file defines: one text for all instruction
+// sets. Included by the x86_*.cc files only; the anonymous namespace gives each its own copy. Order of operations:
+// kernels.h.
 #ifndef QZO_KERNELS_SIMD_BODY_H_
 #define QZO_KERNELS_SIMD_BODY_H_
 
@@ -16,7 +17,8 @@ using kernels::Sqrt;
 
 constexpr float kInfinity = __builtin_inff();
 
-// body(i, lanes) for i = 0, 16, …: lanes is 16 but for a shorter last step. Two copies, so that the first needs no masks.
+// body(i, lanes) for i = 0, 16, …: lanes is 16 but for a shorter last step. Two copies, so that the first needs no
+// masks.
 template <typename Body>
 QZO_VEC void ForVectors(int64_t n, Body&& body) {
   int64_t i = 0;
@@ -127,7 +129,8 @@ void Scores(const HeadGroup& group, int heads, int64_t keys) {
   }
 }
 
-// out[head] = fma chain over the keys of p_j · v_j, divided by the sum, for kHeads heads and 16 · kVectors elements from d.
+// out[head] = fma chain over the keys of p_j · v_j, divided by the sum, for kHeads heads and 16 · kVectors elements
+// from d.
 template <int kHeads, int kVectors>
 void WeightedValues(const HeadGroup& group, int first_head, int64_t d) {
   F32x16 acc[kHeads][kVectors];
@@ -154,7 +157,8 @@ void WeightedValues(const HeadGroup& group, int first_head, int64_t d) {
 }
 
 template <int kVectors, int... kIndex>
-void WeightedValuesOf(int heads, const HeadGroup& group, int first_head, int64_t d, std::integer_sequence<int, kIndex...>) {
+void WeightedValuesOf(int heads, const HeadGroup& group, int first_head, int64_t d,
+                      std::integer_sequence<int, kIndex...>) {
   constexpr void (*kRun[])(const HeadGroup&, int, int64_t) = {WeightedValues<kIndex + 1, kVectors>...};
   kRun[heads - 1](group, first_head, d);
 }
@@ -170,9 +174,17 @@ void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
     float* sums = scores + heads * stride;
     for (int kv_head = 0; kv_head < args.kv_heads; ++kv_head) {
       const int64_t dim = args.head_dim, offset = int64_t{kv_head} * heads * dim;
-      const HeadGroup group{.q = args.q + row * args.ldq + offset, .k = args.k + kv_head * dim, .v = args.v + kv_head * dim,
-                            .ldkv = args.ldkv, .span = span, .dim = dim, .scale = args.scale, .scores = scores,
-                            .stride = stride, .sums = sums, .out = args.out + row * args.ldo + offset};
+      const HeadGroup group{.q = args.q + row * args.ldq + offset,
+                            .k = args.k + kv_head * dim,
+                            .v = args.v + kv_head * dim,
+                            .ldkv = args.ldkv,
+                            .span = span,
+                            .dim = dim,
+                            .scale = args.scale,
+                            .scores = scores,
+                            .stride = stride,
+                            .sums = sums,
+                            .out = args.out + row * args.ldo + offset};
       Scores(group, heads, keys);
       for (int head = 0; head < heads; ++head) sums[head] = SoftmaxNumerators(scores + head * stride, keys);
       for (int head = 0; head < heads; head += kHeadBlock) {
@@ -197,12 +209,12 @@ void SiluGate(const float* gate, const float* up, int64_t n, float* out) {
 
 double LogSumExp(const float* x, int64_t n) {
   F32x16 largest(-kInfinity);
-  ForVectors(n, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA { largest = Max(largest, LoadFirst(x + i, lanes, -kInfinity)); });
+  ForVectors(
+      n, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA { largest = Max(largest, LoadFirst(x + i, lanes, -kInfinity)); });
   const float max = LargestLane(largest);
   F64x16 sum{};
-  ForVectors(n, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA {
-    sum = AddWidened(sum, Exp(LoadFirst(x + i, lanes, -kInfinity) - F32x16(max)));
-  });
+  ForVectors(n, [&](int64_t i, int64_t lanes)
+                    QZO_VEC_LAMBDA { sum = AddWidened(sum, Exp(LoadFirst(x + i, lanes, -kInfinity) - F32x16(max))); });
   return max + Log(TreeSum(sum));
 }
 
@@ -301,9 +313,18 @@ void Update(std::span<const NoiseKey> keys, std::span<const float> coefficients,
 
 // dequantize_row serves embedding look-ups: too little work to have a second version of.
 constexpr Kernels MakeKernels(std::string_view name, bool (*supported)()) {
-  return {.name = name, .supported = supported, .matmul = MatMul, .dequantize_row = DequantizeRow, .rms_norm = RmsNorm,
-          .rope = Rope, .attention = Attention, .silu_gate = SiluGate, .log_sum_exp = LogSumExp, .noise = Noise,
-          .perturb = Perturb, .update = Update};
+  return {.name = name,
+          .supported = supported,
+          .matmul = MatMul,
+          .dequantize_row = DequantizeRow,
+          .rms_norm = RmsNorm,
+          .rope = Rope,
+          .attention = Attention,
+          .silu_gate = SiluGate,
+          .log_sum_exp = LogSumExp,
+          .noise = Noise,
+          .perturb = Perturb,
+          .update = Update};
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// The matrix product of simd_body.h. A panel of kPanel columns is decoded once to fp32, [depth, kPanel], and serves all rows
-// of all lanes; a tile of up to kTileRows rows times the panel stays in registers while it runs down k. Vector lanes are
-// output columns, so each output's chain of fmas is the one in kernels.h, whatever the tile.
+// The matrix product of simd_body.h. A panel of kPanel columns is decoded once to fp32, [depth, kPanel], and serves all
+// rows of all lanes; a tile of up to kTileRows rows times the panel stays in registers while it runs down k. Vector
+// lanes are output columns, so each output's chain of fmas is the one in kernels.h, whatever the tile.
 #ifndef QZO_KERNELS_SIMD_MATMUL_H_
 #define QZO_KERNELS_SIMD_MATMUL_H_
 
@@ -124,12 +124,24 @@ void DecodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t k, i
     }
     float* out = panel + first;
     switch (w.type) {
-      case WeightType::kF32: DecodePlainRows<WeightType::kF32>(rows, depth, out); break;
-      case WeightType::kF16: DecodePlainRows<WeightType::kF16>(rows, depth, out); break;
-      case WeightType::kBF16: DecodePlainRows<WeightType::kBF16>(rows, depth, out); break;
-      case WeightType::kQ4_0: DecodeBlockRows<WeightType::kQ4_0>(rows, depth, out); break;
-      case WeightType::kQ4_1: DecodeBlockRows<WeightType::kQ4_1>(rows, depth, out); break;
-      case WeightType::kQ8_0: DecodeBlockRows<WeightType::kQ8_0>(rows, depth, out); break;
+      case WeightType::kF32:
+        DecodePlainRows<WeightType::kF32>(rows, depth, out);
+        break;
+      case WeightType::kF16:
+        DecodePlainRows<WeightType::kF16>(rows, depth, out);
+        break;
+      case WeightType::kBF16:
+        DecodePlainRows<WeightType::kBF16>(rows, depth, out);
+        break;
+      case WeightType::kQ4_0:
+        DecodeBlockRows<WeightType::kQ4_0>(rows, depth, out);
+        break;
+      case WeightType::kQ4_1:
+        DecodeBlockRows<WeightType::kQ4_1>(rows, depth, out);
+        break;
+      case WeightType::kQ8_0:
+        DecodeBlockRows<WeightType::kQ8_0>(rows, depth, out);
+        break;
     }
   }
 }
@@ -159,7 +171,8 @@ QZO_VEC void ForTile(Body&& body) {
 
 // acc += x · panel over `depth` values, k ascending.
 template <int kRows>
-QZO_VEC void Accumulate(const float* x, int64_t ldx, const float* panel, int64_t depth, F32x16 (&acc)[kRows][kTileVectors]) {
+QZO_VEC void Accumulate(const float* x, int64_t ldx, const float* panel, int64_t depth,
+                        F32x16 (&acc)[kRows][kTileVectors]) {
   for (int64_t k = 0; k < depth; ++k, panel += 16 * kTileVectors) {
     F32x16 w[kTileVectors];
     Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { w[v] = Load(panel + 16 * v); });
@@ -276,7 +289,8 @@ void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
         p = 0;
         for (int64_t n = first_n; n < last_n; n += kPanel, ++p) {
           tile.panel = decoded + p * panel_floats;
-          for (int64_t row = 0; row < count; ++row) tile.multipliers[row] = multipliers + p * multiplier_floats + offsets[row];
+          for (int64_t row = 0; row < count; ++row)
+            tile.multipliers[row] = multipliers + p * multiplier_floats + offsets[row];
           tile.y = args.y + m * args.ldy + n;
           tile.columns = Smaller(kPanel, last_n - n);
           RunTileOf(count, tile, std::make_integer_sequence<int, kTileRows>{});

@@ -55,7 +55,8 @@ inline std::vector<std::byte> RandomWeights(std::mt19937& random, WeightType typ
 constexpr WeightType kAllWeightTypes[] = {WeightType::kF32,  WeightType::kF16,  WeightType::kBF16,
                                           WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0};
 
-// A matrix product with operands of its own. Rows of x and y are longer than they need be; the excess of y must stay as it is.
+// A matrix product with operands of its own. Rows of x and y are longer than they need be; the excess of y must stay as
+// it is.
 struct MatMulCase {
   MatMulCase(std::mt19937& random, WeightType type, int64_t m, int64_t n, int64_t k, Granularity granularity,
              std::vector<int64_t> lane_ends, bool with_multipliers, bool accumulate)
@@ -71,8 +72,14 @@ struct MatMulCase {
       lanes.push_back({begin, end, ones ? nullptr : multipliers.back().data()});
       begin = end;
     }
-    args = {.x = x.data(), .ldx = k + 3, .w = {type, w.data(), n, k}, .granularity = granularity, .lanes = lanes,
-            .y = y.data(), .ldy = n + 5, .accumulate = accumulate};
+    args = {.x = x.data(),
+            .ldx = k + 3,
+            .w = {type, w.data(), n, k},
+            .granularity = granularity,
+            .lanes = lanes,
+            .y = y.data(),
+            .ldy = n + 5,
+            .accumulate = accumulate};
   }
   MatMulCase(const MatMulCase&) = delete;
   MatMulCase& operator=(const MatMulCase&) = delete;
@@ -113,8 +120,8 @@ class EveryVariant : public ::testing::TestWithParam<const Kernels*> {
   std::mt19937 random_{20240607};
 };
 
-#define QZO_INSTANTIATE_EVERY_VARIANT(suite)                                                                         \
-  INSTANTIATE_TEST_SUITE_P(Variants, suite, ::testing::ValuesIn(AllKernels().begin(), AllKernels().end()),           \
+#define QZO_INSTANTIATE_EVERY_VARIANT(suite)                                                               \
+  INSTANTIATE_TEST_SUITE_P(Variants, suite, ::testing::ValuesIn(AllKernels().begin(), AllKernels().end()), \
                            [](const auto& variant) { return std::string(variant.param->name); })
 
 }  // namespace qzo::kernels

@@ -8,7 +8,8 @@
 namespace qzo::kernels {
 namespace {
 
-// A forward pass makes hundreds of short calls, so a thread looks for the next one a while (about 20 µs) before it sleeps.
+// A forward pass makes hundreds of short calls, so a thread looks for the next one a while (about 20 µs) before it
+// sleeps.
 constexpr int kSpins = 400;
 
 template <typename T>

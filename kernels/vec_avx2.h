@@ -1,5 +1,5 @@
-// 16 lanes for simd_body.h, AVX2 + FMA + F16C: two registers each, lanes 0–7 and 8–15. Same interface as vec_avx512.h, where
-// the comments are; anonymous namespace for the same reason.
+// 16 lanes for simd_body.h, AVX2 + FMA + F16C: two registers each, lanes 0–7 and 8–15. Same interface as vec_avx512.h,
+// where the comments are; anonymous namespace for the same reason.
 #ifndef QZO_KERNELS_VEC_AVX2_H_
 #define QZO_KERNELS_VEC_AVX2_H_
 
@@ -46,11 +46,21 @@ QZO_VEC F32x16 Sqrt(F32x16 a) { return {_mm256_sqrt_ps(a.low), _mm256_sqrt_ps(a.
 QZO_VEC F32x16 Min(F32x16 a, F32x16 b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
 QZO_VEC F32x16 Max(F32x16 a, F32x16 b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
 
-QZO_VEC U32x16 operator+(U32x16 a, U32x16 b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
-QZO_VEC U32x16 operator-(U32x16 a, U32x16 b) { return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)}; }
-QZO_VEC U32x16 operator&(U32x16 a, U32x16 b) { return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)}; }
-QZO_VEC U32x16 operator|(U32x16 a, U32x16 b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
-QZO_VEC U32x16 operator^(U32x16 a, U32x16 b) { return {_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)}; }
+QZO_VEC U32x16 operator+(U32x16 a, U32x16 b) {
+  return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
+}
+QZO_VEC U32x16 operator-(U32x16 a, U32x16 b) {
+  return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
+}
+QZO_VEC U32x16 operator&(U32x16 a, U32x16 b) {
+  return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)};
+}
+QZO_VEC U32x16 operator|(U32x16 a, U32x16 b) {
+  return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};
+}
+QZO_VEC U32x16 operator^(U32x16 a, U32x16 b) {
+  return {_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)};
+}
 QZO_VEC U32x16 operator<<(U32x16 a, int by) { return {_mm256_slli_epi32(a.low, by), _mm256_slli_epi32(a.high, by)}; }
 QZO_VEC U32x16 operator>>(U32x16 a, int by) { return {_mm256_srli_epi32(a.low, by), _mm256_srli_epi32(a.high, by)}; }
 QZO_VEC U32x16 ShiftLeftEach(U32x16 a, U32x16 by) {
@@ -82,7 +92,8 @@ QZO_VEC void Store(float* p, F32x16 a) {
   _mm256_storeu_ps(p + 8, a.high);
 }
 QZO_VEC U32x16 LoadWords(const uint32_t* p) {
-  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
 }
 QZO_VEC void Store(uint32_t* p, U32x16 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.low);
@@ -157,10 +168,13 @@ QZO_VEC void MultiplyWide(U32x16 a, uint32_t by, U32x16* high, U32x16* low) {
 QZO_VEC __m256 TreeSums8(const __m256 (&v)[8]) {
   __m256 pairs[4];  // pairs[i]: partial sums of v[i] in the low part, of v[i + 4] in the high one
   for (int i = 0; i < 4; ++i) {
-    pairs[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
+    pairs[i] =
+        _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
   }
-  const __m256 x = _mm256_add_ps(_mm256_shuffle_ps(pairs[0], pairs[1], 0x44), _mm256_shuffle_ps(pairs[0], pairs[1], 0xee));
-  const __m256 y = _mm256_add_ps(_mm256_shuffle_ps(pairs[2], pairs[3], 0x44), _mm256_shuffle_ps(pairs[2], pairs[3], 0xee));
+  const __m256 x =
+      _mm256_add_ps(_mm256_shuffle_ps(pairs[0], pairs[1], 0x44), _mm256_shuffle_ps(pairs[0], pairs[1], 0xee));
+  const __m256 y =
+      _mm256_add_ps(_mm256_shuffle_ps(pairs[2], pairs[3], 0x44), _mm256_shuffle_ps(pairs[2], pairs[3], 0xee));
   return _mm256_add_ps(_mm256_shuffle_ps(x, y, 0x88), _mm256_shuffle_ps(x, y, 0xdd));
 }
 QZO_VEC F32x16 TreeSums(const F32x16 (&v)[16]) {
@@ -198,7 +212,8 @@ QZO_VEC F64x16 AddWidened(F64x16 sum, F32x16 a) {
 }
 
 QZO_VEC double TreeSum(F64x16 a) {
-  const __m256d four = _mm256_add_pd(_mm256_add_pd(a.quarter[0], a.quarter[2]), _mm256_add_pd(a.quarter[1], a.quarter[3]));
+  const __m256d four =
+      _mm256_add_pd(_mm256_add_pd(a.quarter[0], a.quarter[2]), _mm256_add_pd(a.quarter[1], a.quarter[3]));
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }

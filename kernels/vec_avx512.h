@@ -1,5 +1,6 @@
-// 16 lanes for simd_body.h, AVX-512 (F, BW, VL, DQ): one register each. Same interface as vec_avx2.h. Included by one file only,
-// hence the anonymous namespace: nothing in here may be shared with files compiled for another instruction set.
+// 16 lanes for simd_body.h, AVX-512 (F, BW, VL, DQ): one register each. Same interface as vec_avx2.h. Included by one
+// file only, hence the anonymous namespace: nothing in here may be shared with files compiled for another instruction
+// set.
 #ifndef QZO_KERNELS_VEC_AVX512_H_
 #define QZO_KERNELS_VEC_AVX512_H_
 
@@ -128,8 +129,8 @@ QZO_VEC void MultiplyWide(U32x16 a, uint32_t by, U32x16* high, U32x16* low) {
   *low = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
 }
 
-// The pairwise additions of tree16: halves 8, 4, 2, 1 apart. Lane i of the result is the sum of v[i]; the order in which
-// vectors are paired is the one that leaves the sums in lane order.
+// The pairwise additions of tree16: halves 8, 4, 2, 1 apart. Lane i of the result is the sum of v[i]; the order in
+// which vectors are paired is the one that leaves the sums in lane order.
 QZO_VEC F32x16 TreeSums(const F32x16 (&v)[16]) {
   __m512 quads[4];
   for (int q = 0; q < 4; ++q) {
@@ -140,8 +141,10 @@ QZO_VEC F32x16 TreeSums(const F32x16 (&v)[16]) {
     const __m512 ab = _mm512_add_ps(ab_low, ab_high), cd = _mm512_add_ps(cd_low, cd_high);
     quads[q] = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
   }
-  const __m512 x = _mm512_add_ps(_mm512_shuffle_ps(quads[0], quads[1], 0x44), _mm512_shuffle_ps(quads[0], quads[1], 0xee));
-  const __m512 y = _mm512_add_ps(_mm512_shuffle_ps(quads[2], quads[3], 0x44), _mm512_shuffle_ps(quads[2], quads[3], 0xee));
+  const __m512 x =
+      _mm512_add_ps(_mm512_shuffle_ps(quads[0], quads[1], 0x44), _mm512_shuffle_ps(quads[0], quads[1], 0xee));
+  const __m512 y =
+      _mm512_add_ps(_mm512_shuffle_ps(quads[2], quads[3], 0x44), _mm512_shuffle_ps(quads[2], quads[3], 0xee));
   return _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x88), _mm512_shuffle_ps(x, y, 0xdd));
 }
 

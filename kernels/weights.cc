@@ -50,7 +50,8 @@ float HalfToFloat(uint16_t half) {
     const uint32_t quiet = magnitude > 0x7c00u ? 0x00400000u : 0;
     return FromBits(sign | 0x7f800000u | quiet | (magnitude & 0x3ffu) << 13);
   }
-  return FromBits(Bits(FromBits(magnitude << 13) * 0x1p112f) | sign);  // moves the exponent's bias; exact for denormals too
+  return FromBits(Bits(FromBits(magnitude << 13) * 0x1p112f) |
+                  sign);  // moves the exponent's bias; exact for denormals too
 }
 
 void DequantizeRow(const WeightMatrix& w, int64_t row, float* out) {

@@ -17,7 +17,8 @@ namespace qzo::kernels {
 namespace {
 
 std::string Golden(WeightType type, const std::string& part) {
-  std::ifstream file(testing::TestFile("golden/gguf/" + std::string(WeightTypeName(type)) + "." + part + ".bin"), std::ios::binary);
+  std::ifstream file(testing::TestFile("golden/gguf/" + std::string(WeightTypeName(type)) + "." + part + ".bin"),
+                     std::ios::binary);
   EXPECT_TRUE(file.is_open());
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
@@ -69,8 +70,9 @@ TEST(Weights, DescribeTheirTypes) {
     WeightType type;
     std::string_view name;
     int64_t values, bytes;
-  } expected[] = {{WeightType::kF32, "F32", 1, 4},     {WeightType::kF16, "F16", 1, 2},     {WeightType::kBF16, "BF16", 1, 2},
-                  {WeightType::kQ4_0, "Q4_0", 32, 18}, {WeightType::kQ4_1, "Q4_1", 32, 20}, {WeightType::kQ8_0, "Q8_0", 32, 34}};
+  } expected[] = {{WeightType::kF32, "F32", 1, 4},     {WeightType::kF16, "F16", 1, 2},
+                  {WeightType::kBF16, "BF16", 1, 2},   {WeightType::kQ4_0, "Q4_0", 32, 18},
+                  {WeightType::kQ4_1, "Q4_1", 32, 20}, {WeightType::kQ8_0, "Q8_0", 32, 34}};
   for (const auto& row : expected) {
     EXPECT_EQ(WeightTypeName(row.type), row.name);
     EXPECT_EQ(BlockValues(row.type), row.values);

@@ -1,4 +1,5 @@
-// Compiled with -mavx512{f,bw,vl,dq} as well (CMakeLists.txt): only code of this file's anonymous namespace may use them.
+// Compiled with -mavx512{f,bw,vl,dq} as well (CMakeLists.txt): only code of this file's anonymous namespace may use
+// them.
 #define QZO_VEC_HEADER "kernels/vec_avx512.h"
 #include "kernels/simd_body.h"
 #include "kernels/x86_cpu.h"

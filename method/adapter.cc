@@ -39,7 +39,8 @@ std::vector<int64_t> MultiplierShape(Granularity granularity, const TensorShape&
   return {shape.rows, shape.cols / shape.group};
 }
 
-// --- what __metadata__ says --------------------------------------------------------------------------------------------------
+// --- what __metadata__ says
+// --------------------------------------------------------------------------------------------------
 
 // Every integer field of MethodSpec under its name, in one place for both directions; 64-bit values are decimal strings
 // because other readers' JSON numbers are doubles.
@@ -155,7 +156,8 @@ absl::StatusOr<std::vector<TensorShape>> ParsePartition(const Json& metadata, Gr
         {"rows", &shape.rows}, {"cols", &shape.cols}, {"group", &shape.group}};
     for (const auto& [name, value] : sizes) {
       const auto at = entry.find(name);
-      if (at == entry.end() || !at->is_number_unsigned() || at->get<uint64_t>() - 1 >= std::numeric_limits<int32_t>::max()) {
+      if (at == entry.end() || !at->is_number_unsigned() ||
+          at->get<uint64_t>() - 1 >= std::numeric_limits<int32_t>::max()) {
         return Bad(where, ".", name, ": missing or not an integer from 1 to ", std::numeric_limits<int32_t>::max());
       }
       *value = at->get<int64_t>();
@@ -168,7 +170,8 @@ absl::StatusOr<std::vector<TensorShape>> ParsePartition(const Json& metadata, Gr
   return shapes;
 }
 
-// --- safetensors -------------------------------------------------------------------------------------------------------------
+// --- safetensors
+// -------------------------------------------------------------------------------------------------------------
 
 struct Entry {
   std::string dtype;
@@ -210,8 +213,9 @@ absl::StatusOr<std::vector<std::pair<std::string, Entry>>> ParseEntries(const Js
     }
     entries.emplace_back(name, std::move(entry));
   }
-  std::sort(entries.begin(), entries.end(),
-            [](const auto& a, const auto& b) { return std::pair(a.second.begin, a.second.end) < std::pair(b.second.begin, b.second.end); });
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.second.begin, a.second.end) < std::pair(b.second.begin, b.second.end);
+  });
   uint64_t position = 0;
   for (const auto& [name, entry] : entries) {
     if (entry.begin != position) {
@@ -224,23 +228,25 @@ absl::StatusOr<std::vector<std::pair<std::string, Entry>>> ParseEntries(const Js
 }
 
 // The bytes of the tensor `name`, which must have this type and shape.
-absl::StatusOr<std::string_view> TensorBytes(const std::vector<std::pair<std::string, Entry>>& entries, std::string_view data,
-                                             const std::string& name, const char* dtype, uint64_t element_bytes,
-                                             const std::vector<uint64_t>& shape) {
+absl::StatusOr<std::string_view> TensorBytes(const std::vector<std::pair<std::string, Entry>>& entries,
+                                             std::string_view data, const std::string& name, const char* dtype,
+                                             uint64_t element_bytes, const std::vector<uint64_t>& shape) {
   const auto at = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) { return entry.first == name; });
   if (at == entries.end()) return Bad("no tensor '", name, "'");
   const Entry& entry = at->second;
   uint64_t bytes = element_bytes;
   for (const uint64_t size : shape) bytes *= size;
   if (entry.dtype != dtype || entry.shape != shape || entry.end - entry.begin != bytes) {
-    return Bad("tensor '", name, "': ", entry.dtype, " of ", entry.end - entry.begin, " bytes, expected ", dtype, " of ", bytes,
-               " and the partition's shape");
+    return Bad("tensor '", name, "': ", entry.dtype, " of ", entry.end - entry.begin, " bytes, expected ", dtype,
+               " of ", bytes, " and the partition's shape");
   }
   return data.substr(entry.begin, bytes);
 }
 
-absl::Status ReadJournal(const std::vector<std::pair<std::string, Entry>>& entries, std::string_view data, Adapter* adapter) {
-  const auto at = std::find_if(entries.begin(), entries.end(), [](const auto& entry) { return entry.first == kJournal; });
+absl::Status ReadJournal(const std::vector<std::pair<std::string, Entry>>& entries, std::string_view data,
+                         Adapter* adapter) {
+  const auto at =
+      std::find_if(entries.begin(), entries.end(), [](const auto& entry) { return entry.first == kJournal; });
   const uint64_t bytes = at == entries.end() ? 0 : at->second.end - at->second.begin;
   QZO_ASSIGN_OR_RETURN(const std::string_view encoded, TensorBytes(entries, data, kJournal, "U8", 1, {bytes}));
   QZO_ASSIGN_OR_RETURN(JournalChunk journal, DecodeJournal(encoded));
@@ -255,7 +261,8 @@ absl::Status ReadJournal(const std::vector<std::pair<std::string, Entry>>& entri
   return absl::OkStatus();
 }
 
-absl::Status ReadMultipliers(const std::vector<std::pair<std::string, Entry>>& entries, std::string_view data, Adapter* adapter) {
+absl::Status ReadMultipliers(const std::vector<std::pair<std::string, Entry>>& entries, std::string_view data,
+                             Adapter* adapter) {
   for (const TensorShape& tensor : adapter->tensors) {
     const std::vector<int64_t> dims = MultiplierShape(adapter->spec.granularity, tensor);
     QZO_ASSIGN_OR_RETURN(const std::string_view bytes,
@@ -334,7 +341,8 @@ absl::StatusOr<Adapter> DecodeAdapter(std::string_view bytes) {
 
   Adapter adapter;
   QZO_ASSIGN_OR_RETURN(adapter.base_model_digest, ParseString(metadata, "base_model_digest"));
-  if (!base::IsSha256Hex(adapter.base_model_digest)) return Bad("base_model_digest: not a SHA-256 in hexadecimal digits");
+  if (!base::IsSha256Hex(adapter.base_model_digest))
+    return Bad("base_model_digest: not a SHA-256 in hexadecimal digits");
   QZO_ASSIGN_OR_RETURN(adapter.spec, ParseMethod(metadata));
   QZO_ASSIGN_OR_RETURN(adapter.tensors, ParsePartition(metadata, adapter.spec.granularity));
   QZO_ASSIGN_OR_RETURN(const uint64_t step, ParseUint64(metadata, "step"));

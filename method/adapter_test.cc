@@ -149,12 +149,15 @@ TEST(Adapter, UnknownKeysAreTolerated) {
 
 TEST(Adapter, AFileThatIsSomethingElseIsRefused) {
   EXPECT_THAT(DecodeAdapter(""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0 bytes")));
-  EXPECT_THAT(DecodeAdapter("GGUF\3\0\0\0 and so on"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("header of")));
-  EXPECT_THAT(DecodeAdapter(Join("not json", "")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("JSON object")));
+  EXPECT_THAT(DecodeAdapter("GGUF\3\0\0\0 and so on"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("header of")));
+  EXPECT_THAT(DecodeAdapter(Join("not json", "")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("JSON object")));
   EXPECT_THAT(DecodeAdapter(Join("[]", "")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("JSON object")));
   EXPECT_THAT(DecodeAdapter(Join(R"({"__metadata__":{"format":"pt"}})", "")),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("qzo_adapter")));
-  EXPECT_THAT(DecodeWithMetadata("qzo_adapter", "2"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("version 2")));
+  EXPECT_THAT(DecodeWithMetadata("qzo_adapter", "2"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("version 2")));
 }
 
 TEST(Adapter, HeaderLengthBeyondTheFileIsRefused) {
@@ -176,16 +179,19 @@ TEST(Adapter, EveryTruncationIsRefused) {
 
 TEST(Adapter, OffsetsMustTileTheData) {
   const auto with_offsets = [](const Json& offsets) {
-    return DecodeChanged(MultiplierAdapter(), [&](File& file) { file.header["blk.0.ffn_up.weight"]["data_offsets"] = offsets; });
+    return DecodeChanged(MultiplierAdapter(),
+                         [&](File& file) { file.header["blk.0.ffn_up.weight"]["data_offsets"] = offsets; });
   };
   EXPECT_THAT(with_offsets({28, 52}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no overlap, no gap")));
   EXPECT_THAT(with_offsets({36, 56}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no overlap, no gap")));
   EXPECT_THAT(with_offsets({32, 60}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("outside the 56 bytes")));
   EXPECT_THAT(with_offsets({56, 32}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("outside")));
-  EXPECT_THAT(with_offsets({32, 52}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("4 bytes after the last")));
+  EXPECT_THAT(with_offsets({32, 52}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("4 bytes after the last")));
   EXPECT_THAT(with_offsets({32}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data_offsets missing")));
   EXPECT_THAT(with_offsets({-1, 56}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data_offsets missing")));
-  EXPECT_THAT(with_offsets({32, 18446744073709551615u}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("outside")));
+  EXPECT_THAT(with_offsets({32, 18446744073709551615u}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("outside")));
 }
 
 TEST(Adapter, TensorsMustBeThoseOfThePartition) {
@@ -193,7 +199,8 @@ TEST(Adapter, TensorsMustBeThoseOfThePartition) {
     return DecodeChanged(MultiplierAdapter(), [&](File& file) { file.header["blk.0.attn_q.weight"][key] = value; });
   };
   EXPECT_THAT(changed("dtype", "F16"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected F32")));
-  EXPECT_THAT(changed("shape", {2, 4}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the partition's shape")));
+  EXPECT_THAT(changed("shape", {2, 4}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the partition's shape")));
   EXPECT_THAT(DecodeChanged(MultiplierAdapter(),
                             [](File& file) {
                               file.header["other"] = file.header["blk.0.attn_q.weight"];
@@ -202,21 +209,29 @@ TEST(Adapter, TensorsMustBeThoseOfThePartition) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no tensor 'blk.0.attn_q.weight'")));
   Adapter infinite = MultiplierAdapter();
   infinite.multipliers[3] = std::numeric_limits<float>::infinity();
-  EXPECT_THAT(DecodeAdapter(EncodeAdapter(infinite)), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not finite")));
+  EXPECT_THAT(DecodeAdapter(EncodeAdapter(infinite)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not finite")));
 }
 
 TEST(Adapter, EveryMetadataValueIsChecked) {
-  for (const char* name : {"qzo_adapter", "content", "base_model_digest", "method", "partition", "step", "replica_digest", "job", "task"}) {
+  for (const char* name : {"qzo_adapter", "content", "base_model_digest", "method", "partition", "step",
+                           "replica_digest", "job", "task"}) {
     EXPECT_THAT(DecodeWithMetadata(name, 7), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(name)));
   }
-  EXPECT_THAT(DecodeWithMetadata("step", "11"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("step 11 of a run of 10")));
+  EXPECT_THAT(DecodeWithMetadata("step", "11"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("step 11 of a run of 10")));
   EXPECT_THAT(DecodeWithMetadata("step", "-1"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("step")));
-  EXPECT_THAT(DecodeWithMetadata("step", "1"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("2 steps, expected 1")));
-  EXPECT_THAT(DecodeWithMetadata("content", "both"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("content: 'both'")));
-  EXPECT_THAT(DecodeWithMetadata("base_model_digest", "abc"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("SHA-256")));
-  EXPECT_THAT(DecodeWithMetadata("method", "{"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method: not JSON")));
+  EXPECT_THAT(DecodeWithMetadata("step", "1"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("2 steps, expected 1")));
+  EXPECT_THAT(DecodeWithMetadata("content", "both"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("content: 'both'")));
+  EXPECT_THAT(DecodeWithMetadata("base_model_digest", "abc"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("SHA-256")));
+  EXPECT_THAT(DecodeWithMetadata("method", "{"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method: not JSON")));
   EXPECT_THAT(DecodeWithMetadata("method", "[]"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method")));
-  EXPECT_THAT(DecodeWithMetadata("partition", "{}"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("partition")));
+  EXPECT_THAT(DecodeWithMetadata("partition", "{}"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("partition")));
 }
 
 TEST(Adapter, MethodAndPartitionAreChecked) {
@@ -237,16 +252,19 @@ TEST(Adapter, MethodAndPartitionAreChecked) {
   EXPECT_THAT(tensor("rows", 0), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("partition[1].rows")));
   EXPECT_THAT(tensor("cols", -32), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("partition[1].cols")));
   EXPECT_THAT(tensor("cols", 1.5), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("partition[1].cols")));
-  EXPECT_THAT(tensor("group", uint64_t{1} << 40), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("partition[1].group")));
+  EXPECT_THAT(tensor("group", uint64_t{1} << 40),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("partition[1].group")));
   EXPECT_THAT(tensor("group", 36), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("does not divide")));
-  EXPECT_THAT(tensor("name", "blk.0.attn_q.weight"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("used twice")));
+  EXPECT_THAT(tensor("name", "blk.0.attn_q.weight"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("used twice")));
   EXPECT_THAT(tensor("name", "__metadata__"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reserved")));
-  EXPECT_THAT(DecodeWithNested("partition",
-                               [](Json& json) {
-                                 for (int i = 0; i < 600; ++i) {
-                                   json.push_back({{"name", std::to_string(i)}, {"rows", 2147483647}, {"cols", 1}, {"group", 1}});
-                                 }
-                               }),
+  EXPECT_THAT(DecodeWithNested(
+                  "partition",
+                  [](Json& json) {
+                    for (int i = 0; i < 600; ++i) {
+                      json.push_back({{"name", std::to_string(i)}, {"rows", 2147483647}, {"cols", 1}, {"group", 1}});
+                    }
+                  }),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multipliers so far")));
 }
 

@@ -10,6 +10,21 @@ namespace qzo::method {
 namespace {
 
 constexpr int kRounds = 8;
+constexpr uint32_t kEvaluationStream = 0x6576616c;  // "eval": apart from the streams of labels
+
+std::vector<int32_t> AllRows(const std::vector<std::vector<int32_t>>& rows_by_label) {
+  std::vector<int32_t> all;
+  for (const std::vector<int32_t>& rows : rows_by_label) all.insert(all.end(), rows.begin(), rows.end());
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+// `count` of `rows`, chosen by the seed.
+void Choose(uint64_t seed, uint32_t stream, const std::vector<int32_t>& rows, int64_t count, std::vector<int32_t>* out) {
+  for (uint64_t i = 0; i < static_cast<uint64_t>(count); ++i) {
+    out->push_back(rows[PermutedIndex(seed, stream, 0, rows.size(), i)]);
+  }
+}
 
 }  // namespace
 
@@ -41,9 +56,7 @@ BatchOrder::BatchOrder(const MethodSpec& spec, std::string_view dataset_digest,
     std::copy_if(rows_by_label.begin(), rows_by_label.end(), std::back_inserter(lists_),
                  [](const std::vector<int32_t>& rows) { return !rows.empty(); });
   } else {
-    std::vector<int32_t> all;
-    for (const std::vector<int32_t>& rows : rows_by_label) all.insert(all.end(), rows.begin(), rows.end());
-    std::sort(all.begin(), all.end());
+    std::vector<int32_t> all = AllRows(rows_by_label);
     if (!all.empty()) lists_.push_back(std::move(all));
   }
   QZO_CHECK(!lists_.empty());
@@ -63,6 +76,38 @@ std::vector<int32_t> BatchOrder::Rows(uint32_t step, uint32_t micro_batch) const
   std::vector<int32_t> rows(slice_);
   for (uint32_t i = 0; i < slice_; ++i) rows[i] = Row(first + i);
   return rows;
+}
+
+int64_t EvaluationRowCount(Sampling sampling, absl::Span<const int64_t> rows_per_label, uint32_t limit) {
+  int64_t total = 0, labels = 0, rarest = 0;
+  for (const int64_t rows : rows_per_label) {
+    total += rows;
+    if (rows == 0) continue;
+    rarest = labels++ == 0 ? rows : std::min(rarest, rows);
+  }
+  if (sampling == Sampling::kShuffled || labels <= 1) return limit == 0 ? total : std::min<int64_t>(total, limit);
+  return labels * (limit == 0 ? rarest : std::min(rarest, std::max<int64_t>(1, limit / labels)));
+}
+
+std::vector<int32_t> EvaluationRows(uint64_t seed, Sampling sampling, const std::vector<std::vector<int32_t>>& rows_by_label,
+                                    uint32_t limit) {
+  std::vector<int64_t> rows_per_label;
+  for (const std::vector<int32_t>& rows : rows_by_label) rows_per_label.push_back(static_cast<int64_t>(rows.size()));
+  const int64_t count = EvaluationRowCount(sampling, rows_per_label, limit);
+  std::vector<int32_t> chosen;
+  if (sampling == Sampling::kBalanced) {
+    const int64_t labels = std::count_if(rows_per_label.begin(), rows_per_label.end(), [](int64_t rows) { return rows > 0; });
+    uint32_t stream = kEvaluationStream;
+    for (const std::vector<int32_t>& rows : rows_by_label) {
+      if (!rows.empty()) Choose(seed, stream++, rows, count / labels, &chosen);
+    }
+  } else {
+    const std::vector<int32_t> all = AllRows(rows_by_label);
+    if (count == static_cast<int64_t>(all.size())) return all;
+    Choose(seed, kEvaluationStream, all, count, &chosen);
+  }
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
 }
 
 }  // namespace qzo::method

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "method/spec.h"
 
 namespace qzo::method {
@@ -34,6 +35,16 @@ class BatchOrder {
   const uint32_t slice_;
   std::vector<std::vector<int32_t>> lists_;  // kShuffled: one list of all rows
 };
+
+// How many rows an evaluation reads, given how many each label has (one entry without labels). kShuffled: all of them, at most
+// `limit` unless that is 0. kBalanced: as many of each label as the rarest has, at most limit / labels.
+int64_t EvaluationRowCount(Sampling sampling, absl::Span<const int64_t> rows_per_label, uint32_t limit);
+
+// Which: chosen once by the seed, ascending. A job that trains on labels in equal parts is judged on labels in equal parts, or
+// its loss would rise for having unlearned how rare a label is. Evaluation item i is rows [32 i, 32 i + 32) of the list.
+std::vector<int32_t> EvaluationRows(uint64_t seed, Sampling sampling, const std::vector<std::vector<int32_t>>& rows_by_label,
+                                    uint32_t limit);
+inline constexpr int kRowsPerEvaluationItem = 32;
 
 }  // namespace qzo::method
 

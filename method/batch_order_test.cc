@@ -95,5 +95,27 @@ TEST(BatchOrder, DependsOnSeedAndDataset) {
   EXPECT_NE(BatchOrder(spec, kDigest, kRowsByLabel).Rows(0, 0), rows);
 }
 
+TEST(EvaluationRows, AreAllRowsOrASeededSubset) {
+  EXPECT_EQ(EvaluationRows(1, Sampling::kShuffled, kRowsByLabel, 0).size(), 11u);
+  EXPECT_EQ(EvaluationRows(1, Sampling::kShuffled, kRowsByLabel, 99).size(), 11u);
+  const std::vector<int32_t> some = EvaluationRows(1, Sampling::kShuffled, kRowsByLabel, 5);
+  EXPECT_EQ(some.size(), 5u);
+  EXPECT_TRUE(std::is_sorted(some.begin(), some.end()));
+  EXPECT_EQ(std::adjacent_find(some.begin(), some.end()), some.end()) << "no row twice";
+  EXPECT_EQ(EvaluationRows(1, Sampling::kShuffled, kRowsByLabel, 5), some);
+  EXPECT_NE(EvaluationRows(2, Sampling::kShuffled, kRowsByLabel, 5), some);
+}
+
+TEST(EvaluationRows, OfABalancedJobHoldLabelsInEqualParts) {
+  const std::vector<std::vector<int32_t>> lists = {{0, 2, 4, 6, 8}, {}, {1, 3, 5}};
+  EXPECT_EQ(EvaluationRowCount(Sampling::kBalanced, {5, 0, 3}, 0), 6);
+  EXPECT_EQ(EvaluationRowCount(Sampling::kBalanced, {5, 0, 3}, 4), 4);
+  EXPECT_EQ(EvaluationRowCount(Sampling::kBalanced, {5, 0, 3}, 1), 2) << "one of each at least";
+  EXPECT_EQ(EvaluationRowCount(Sampling::kBalanced, {7}, 3), 3) << "without labels there is nothing to balance";
+  const std::vector<int32_t> rows = EvaluationRows(1, Sampling::kBalanced, lists, 0);
+  EXPECT_EQ(rows.size(), 6u);
+  EXPECT_EQ(std::count_if(rows.begin(), rows.end(), [](int32_t row) { return row % 2 == 1; }), 3);
+}
+
 }  // namespace
 }  // namespace qzo::method

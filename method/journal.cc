@@ -13,7 +13,7 @@ namespace qzo::method {
 namespace {
 
 constexpr char kMagic[4] = {'Q', 'Z', 'J', '1'};
-// magic, first step, record count, probes, mean_square, reserved, checksum of the header and the body
+// magic, first step, record count, probes, mean_square, checksum of the header and the body
 constexpr size_t kHeaderBytes = 4 + 4 + 4 + 4 + 8 + 8;
 
 template <typename T>

@@ -46,7 +46,8 @@ MethodSpec Spec() {
 }
 
 JournalChunk Part(const JournalChunk& journal, size_t from, size_t to) {
-  return {{journal.records.begin() + static_cast<std::ptrdiff_t>(from), journal.records.begin() + static_cast<std::ptrdiff_t>(to)},
+  return {{journal.records.begin() + static_cast<std::ptrdiff_t>(from),
+           journal.records.begin() + static_cast<std::ptrdiff_t>(to)},
           journal.state_after};
 }
 
@@ -90,7 +91,8 @@ TEST(JournalChunk, CoefficientsThatAreNotFiniteAreRefused) {
 
 TEST(Journal, IsItsChunksInOrder) {
   const JournalChunk run = MakeRun(Spec(), 6);
-  ASSERT_OK_AND_ASSIGN(const JournalChunk journal, DecodeJournal(EncodeChunk(Part(run, 0, 2)) + EncodeChunk(Part(run, 2, 6))));
+  ASSERT_OK_AND_ASSIGN(const JournalChunk journal,
+                       DecodeJournal(EncodeChunk(Part(run, 0, 2)) + EncodeChunk(Part(run, 2, 6))));
   ASSERT_EQ(journal.records.size(), 6u);
   for (uint32_t step = 0; step < 6; ++step) {
     EXPECT_EQ(journal.records[step].step, step);
@@ -121,16 +123,19 @@ TEST(CheckCoefficients, AcceptsWhatTheRuleGivesAndNothingElse) {
   EXPECT_OK(CheckCoefficients(spec, journal.records));
   JournalChunk changed = journal;
   changed.records[4].coefficients[1] = std::nextafter(changed.records[4].coefficients[1], 1.0f);
-  EXPECT_THAT(CheckCoefficients(spec, changed.records), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("step 4, probe 1")));
+  EXPECT_THAT(CheckCoefficients(spec, changed.records),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("step 4, probe 1")));
   changed = journal;
   changed.records[2].d[0] += 1;
   EXPECT_THAT(CheckCoefficients(spec, changed.records), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("step 2")));
   changed = journal;
   changed.records.erase(changed.records.begin() + 3);
-  EXPECT_THAT(CheckCoefficients(spec, changed.records), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("step 4, expected 3")));
+  EXPECT_THAT(CheckCoefficients(spec, changed.records),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("step 4, expected 3")));
   changed = journal;
   changed.records[1].coefficients.pop_back();
-  EXPECT_THAT(CheckCoefficients(spec, changed.records), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("step 1, probe 2")));
+  EXPECT_THAT(CheckCoefficients(spec, changed.records),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("step 1, probe 2")));
 }
 
 }  // namespace

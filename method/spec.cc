@@ -8,6 +8,22 @@
 #include "absl/strings/str_join.h"
 
 namespace qzo::method {
+namespace {
+
+// (1 + cos(π x)) / 2 for x in [0, 1]. Not std::cos: verification compares coefficients bit for bit, on whatever libm. Taylor's
+// series, from whose 12 terms nothing is missing at this precision.
+double HalfCosine(double x) {
+  const bool second_half = x > 0.5;
+  const double angle = std::numbers::pi * (second_half ? 1 - x : x);
+  double term = 1, sum = 1;
+  for (int i = 1; i <= 12; ++i) {
+    term *= -angle * angle / ((2 * i - 1) * (2 * i));
+    sum += term;
+  }
+  return second_half ? 0.5 * (1 - sum) : 0.5 * (1 + sum);
+}
+
+}  // namespace
 
 absl::Status MethodSpec::Validate() const {
   std::vector<std::string> errors;
@@ -38,7 +54,7 @@ double LearningRate(const MethodSpec& spec, uint32_t step) {
     case Schedule::kLinear:
       return spec.learning_rate * (1 - progress);
     case Schedule::kCosine:
-      return spec.learning_rate * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+      return spec.learning_rate * HalfCosine(progress);
   }
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/text.h"
 
@@ -12,6 +13,18 @@ namespace {
 using ::qzo::base::ToAbsl;
 
 constexpr char kTypePrefix[] = "type.googleapis.com/";
+
+// Errors travel in HTTP/2 trailers, of which gRPC clients accept 8 KiB by default; text is there once as the message and once,
+// base64-coded, in the details.
+constexpr size_t kLongestText = 400;
+constexpr size_t kViolationBytes = 2500;
+
+std::string Shortened(absl::string_view text) {
+  if (text.size() <= kLongestText) return std::string(text);
+  size_t end = kLongestText;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not within a character
+  return absl::StrCat(text.substr(0, end), "…");
+}
 
 template <typename Message>
 std::string TypeUrl() {
@@ -47,7 +60,19 @@ std::string ReasonOf(const absl::Status& status) {
 }
 
 absl::Status WithBadRequest(absl::Status status, const google::rpc::BadRequest& details) {
-  return WithDetail(std::move(status), details);
+  google::rpc::BadRequest fitting;
+  for (int i = 0; i < details.field_violations_size(); ++i) {
+    google::rpc::BadRequest::FieldViolation violation = details.field_violations(i);
+    violation.set_description(Shortened(violation.description()));
+    if (fitting.ByteSizeLong() + violation.ByteSizeLong() > kViolationBytes) {
+      fitting.add_field_violations()->set_description(absl::StrCat("and ", details.field_violations_size() - i, " more"));
+      break;
+    }
+    *fitting.add_field_violations() = std::move(violation);
+  }
+  absl::Status fitted(status.code(), Shortened(status.message()));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { fitted.SetPayload(url, payload); });
+  return WithDetail(std::move(fitted), fitting);
 }
 
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name) {

@@ -19,6 +19,7 @@ absl::Status WithReason(absl::Status status, std::string_view reason);
 // "" when there is none.
 std::string ReasonOf(const absl::Status& status);
 
+// Long texts and lists are shortened, so that the error fits into HTTP/2 trailers wherever it goes.
 absl::Status WithBadRequest(absl::Status status, const google::rpc::BadRequest& details);
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name);
 // Field violations, resource and reason, as a client shows them. Empty when there are none.

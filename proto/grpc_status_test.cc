@@ -30,6 +30,17 @@ TEST(GrpcStatus, LinesBecomeViolations) {
   EXPECT_EQ(details->field_violations(1).description(), "odd");
 }
 
+TEST(GrpcStatus, ManyLongLinesFitIntoTrailers) {
+  std::string lines;
+  for (int i = 0; i < 100; ++i) lines += "file.jsonl:" + std::to_string(i) + ":1: " + std::string(900, 'x') + "\n";
+  const grpc::Status status = ToGrpc(ViolationsFromLines(absl::InvalidArgumentError(lines), "INVALID_DATASET"));
+  EXPECT_LT(status.error_message().size() + status.error_details().size() * 4 / 3, 7000u);
+  const auto details = BadRequestOf(FromGrpc(status));
+  ASSERT_TRUE(details.has_value());
+  EXPECT_EQ(details->field_violations(0).field(), "file.jsonl:0:1");
+  EXPECT_EQ(details->field_violations(details->field_violations_size() - 1).description().substr(0, 4), "and ");
+}
+
 TEST(GrpcStatus, ForeignErrorsKeepCodeAndText) {
   EXPECT_THAT(FromGrpc(grpc::Status(grpc::StatusCode::UNAVAILABLE, "refused")),
               testing::StatusIs(absl::StatusCode::kUnavailable, "refused"));

@@ -42,8 +42,9 @@ class Violations {
     for (int i = 0; i < type->value_count(); ++i) {
       if (type->value(i)->number() != 0) names.push_back(type->value(i)->name());
     }
-    Add(absl::StrCat(base::ToAbsl(field), ": ", found != nullptr ? found->name() : absl::StrCat(static_cast<int>(value)),
-                     ", expected ", absl::StrJoin(names, " or ")));
+    Add(absl::StrCat(base::ToAbsl(field), ": ",
+                     found != nullptr ? found->name() : absl::StrCat(static_cast<int>(value)), ", expected ",
+                     absl::StrJoin(names, " or ")));
     return false;
   }
   absl::Status Status() const {

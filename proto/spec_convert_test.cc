@@ -108,11 +108,12 @@ TEST(ResolveMethod, EveryViolationIsReportedAndNothingChanged) {
 }
 
 TEST(ResolveMethod, EpochsMustBeAFiniteNumberAboveZero) {
-  for (const double epochs : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+  for (const double epochs :
+       {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     v1::Method method;
     method.set_epochs(epochs);
-    EXPECT_THAT(ResolveMethod(100, &method),
-                StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("method.epochs"), Not(HasSubstr("steps:")))));
+    EXPECT_THAT(ResolveMethod(100, &method), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                      AllOf(HasSubstr("method.epochs"), Not(HasSubstr("steps:")))));
   }
   v1::Method endless;
   endless.set_epochs(1e300);
@@ -120,7 +121,8 @@ TEST(ResolveMethod, EpochsMustBeAFiniteNumberAboveZero) {
   v1::Method no_batch;
   no_batch.set_epochs(1);
   no_batch.set_batch_size(0);
-  EXPECT_THAT(ResolveMethod(100, &no_batch), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method.batch_size: 0")));
+  EXPECT_THAT(ResolveMethod(100, &no_batch),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method.batch_size: 0")));
 }
 
 TEST(MethodSpecConversion, SurvivesTheRoundTrip) {
@@ -140,8 +142,9 @@ TEST(MethodSpecConversion, SurvivesTheRoundTrip) {
 }
 
 TEST(MethodSpecConversion, AnUnresolvedMethodIsRefused) {
-  EXPECT_THAT(ToMethodSpec({}), StatusIs(absl::StatusCode::kInvalidArgument,
-                                         HasSubstr("method.mode: PERTURBATION_MODE_UNSPECIFIED, expected RELATIVE or ABSOLUTE")));
+  EXPECT_THAT(ToMethodSpec({}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("method.mode: PERTURBATION_MODE_UNSPECIFIED, expected RELATIVE or ABSOLUTE")));
 }
 
 TEST(TaskConversion, DefaultsAreFilledInAndSurviveTheRoundTrip) {
@@ -177,8 +180,9 @@ TEST(TaskConversion, CompletionSurvivesTheRoundTrip) {
 TEST(TaskConversion, ATaskNeedsAKind) {
   v1::Task task = Classification();
   task.set_kind(v1::TASK_KIND_UNSPECIFIED);
-  EXPECT_THAT(ToTaskSpec(task), StatusIs(absl::StatusCode::kInvalidArgument,
-                                         "task.kind: TASK_KIND_UNSPECIFIED, expected CLASSIFICATION or COMPLETION or CHAT"));
+  EXPECT_THAT(ToTaskSpec(task),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "task.kind: TASK_KIND_UNSPECIFIED, expected CLASSIFICATION or COMPLETION or CHAT"));
   task = Classification();
   task.set_sequence_len(-1);
   EXPECT_THAT(ToTaskSpec(task), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("task.sequence_len: found -1")));

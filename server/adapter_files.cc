@@ -24,8 +24,10 @@ absl::StatusOr<std::string> BuildAdapterFile(const v1::FineTuningJob& job, const
   adapter.job = job.name();
   adapter.journal = journal.records;
   adapter.state_after = journal.state_after;
-  if (const auto status = google::protobuf::util::MessageToJsonString(job.spec().task(), &adapter.task_json); !status.ok()) {
-    return absl::InternalError(absl::StrCat("the task of ", job.name(), " cannot be written as JSON: ", status.ToString()));
+  if (const auto status = google::protobuf::util::MessageToJsonString(job.spec().task(), &adapter.task_json);
+      !status.ok()) {
+    return absl::InternalError(
+        absl::StrCat("the task of ", job.name(), " cannot be written as JSON: ", status.ToString()));
   }
   return method::EncodeAdapter(adapter);
 }
@@ -34,7 +36,8 @@ absl::StatusOr<v1::StoredAdapter> StoreAdapterFile(BlobStore* blobs, ModelCache*
                                                    const method::JournalChunk& journal, uint64_t replica_digest) {
   QZO_ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedModel> base, models->Load(job.spec().base_model_digest()));
   QZO_ASSIGN_OR_RETURN(const std::string file, BuildAdapterFile(job, base->info, journal, replica_digest));
-  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, blobs->NewWriter(std::numeric_limits<uint64_t>::max()));
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer,
+                       blobs->NewWriter(std::numeric_limits<uint64_t>::max()));
   QZO_RETURN_IF_ERROR(writer->Append(file));
   v1::StoredAdapter stored;
   QZO_ASSIGN_OR_RETURN(*stored.mutable_blob(), writer->Finish(""));

@@ -2,8 +2,8 @@
 
 #include <memory>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "proto/grpc_status.h"
 #include "qzo/v1/stored.pb.h"
@@ -15,10 +15,11 @@
 
 namespace qzo::server {
 
-grpc::ServerUnaryReactor* AdapterService::GetAdapter(grpc::CallbackServerContext* context, const v1::GetAdapterRequest* request,
-                                                     v1::Adapter* response) {
+grpc::ServerUnaryReactor* AdapterService::GetAdapter(grpc::CallbackServerContext* context,
+                                                     const v1::GetAdapterRequest* request, v1::Adapter* response) {
   return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<v1::Adapter> {
-    QZO_ASSIGN_OR_RETURN(const auto stored, GetMessage<v1::StoredAdapter>(backend_.store, kAdapterKind, "name", request->name()));
+    QZO_ASSIGN_OR_RETURN(const auto stored,
+                         GetMessage<v1::StoredAdapter>(backend_.store, kAdapterKind, "name", request->name()));
     return stored.adapter();
   });
 }
@@ -43,7 +44,8 @@ grpc::ServerUnaryReactor* AdapterService::DeleteAdapter(grpc::CallbackServerCont
                                                         const v1::DeleteAdapterRequest* request,
                                                         google::protobuf::Empty* response) {
   return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
-    QZO_ASSIGN_OR_RETURN(const StoredResource resource, FindResource(backend_.store, kAdapterKind, "name", request->name()));
+    QZO_ASSIGN_OR_RETURN(const StoredResource resource,
+                         FindResource(backend_.store, kAdapterKind, "name", request->name()));
     QZO_ASSIGN_OR_RETURN(const auto stored, ParseBody<v1::StoredAdapter>(resource));
     QZO_RETURN_IF_ERROR(backend_.store->Write({DeleteResource{resource.uid}}));
     backend_.keeper->Discard(stored.blob());
@@ -60,7 +62,8 @@ grpc::ServerWriteReactor<v1::Chunk>* AdapterService::DownloadAdapter(grpc::Callb
 
 absl::StatusOr<Payload> AdapterService::OfAdapter(const v1::DownloadAdapterRequest& request) {
   if (request.has_step()) return InvalidField("step", "given with an adapter, expected it with a job only");
-  QZO_ASSIGN_OR_RETURN(const auto stored, GetMessage<v1::StoredAdapter>(backend_.store, kAdapterKind, "name", request.name()));
+  QZO_ASSIGN_OR_RETURN(const auto stored,
+                       GetMessage<v1::StoredAdapter>(backend_.store, kAdapterKind, "name", request.name()));
   Payload payload;
   QZO_ASSIGN_OR_RETURN(payload.file, backend_.blobs->Open(stored.blob()));
   return payload;
@@ -73,8 +76,8 @@ absl::StatusOr<Payload> AdapterService::OfJob(const v1::DownloadAdapterRequest& 
   uint32_t step = progress.has_best_validation() ? progress.best_validation().step() : resource.next_step;
   if (request.has_step()) step = request.step();
   if (step > resource.next_step) {
-    return rpc::WithReason(absl::OutOfRangeError(absl::StrCat("step ", step, ": the journal of ", request.name(), " holds ",
-                                                              resource.next_step, " steps")),
+    return rpc::WithReason(absl::OutOfRangeError(absl::StrCat("step ", step, ": the journal of ", request.name(),
+                                                              " holds ", resource.next_step, " steps")),
                            "STEP_NOT_COMMITTED");
   }
   const absl::StatusOr<std::shared_ptr<const LoadedModel>> base = backend_.models->Load(job.spec().base_model_digest());

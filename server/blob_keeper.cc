@@ -51,7 +51,8 @@ absl::StatusOr<std::set<std::string>> BlobKeeper::References() const {
   const auto visit = [&](const char* kind, std::vector<int32_t> states, const auto& add) -> absl::Status {
     std::string page_token;
     do {
-      QZO_ASSIGN_OR_RETURN(const ResourcePage page, ListResources(store_, kind, "projects/-", 1000, page_token, states));
+      QZO_ASSIGN_OR_RETURN(const ResourcePage page,
+                           ListResources(store_, kind, "projects/-", 1000, page_token, states));
       for (const StoredResource& resource : page.resources) QZO_RETURN_IF_ERROR(add(resource));
       page_token = page.next_page_token;
     } while (!page_token.empty());

@@ -1,5 +1,6 @@
-// Removes blobs that no resource needs any more, and no other. A blob comes before the resource that names it, so for as long
-// as anyone holds a Hold nothing is removed; what was discarded meanwhile is looked at when the last hold ends. Thread-safe.
+// Removes blobs that no resource needs any more, and no other. A blob comes before the resource that names it, so for
+// as long as anyone holds a Hold nothing is removed; what was discarded meanwhile is looked at when the last hold ends.
+// Thread-safe.
 #ifndef QZO_SERVER_BLOB_KEEPER_H_
 #define QZO_SERVER_BLOB_KEEPER_H_
 
@@ -30,8 +31,8 @@ class BlobKeeper {
     BlobKeeper* const keeper_;
   };
 
-  // The blob lost a reference: removes it unless a dataset, model, adapter or job that has not ended names it. Failures are
-  // logged: the blob then stays.
+  // The blob lost a reference: removes it unless a dataset, model, adapter or job that has not ended names it. Failures
+  // are logged: the blob then stays.
   void Discard(const std::string& digest);
 
   BlobStore* blobs() const { return blobs_; }

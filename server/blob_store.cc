@@ -46,7 +46,8 @@ absl::Status ForEachPiece(const std::string& path, const std::function<absl::Sta
 
 absl::Status BlobWriter::Append(std::string_view bytes) {
   if (bytes.size() > max_bytes_ - size_bytes_) {
-    return absl::InvalidArgumentError(absl::StrCat("the content is larger than the limit of ", base::HumanBytes(max_bytes_)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the content is larger than the limit of ", base::HumanBytes(max_bytes_)));
   }
   QZO_RETURN_IF_ERROR(file_->Append(bytes));
   size_bytes_ += bytes.size();

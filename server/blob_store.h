@@ -1,9 +1,10 @@
-// Content-addressed files: datasets, snapshots, small models. A blob is known by its SHA-256 (64 lower-case hexadecimal digits)
-// and lies at DIRECTORY/ab/cdef…; blobs are never modified, and appear whole or not at all, durably.
-// Thread-safe; a BlobWriter is thread-compatible and must not outlive its store. One process owns a directory at a time.
+// Content-addressed files: datasets, snapshots, small models. A blob is known by its SHA-256 (64 lower-case hexadecimal
+// digits) and lies at DIRECTORY/ab/cdef…; blobs are never modified, and appear whole or not at all, durably.
+// Thread-safe; a BlobWriter is thread-compatible and must not outlive its store. One process owns a directory at a
+// time.
 //
-// Possible errors of every call: INVALID_ARGUMENT for a malformed digest, before any path is made of it; otherwise as base/fs.h,
-// hence RESOURCE_EXHAUSTED with the path when the disk is full, which leaves no part of the blob.
+// Possible errors of every call: INVALID_ARGUMENT for a malformed digest, before any path is made of it; otherwise as
+// base/fs.h, hence RESOURCE_EXHAUSTED with the path when the disk is full, which leaves no part of the blob.
 #ifndef QZO_SERVER_BLOB_STORE_H_
 #define QZO_SERVER_BLOB_STORE_H_
 
@@ -28,8 +29,8 @@ class BlobWriter {
  public:
   // INVALID_ARGUMENT beyond the writer's limit. After an error only destruction makes sense.
   absl::Status Append(std::string_view bytes);
-  // Makes the blob visible and gives its digest. INVALID_ARGUMENT when `expected_digest` is not "" and is another one. A blob
-  // that is there already is kept. Call once.
+  // Makes the blob visible and gives its digest. INVALID_ARGUMENT when `expected_digest` is not "" and is another one.
+  // A blob that is there already is kept. Call once.
   absl::StatusOr<std::string> Finish(std::string_view expected_digest);
   uint64_t size_bytes() const { return size_bytes_; }
 
@@ -50,8 +51,8 @@ class BlobStore {
   static absl::StatusOr<std::unique_ptr<BlobStore>> Open(std::string directory, base::FileSystem* fs);
 
   absl::StatusOr<std::unique_ptr<BlobWriter>> NewWriter(uint64_t max_bytes);
-  // Takes a file in, as a hard link where the file system allows it and as a copy elsewhere: a linked file must not be modified
-  // in place afterwards. Digests as in BlobWriter::Finish.
+  // Takes a file in, as a hard link where the file system allows it and as a copy elsewhere: a linked file must not be
+  // modified in place afterwards. Digests as in BlobWriter::Finish.
   absl::StatusOr<std::string> ImportFile(const std::string& path, std::string_view expected_digest);
 
   // False for a malformed digest.

@@ -119,7 +119,8 @@ TEST_F(BlobStoreTest, NoPathIsMadeOfAnythingButADigest) {
   const std::string upper = "BA" + std::string(kAbc + 2);
   for (const std::string& digest :
        {std::string(), std::string("../../etc/passwd"), std::string(64, '.'), "../" + std::string(61, 'a'), upper,
-        std::string(kAbc) + "\n", std::string(kAbc).replace(10, 1, 1, '/'), std::string(kAbc).replace(10, 1, 1, '\0')}) {
+        std::string(kAbc) + "\n", std::string(kAbc).replace(10, 1, 1, '/'),
+        std::string(kAbc).replace(10, 1, 1, '\0')}) {
     EXPECT_THAT(blobs_->Path(digest), StatusIs(kInvalid, HasSubstr("digest '")));
     EXPECT_THAT(blobs_->Open(digest), StatusIs(kInvalid, _));
     EXPECT_THAT(blobs_->Size(digest), StatusIs(kInvalid, _));
@@ -162,7 +163,8 @@ TEST_F(BlobStoreTest, ImportsAFileByLinkingIt) {
   EXPECT_TRUE(std::filesystem::equivalent(blob, path)) << "the same file, not a copy";
   EXPECT_FALSE(std::filesystem::is_symlink(blob));
   EXPECT_OK(blobs_->ImportFile(path, "")) << "again";
-  EXPECT_THAT(blobs_->ImportFile(directory_.File("absent"), ""), StatusIs(absl::StatusCode::kNotFound, HasSubstr("absent")));
+  EXPECT_THAT(blobs_->ImportFile(directory_.File("absent"), ""),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("absent")));
   EXPECT_FALSE(blobs_->ImportFile(directory_.path(), "").ok()) << "a directory";
 }
 

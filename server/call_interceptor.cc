@@ -12,14 +12,16 @@ namespace {
 using grpc::experimental::ServerRpcInfo;
 using Labels = std::map<std::string, std::string>;
 
-const prometheus::Histogram::BucketBoundaries kSeconds = {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
+const prometheus::Histogram::BucketBoundaries kSeconds = {.001, .0025, .005, .01, .025, .05, .1,
+                                                          .25,  .5,    1,    2.5, 5,    10};
 
 // The spelling of Go's gRPC, which dashboards expect.
 std::string CodeName(grpc::StatusCode code) {
   constexpr std::array<const char*, 17> kNames = {
-      "OK",           "Canceled",          "Unknown",           "InvalidArgument",    "DeadlineExceeded", "NotFound",
-      "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted",          "OutOfRange",
-      "Unimplemented", "Internal",         "Unavailable",       "DataLoss",           "Unauthenticated"};
+      "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+      "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+      "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+      "DataLoss", "Unauthenticated"};
   const auto index = static_cast<size_t>(code);
   return index < kNames.size() ? kNames[index] : "Unknown";
 }
@@ -78,7 +80,10 @@ class CallInterceptorFactory::Call final : public grpc::experimental::Intercepto
 
 CallInterceptorFactory::CallInterceptorFactory(prometheus::Registry* registry, const base::Clock* clock)
     : started_(prometheus::BuildCounter().Name("grpc_server_started_total").Help("Calls begun").Register(*registry)),
-      handled_(prometheus::BuildCounter().Name("grpc_server_handled_total").Help("Calls ended, by code").Register(*registry)),
+      handled_(prometheus::BuildCounter()
+                   .Name("grpc_server_handled_total")
+                   .Help("Calls ended, by code")
+                   .Register(*registry)),
       seconds_(prometheus::BuildHistogram()
                    .Name("grpc_server_handling_seconds")
                    .Help("From a call's beginning to its end")

@@ -11,7 +11,8 @@ class CoordinationService final : public v1::Coordination::CallbackService {
  public:
   explicit CoordinationService(const Backend& backend) : backend_(backend) {}
 
-  grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* Work(grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* Work(
+      grpc::CallbackServerContext* context) override;
   grpc::ServerWriteReactor<v1::Chunk>* FetchBlob(grpc::CallbackServerContext* context,
                                                  const v1::FetchBlobRequest* request) override;
   grpc::ServerReadReactor<v1::PutSnapshotRequest>* PutSnapshot(grpc::CallbackServerContext* context,

@@ -66,17 +66,22 @@ void Coordinator::Impl::Stop() {
 void Coordinator::Impl::Run() {
   for (;;) {
     std::vector<core::SaveResult> saves;
+    std::vector<std::string> discards;
     {
       MutexLock lock(&mu_);
       if (!stopping_ && to_save_.empty()) wake_.WaitFor(&mu_, options_.tick);
       if (stopping_) return;
       saves.swap(to_save_);
+      discards.swap(to_discard_);
       Apply(core::Tick{});
       for (auto& [handle, live] : jobs_) {
         if (std::exchange(live.saved_badly, false)) Save(handle, {Update(live)});
       }
     }
     for (const core::SaveResult& save : saves) BuildAndStoreAdapter(save);
+    for (const std::string& blob : discards) {
+      if (!blob.empty()) options_.discard_blob(blob);
+    }
     WakeWatchers();
   }
 }
@@ -106,13 +111,11 @@ absl::Status Coordinator::Impl::Take(const StoredResource& resource) {
   QZO_ASSIGN_OR_RETURN(core::JobHistory history, ReadHistory(store_, taken));
   QZO_ASSIGN_OR_RETURN(const uint64_t events, store_->LastEventSequence(taken.uid));
   MutexLock lock(&mu_);
-  QZO_RETURN_IF_ERROR(AddLive(taken, std::move(stored), std::move(history)));
-  LiveJob& live = jobs_.at(by_key_.at(taken.key));
-  live.events = events;
-  return absl::OkStatus();
+  return AddLive(taken, std::move(stored), std::move(history), events);
 }
 
-absl::Status Coordinator::Impl::AddLive(const StoredResource& resource, v1::StoredJob stored, core::JobHistory history) {
+absl::Status Coordinator::Impl::AddLive(const StoredResource& resource, v1::StoredJob stored, core::JobHistory history,
+                                        uint64_t events) {
   QZO_ASSIGN_OR_RETURN(core::JobConfig config, ConfigOf(stored, resource.key.project));
   const core::JobHandle handle = next_job_++;
   LiveJob live;
@@ -120,6 +123,7 @@ absl::Status Coordinator::Impl::AddLive(const StoredResource& resource, v1::Stor
   live.key = resource.key;
   live.uid = resource.uid;
   live.epoch = resource.epoch;
+  live.events = events;
   v1::Progress& progress = *live.job().mutable_progress();
   progress.set_step(history.next_step);
   progress.set_total_steps(config.method.steps);
@@ -171,8 +175,7 @@ absl::StatusOr<Job> Coordinator::Impl::Create(Job job, const JobFacts& facts, co
   metrics_->jobs_submitted.Increment();
   {
     MutexLock lock(&mu_);
-    QZO_RETURN_IF_ERROR(AddLive(resource, std::move(stored), {}));
-    jobs_.at(by_key_.at(key)).events = std::max<uint64_t>(1, jobs_.at(by_key_.at(key)).events);
+    QZO_RETURN_IF_ERROR(AddLive(resource, std::move(stored), {}, 1));
   }
   return Get(job.name());
 }
@@ -258,10 +261,10 @@ absl::Status Coordinator::Impl::Delete(const std::string& name, bool force) {
       CountJobs();
     }
   }
-  if (!snapshot.empty()) QZO_RETURN_IF_ERROR(blobs_->Remove(snapshot));
   QZO_RETURN_IF_ERROR(store_->Write({DeleteResource{job.uid()}}));
   {
     MutexLock lock(&mu_);
+    to_discard_.push_back(snapshot);
     to_wake_.insert(job.uid());
   }
   WakeWatchers();
@@ -453,20 +456,24 @@ absl::StatusOr<v1::Worker> Coordinator::Impl::Drain(const std::string& name) {
 
 absl::Status Coordinator::Impl::SnapshotStored(const v1::PutSnapshotRequest::Header& header, const std::string& blob) {
   QZO_ASSIGN_OR_RETURN(const ResourceKey key, JobKey(header.job()));
+  std::string old;
+  {
+    MutexLock lock(&mu_);
+    const auto it = by_key_.find(key);
+    if (it == by_key_.end()) return NoSuchJob(header.job());
+    LiveJob& live = jobs_.at(it->second);
+    if (header.step() <= live.stored.snapshot().step() || header.step() > live.job().progress().step()) {
+      return absl::FailedPreconditionError(absl::StrCat("a snapshot of step ", header.step(), " is not wanted"));
+    }
+    old = live.stored.snapshot().blob();
+    live.stored.mutable_snapshot()->set_step(header.step());
+    live.stored.mutable_snapshot()->set_blob(blob);
+    live.stored.mutable_snapshot()->set_replica_digest(header.digest());
+    Save(it->second, {Update(live)});
+  }
+  QZO_RETURN_IF_ERROR(store_->Write({}));  // the old one is let go only when the store names the new one
   MutexLock lock(&mu_);
-  const auto it = by_key_.find(key);
-  if (it == by_key_.end()) return NoSuchJob(header.job());
-  LiveJob& live = jobs_.at(it->second);
-  if (header.step() <= live.stored.snapshot().step() || header.step() > live.job().progress().step()) {
-    return absl::FailedPreconditionError(absl::StrCat("a snapshot of step ", header.step(), " is not wanted"));
-  }
-  if (const std::string old = live.stored.snapshot().blob(); !old.empty() && old != blob) {
-    if (const absl::Status status = blobs_->Remove(old); !status.ok()) spdlog::warn("{}", status.ToString());
-  }
-  live.stored.mutable_snapshot()->set_step(header.step());
-  live.stored.mutable_snapshot()->set_blob(blob);
-  live.stored.mutable_snapshot()->set_replica_digest(header.digest());
-  Save(it->second, {Update(live)});
+  if (old != blob) to_discard_.push_back(old);
   return absl::OkStatus();
 }
 

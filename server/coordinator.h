@@ -50,6 +50,8 @@ class Coordinator {
     std::function<absl::StatusOr<v1::StoredAdapter>(const v1::FineTuningJob& job, const method::JournalChunk& journal,
                                                     uint64_t replica_digest)>
         build_adapter;
+    // Removes a blob that one resource fewer refers to, unless another still does. Called without the coordinator's mutex.
+    std::function<void(const std::string& digest)> discard_blob;
   };
 
   // The arguments must outlive the coordinator.

@@ -18,7 +18,6 @@ namespace {
 using ::qzo::base::MutexLock;
 
 constexpr uint32_t kStepEventsPerJob = 2000;
-constexpr size_t kLargestJournalInMessage = 1 << 20;
 
 }  // namespace
 
@@ -72,7 +71,8 @@ absl::Status Coordinator::Impl::SendOpen(const core::OpenReplica& action, const 
   open.set_name(live->job().name());
   *open.mutable_spec() = live->job().spec();
   open.set_step(action.step);
-  if (const auto& snapshot = live->stored.snapshot(); !snapshot.blob().empty() && snapshot.step() <= action.step) {
+  if (const auto& snapshot = live->stored.snapshot(); !snapshot.blob().empty() && snapshot.step() <= action.step &&
+      blobs_->Exists(snapshot.blob())) {
     open.set_snapshot_blob(snapshot.blob());
     open.set_snapshot_step(snapshot.step());
   }
@@ -82,14 +82,7 @@ absl::Status Coordinator::Impl::SendOpen(const core::OpenReplica& action, const 
       return absl::DataLossError(absl::StrCat("the journal of ", live->job().name(), " ends at step ",
                                               open.snapshot_step() + tail.records.size(), ", expected ", action.step));
     }
-    std::string journal = method::EncodeChunk(tail);
-    if (journal.size() <= kLargestJournalInMessage) {
-      open.set_journal(std::move(journal));
-    } else {
-      QZO_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, blobs_->NewWriter(journal.size()));
-      QZO_RETURN_IF_ERROR(writer->Append(journal));
-      QZO_ASSIGN_OR_RETURN(*open.mutable_journal_blob(), writer->Finish(""));
-    }
+    open.set_journal(method::EncodeChunk(tail));
   }
   worker.stream->Send(message);
   return absl::OkStatus();
@@ -382,6 +375,7 @@ void Coordinator::Impl::BuildAndStoreAdapter(const core::SaveResult& save) {
           metrics_->jobs_finished.Add({{"outcome", "succeeded"}}).Increment();
           Apply(core::ResultSaved{handle, absl::OkStatus()});
           to_wake_.insert(now->uid);
+          to_discard_.push_back(now->stored.snapshot().blob());
           by_key_.erase(now->key);
           jobs_.erase(handle);
           CountJobs();

@@ -79,7 +79,7 @@ class Coordinator::Impl {
   void Save(core::JobHandle handle, WriteBatch batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BuildAndStoreAdapter(const core::SaveResult& save);
 
-  absl::Status AddLive(const StoredResource& resource, v1::StoredJob stored, core::JobHistory history)
+  absl::Status AddLive(const StoredResource& resource, v1::StoredJob stored, core::JobHistory history, uint64_t events)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Take(const StoredResource& resource) ABSL_LOCKS_EXCLUDED(mu_);
   v1::FineTuningJob Shown(const StoredResource& resource) const;
@@ -109,6 +109,7 @@ class Coordinator::Impl {
   bool applying_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<core::SaveResult> to_save_ ABSL_GUARDED_BY(mu_);
   std::set<std::string> to_wake_ ABSL_GUARDED_BY(mu_);  // uids
+  std::vector<std::string> to_discard_ ABSL_GUARDED_BY(mu_);  // blobs that lost a reference; may hold ""
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   base::CondVar wake_;
 

@@ -15,12 +15,14 @@ bool IsLoopback(std::string_view address) {
   return ::inet_pton(AF_INET, host.c_str(), &number) == 1 && (ntohl(number.s_addr) >> 24) == 127;
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const std::string& address, bool insecure) {
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const std::string& address,
+                                                                               bool insecure) {
   if (!IsLoopback(address)) {
     if (!insecure) {
-      return absl::FailedPreconditionError(absl::StrCat("refusing to listen on ", address,
-                                                        ": whoever reaches it could read and change everything, in clear text; listen on "
-                                                        "127.0.0.1, or pass --insecure on a network that you trust"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("refusing to listen on ", address,
+                       ": whoever reaches it could read and change everything, in clear text; listen on "
+                       "127.0.0.1, or pass --insecure on a network that you trust"));
     }
     spdlog::warn("INSECURE: {} is open to everyone who can reach it, without encryption or authentication", address);
   }

@@ -15,8 +15,10 @@ namespace qzo::server {
 // Whether only this machine can reach `address` (host:port or unix:path).
 bool IsLoopback(std::string_view address);
 
-// Clear text without authentication, on loopback; elsewhere only when `insecure` says so. FAILED_PRECONDITION otherwise.
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const std::string& address, bool insecure);
+// Clear text without authentication, on loopback; elsewhere only when `insecure` says so. FAILED_PRECONDITION
+// otherwise.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const std::string& address,
+                                                                               bool insecure);
 
 }  // namespace qzo::server
 

@@ -107,10 +107,9 @@ class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::He
   }
 
   absl::StatusOr<v1::Dataset> Store(v1::Dataset dataset) {
-    const std::string id =
-        header_.dataset_id().empty() ? absl::StrCat("data-", dataset.digest().substr(0, kIdDigits)) : header_.dataset_id();
-    StoredResource resource{.key = {kDatasetKind, project_, id}, .uid = RandomId("d"), .create_time = backend_.clock->Now()};
-    resource.update_time = resource.create_time;
+    const std::string id = header_.dataset_id().empty() ? absl::StrCat("data-", dataset.digest().substr(0, kIdDigits))
+                                                        : header_.dataset_id();
+    StoredResource resource = NewResource({kDatasetKind, project_, id}, backend_.clock->Now());
     dataset.set_name(NameOf(resource.key));
     dataset.set_display_name(header_.display_name());
     if (header_.validate_only()) return dataset;
@@ -120,7 +119,8 @@ class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::He
     const absl::StatusOr<StoredResource> created = CreateOnce(backend_.store, resource, header_.request_id());
     if (created.ok()) return ParseBody<v1::Dataset>(*created);
     if (absl::IsAlreadyExists(created.status()) && header_.dataset_id().empty()) {
-      QZO_ASSIGN_OR_RETURN(const auto there, GetMessage<v1::Dataset>(backend_.store, kDatasetKind, "name", dataset.name()));
+      QZO_ASSIGN_OR_RETURN(const auto there,
+                           GetMessage<v1::Dataset>(backend_.store, kDatasetKind, "name", dataset.name()));
       if (there.digest() == dataset.digest()) return there;
     }
     return created.status();
@@ -143,10 +143,11 @@ grpc::ServerReadReactor<v1::CreateDatasetRequest>* DatasetService::CreateDataset
                                                                   std::make_unique<DatasetReceiver>(backend_));
 }
 
-grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext* context, const v1::GetDatasetRequest* request,
-                                                     v1::Dataset* response) {
-  return AnswerOn(backend_.calls, context, response,
-                  [this, request] { return GetMessage<v1::Dataset>(backend_.store, kDatasetKind, "name", request->name()); });
+grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext* context,
+                                                     const v1::GetDatasetRequest* request, v1::Dataset* response) {
+  return AnswerOn(backend_.calls, context, response, [this, request] {
+    return GetMessage<v1::Dataset>(backend_.store, kDatasetKind, "name", request->name());
+  });
 }
 
 grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerContext* context,
@@ -168,7 +169,8 @@ grpc::ServerUnaryReactor* DatasetService::DeleteDataset(grpc::CallbackServerCont
                                                         const v1::DeleteDatasetRequest* request,
                                                         google::protobuf::Empty* response) {
   return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
-    QZO_ASSIGN_OR_RETURN(const StoredResource resource, FindResource(backend_.store, kDatasetKind, "name", request->name()));
+    QZO_ASSIGN_OR_RETURN(const StoredResource resource,
+                         FindResource(backend_.store, kDatasetKind, "name", request->name()));
     QZO_ASSIGN_OR_RETURN(const auto dataset, ParseBody<v1::Dataset>(resource));
     if (backend_.coordinator->InUse(request->name())) return InUse(kDatasetKind, request->name());
     QZO_RETURN_IF_ERROR(backend_.store->Write({DeleteResource{resource.uid}}));

@@ -12,7 +12,8 @@ constexpr size_t kChunkBytes = size_t{1} << 20;  // the API's limit
 
 }  // namespace
 
-DownloadReactor::DownloadReactor(Executor* executor, std::function<absl::StatusOr<Payload>()> source) : executor_(executor) {
+DownloadReactor::DownloadReactor(Executor* executor, std::function<absl::StatusOr<Payload>()> source)
+    : executor_(executor) {
   executor_->Run([this, source = std::move(source)] {
     absl::StatusOr<Payload> payload = source();
     if (!payload.ok()) return Finish(rpc::ToGrpc(payload.status()));

@@ -31,8 +31,9 @@ absl::Status Exists(std::string_view kind, std::string_view name) {
 }
 
 absl::Status InUse(std::string_view kind, std::string_view name) {
-  return OfResource(absl::FailedPreconditionError(absl::StrCat("cannot delete ", ToAbsl(name), ": a job that has not ended uses it")),
-                    kind, name, "in_use");
+  return OfResource(
+      absl::FailedPreconditionError(absl::StrCat("cannot delete ", ToAbsl(name), ": a job that has not ended uses it")),
+      kind, name, "in_use");
 }
 
 }  // namespace qzo::server

@@ -10,8 +10,8 @@ namespace qzo::server {
 
 // INVALID_ARGUMENT with one field violation.
 absl::Status InvalidField(std::string_view field, std::string_view description);
-// NOT_FOUND, ALREADY_EXISTS and FAILED_PRECONDITION (in use) of a resource; `kind` as in ResourceKey. Reasons are JOB_NOT_FOUND,
-// DATASET_EXISTS, MODEL_IN_USE and so on.
+// NOT_FOUND, ALREADY_EXISTS and FAILED_PRECONDITION (in use) of a resource; `kind` as in ResourceKey. Reasons are
+// JOB_NOT_FOUND, DATASET_EXISTS, MODEL_IN_USE and so on.
 absl::Status NoSuch(std::string_view kind, std::string_view name);
 absl::Status Exists(std::string_view kind, std::string_view name);
 absl::Status InUse(std::string_view kind, std::string_view name);

@@ -32,8 +32,9 @@ absl::Status FileIntake::Append(std::string_view data) {
     QZO_ASSIGN_OR_RETURN(writer_, keeper_->blobs()->NewWriter(max_bytes_));
   }
   if (writer_->size_bytes() + data.size() > max_bytes_) {
-    return rpc::WithReason(absl::ResourceExhaustedError(absl::StrCat("the file is larger than ", base::HumanBytes(max_bytes_))),
-                           "FILE_TOO_LARGE");
+    return rpc::WithReason(
+        absl::ResourceExhaustedError(absl::StrCat("the file is larger than ", base::HumanBytes(max_bytes_))),
+        "FILE_TOO_LARGE");
   }
   return writer_->Append(data);
 }
@@ -41,11 +42,12 @@ absl::Status FileIntake::Append(std::string_view data) {
 absl::StatusOr<std::string> FileIntake::Finish(const std::function<bool()>& aborted) {
   if (!hold_) hold_.emplace(keeper_);
   if (writer_ == nullptr) {
-    if (expected_digest_.empty() || !digest_suffices_) return InvalidField("data", "missing, expected the file");
+    if (expected_digest_.empty() || !digest_suffices_)
+      return InvalidField("data", "no bytes came: the file is empty, or was not sent");
     if (!keeper_->blobs()->Exists(expected_digest_)) {
-      return rpc::WithReason(
-          absl::FailedPreconditionError(absl::StrCat("the server does not hold a file with digest ", expected_digest_, ": send it")),
-          "DATA_NEEDED");
+      return rpc::WithReason(absl::FailedPreconditionError(absl::StrCat("the server does not hold a file with digest ",
+                                                                        expected_digest_, ": send it")),
+                             "DATA_NEEDED");
     }
     digest_ = expected_digest_;
     return digest_;

@@ -1,5 +1,5 @@
-// The file of an upload on its way to the blob store. At its end the blob is discarded: it stays when a resource names it by
-// then. One call at a time.
+// The file of an upload on its way to the blob store. At its end the blob is discarded: it stays when a resource names
+// it by then. One call at a time.
 #ifndef QZO_SERVER_FILE_INTAKE_H_
 #define QZO_SERVER_FILE_INTAKE_H_
 
@@ -17,7 +17,8 @@ namespace qzo::server {
 
 class FileIntake {
  public:
-  // `keeper` must outlive the intake. `digest_suffices`: the sender of the digest of a blob that is there need not have it.
+  // `keeper` must outlive the intake. `digest_suffices`: the sender of the digest of a blob that is there need not have
+  // it.
   FileIntake(BlobKeeper* keeper, uint64_t max_bytes, bool digest_suffices)
       : keeper_(keeper), max_bytes_(max_bytes), digest_suffices_(digest_suffices) {}
   ~FileIntake();
@@ -28,8 +29,8 @@ class FileIntake {
   absl::StatusOr<bool> Begin(const std::string& digest);
   // RESOURCE_EXHAUSTED beyond the limit or when the disk is full.
   absl::Status Append(std::string_view data);
-  // The blob's digest; from here to the end of the intake nothing removes the blob. INVALID_ARGUMENT for an empty file or
-  // another digest than was said; FAILED_PRECONDITION when only a digest came, and the server does not hold it.
+  // The blob's digest; from here to the end of the intake nothing removes the blob. INVALID_ARGUMENT for an empty file
+  // or another digest than was said; FAILED_PRECONDITION when only a digest came, and the server does not hold it.
   absl::StatusOr<std::string> Finish(const std::function<bool()>& aborted);
 
  private:

@@ -22,8 +22,8 @@ std::string CheckAddress(const std::string& address) {
   if (address.starts_with("unix:") && address.size() > 5) return "";
   const size_t colon = address.rfind(':');
   int port = -1;
-  if (colon != std::string::npos && colon > 0 && CLI::detail::lexical_cast(address.substr(colon + 1), port) && port >= 0 &&
-      port <= 65535) {
+  if (colon != std::string::npos && colon > 0 && CLI::detail::lexical_cast(address.substr(colon + 1), port) &&
+      port >= 0 && port <= 65535) {
     return "";
   }
   return absl::StrCat("'", address, "': expected host:port");
@@ -44,7 +44,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   Server::Options& server = flags.server;
   add("--listen", "QZO_LISTEN", server.listen, "address for clients and workers, host:port")->check(CheckAddress);
   add("--data-dir", "QZO_DATA_DIR", server.data_directory, "jobs, journals and files; on a local disk");
-  add("--metrics-address", "QZO_METRICS_ADDRESS", server.metrics_address, "serve Prometheus metrics here; empty = not at all")
+  add("--metrics-address", "QZO_METRICS_ADDRESS", server.metrics_address,
+      "serve Prometheus metrics here; empty = not at all")
       ->check(CheckMetricsAddress);
   app.add_flag("--insecure", server.insecure, "allow clear text without authentication beyond this machine")
       ->envname("QZO_INSECURE");
@@ -53,7 +54,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       "GGUF file to register as projects/default/models/NAME-OF-FILE; repeatable")
       ->check(CLI::ExistingFile);
   app.add_flag("--dev", flags.dev, "also run a worker on this machine, and end it with the server")->envname("QZO_DEV");
-  add("--dev-worker-threads", "QZO_DEV_WORKER_THREADS", flags.dev_worker_threads, "compute threads of that worker; 0 = all")
+  add("--dev-worker-threads", "QZO_DEV_WORKER_THREADS", flags.dev_worker_threads,
+      "compute threads of that worker; 0 = all")
       ->check(CLI::Range(0, 1024));
   add("--log-level", "QZO_LOG_LEVEL", flags.log_level, "least severity")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
@@ -67,7 +69,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
     *exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;
   }
-  if (server.data_directory.empty()) server.data_directory = absl::StrCat(DataHome(), flags.dev ? "/qzo/dev" : "/qzo/server");
+  if (server.data_directory.empty())
+    server.data_directory = absl::StrCat(DataHome(), flags.dev ? "/qzo/dev" : "/qzo/server");
   return flags;
 }
 
@@ -76,13 +79,22 @@ Supervisor::Options DevWorker(const Flags& flags, const std::string& address) {
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
   Supervisor::Options options;
   options.program = (self.parent_path() / "qzo-worker").string();
-  options.arguments = {"--server",    address,         "--name",       "dev",
-                       "--threads",   absl::StrCat(flags.dev_worker_threads),
-                       "--log-level", flags.log_level, "--log-format", flags.log_format,
-                       "--metrics-address", ""};
+  options.arguments = {"--server",
+                       address,
+                       "--name",
+                       "dev",
+                       "--threads",
+                       absl::StrCat(flags.dev_worker_threads),
+                       "--log-level",
+                       flags.log_level,
+                       "--log-format",
+                       flags.log_format,
+                       "--metrics-address",
+                       ""};
   for (const std::string& model : flags.server.import_models) {
     options.arguments.insert(options.arguments.end(), {"--model", model});  // used where it lies instead of fetched
   }
+  if (flags.server.insecure) options.arguments.push_back("--insecure");
   return options;
 }
 

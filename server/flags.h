@@ -18,7 +18,8 @@ struct Flags {
   int dev_worker_threads = 0;  // 0 = all
 };
 
-// nullopt when there is nothing to run: *exit_code is 0 after --help and --version, 2 after a usage error, which was printed.
+// nullopt when there is nothing to run: *exit_code is 0 after --help and --version, 2 after a usage error, which was
+// printed.
 std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_code);
 
 // The worker of --dev, for a server that listens on `address`: qzo-worker from the directory of this program.

@@ -2,27 +2,29 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
+#include "method/batch_order.h"
 #include "method/partition.h"
 #include "qzo/v1/worker.pb.h"
 
 namespace qzo::server {
 namespace {
 
-constexpr int64_t kRowsPerEvaluationItem = 32;  // qzo/v1/worker.proto, EvalResults
-constexpr int64_t kWorkerRows = 2048;           // token rows of a worker's forward pass, unless it is told otherwise
+constexpr int64_t kWorkerRows = 2048;  // token rows of a worker's forward pass, unless it is told otherwise
 
 double TokensPerRow(const model::DatasetReport& report) {
   return report.rows > 0 ? static_cast<double>(report.tokens) / static_cast<double>(report.rows) : 0;
 }
 
-int64_t ValidatedRows(const v1::JobSpec& spec, const model::DatasetReport& report) {
-  const int64_t limit = spec.evaluation().eval_rows();
-  return limit == 0 ? report.rows : std::min(report.rows, limit);
+int64_t ValidatedRows(const v1::JobSpec& spec, const method::MethodSpec& method, const model::DatasetReport& report) {
+  const std::vector<int64_t> rows =
+      report.label_counts.empty() ? std::vector<int64_t>{report.rows} : report.label_counts;
+  return method::EvaluationRowCount(method.sampling, rows, spec.evaluation().eval_rows());
 }
 
 uint32_t EvaluationItems(int64_t rows) {
-  return static_cast<uint32_t>((rows + kRowsPerEvaluationItem - 1) / kRowsPerEvaluationItem);
+  return static_cast<uint32_t>((rows + method::kRowsPerEvaluationItem - 1) / method::kRowsPerEvaluationItem);
 }
 
 // Before the first step, every eval_steps and after the last.
@@ -52,9 +54,11 @@ double PayloadPerStep(const method::MethodSpec& method) {
   return static_cast<double>(down.ByteSizeLong() + up.ByteSizeLong());
 }
 
-int64_t WorkerMemory(const method::MethodSpec& method, const model::ModelInfo& model, int64_t multipliers, int32_t longest_row) {
+int64_t WorkerMemory(const method::MethodSpec& method, const model::ModelInfo& model, int64_t multipliers,
+                     int32_t longest_row) {
   // Absolute mode keeps a unit beside every multiplier.
-  const int64_t state = multipliers * static_cast<int64_t>(sizeof(float)) * (method.mode == method::Mode::kAbsolute ? 2 : 1);
+  const int64_t state =
+      multipliers * static_cast<int64_t>(sizeof(float)) * (method.mode == method::Mode::kAbsolute ? 2 : 1);
   const int64_t row = 2 * int64_t{longest_row};
   const int64_t item = row * (method.batch_size / method.micro_batches);
   return model.file_bytes + state + model.ActivationBytes(std::max(row, std::min(item, kWorkerRows)));
@@ -64,7 +68,7 @@ int64_t WorkerMemory(const method::MethodSpec& method, const model::ModelInfo& m
 
 JobFacts FactsOf(const v1::JobSpec& spec, const method::MethodSpec& method, const SplitReports& reports) {
   JobFacts facts;
-  facts.validation_items = EvaluationItems(ValidatedRows(spec, reports.validation));
+  facts.validation_items = EvaluationItems(ValidatedRows(spec, method, reports.validation));
   facts.test_items = EvaluationItems(reports.test.rows);
   facts.tokens_per_step = std::llround(TokensPerStep(method, reports.training));
   return facts;
@@ -79,7 +83,8 @@ v1::Plan PlanOf(const v1::JobSpec& spec, const method::MethodSpec& method, const
   plan.set_items_per_step(method.items());
   plan.set_multipliers(partition.multipliers());
   plan.set_training_tokens(std::llround(TokensPerStep(method, training) * method.steps));
-  const double validated = TokensPerRow(reports.validation) * static_cast<double>(ValidatedRows(spec, reports.validation));
+  const double validated =
+      TokensPerRow(reports.validation) * static_cast<double>(ValidatedRows(spec, method, reports.validation));
   plan.set_evaluation_tokens(std::llround(validated * static_cast<double>(Validations(spec, method.steps)) +
                                           2.0 * static_cast<double>(reports.test.tokens)));
   const int32_t longest = std::min(training.longest, spec.task().sequence_len());

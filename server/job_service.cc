@@ -44,8 +44,8 @@ absl::Status CheckDescription(const v1::FineTuningJob& job) {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* JobService::CreateJob(grpc::CallbackServerContext* context, const v1::CreateJobRequest* request,
-                                                v1::FineTuningJob* response) {
+grpc::ServerUnaryReactor* JobService::CreateJob(grpc::CallbackServerContext* context,
+                                                const v1::CreateJobRequest* request, v1::FineTuningJob* response) {
   return AnswerOn(backend_.heavy, context, response, [this, request] { return Create(*request); });
 }
 
@@ -55,7 +55,8 @@ absl::StatusOr<v1::FineTuningJob> JobService::Create(const v1::CreateJobRequest&
   QZO_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
   QZO_RETURN_IF_ERROR(CheckDescription(request.job()));
   if (!request.validate_only()) {
-    const absl::StatusOr<StoredResource> earlier = ResourceOfRequest(backend_.store, kJobKind, project, request.request_id());
+    const absl::StatusOr<StoredResource> earlier =
+        ResourceOfRequest(backend_.store, kJobKind, project, request.request_id());
     if (earlier.ok()) return backend_.coordinator->Get(NameOf(earlier->key));
     if (!absl::IsNotFound(earlier.status())) return earlier.status();
   }
@@ -72,9 +73,9 @@ absl::StatusOr<v1::FineTuningJob> JobService::Create(const v1::CreateJobRequest&
   return backend_.coordinator->Create(std::move(job), resolved.facts, request.request_id());
 }
 
-grpc::ServerUnaryReactor* JobService::Steer(grpc::CallbackServerContext* context, const std::string& name,
-                                            v1::FineTuningJob* response,
-                                            absl::StatusOr<v1::FineTuningJob> (Coordinator::*verb)(const std::string&)) {
+grpc::ServerUnaryReactor* JobService::Steer(
+    grpc::CallbackServerContext* context, const std::string& name, v1::FineTuningJob* response,
+    absl::StatusOr<v1::FineTuningJob> (Coordinator::*verb)(const std::string&)) {
   return AnswerOn(backend_.calls, context, response, [this, &name, verb]() -> absl::StatusOr<v1::FineTuningJob> {
     QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", name).status());
     return (backend_.coordinator->*verb)(name);
@@ -86,8 +87,8 @@ grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* contex
   return Steer(context, request->name(), response, &Coordinator::Get);
 }
 
-grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
-                                                v1::FineTuningJob* response) {
+grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* context,
+                                                const v1::CancelJobRequest* request, v1::FineTuningJob* response) {
   return Steer(context, request->name(), response, &Coordinator::Cancel);
 }
 
@@ -96,8 +97,8 @@ grpc::ServerUnaryReactor* JobService::PauseJob(grpc::CallbackServerContext* cont
   return Steer(context, request->name(), response, &Coordinator::Pause);
 }
 
-grpc::ServerUnaryReactor* JobService::ResumeJob(grpc::CallbackServerContext* context, const v1::ResumeJobRequest* request,
-                                                v1::FineTuningJob* response) {
+grpc::ServerUnaryReactor* JobService::ResumeJob(grpc::CallbackServerContext* context,
+                                                const v1::ResumeJobRequest* request, v1::FineTuningJob* response) {
   return Steer(context, request->name(), response, &Coordinator::Resume);
 }
 
@@ -112,19 +113,22 @@ absl::StatusOr<v1::FineTuningJob> JobService::Retry(const std::string& name) {
   QZO_ASSIGN_OR_RETURN(const v1::FineTuningJob job, backend_.coordinator->Get(name));
   // A job that has ended does not keep its inputs from being deleted.
   const v1::JobSpec& spec = job.spec();
-  const std::vector<std::pair<std::string, std::string>> inputs = {{spec.base_model(), spec.base_model_digest()},
-                                                                   {spec.training_dataset(), spec.training_digest()},
-                                                                   {spec.validation_dataset(), spec.validation_digest()},
-                                                                   {spec.test_dataset(), spec.test_digest()}};
+  const std::vector<std::pair<std::string, std::string>> inputs = {
+      {spec.base_model(), spec.base_model_digest()},
+      {spec.training_dataset(), spec.training_digest()},
+      {spec.validation_dataset(), spec.validation_digest()},
+      {spec.test_dataset(), spec.test_digest()}};
   for (const auto& [input, digest] : inputs) {
     if (digest.empty() || backend_.blobs->Exists(digest)) continue;
-    return rpc::WithReason(absl::FailedPreconditionError(absl::StrCat("cannot retry ", name, ": ", input, " was deleted")),
-                           "INPUT_DELETED");
+    return rpc::WithReason(
+        absl::FailedPreconditionError(absl::StrCat("cannot retry ", name, ": ", input, " was deleted")),
+        "INPUT_DELETED");
   }
   return backend_.coordinator->Retry(name);
 }
 
-grpc::ServerUnaryReactor* JobService::DeleteJob(grpc::CallbackServerContext* context, const v1::DeleteJobRequest* request,
+grpc::ServerUnaryReactor* JobService::DeleteJob(grpc::CallbackServerContext* context,
+                                                const v1::DeleteJobRequest* request,
                                                 google::protobuf::Empty* response) {
   return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
     QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", request->name()).status());
@@ -140,8 +144,8 @@ grpc::ServerUnaryReactor* JobService::ListJobs(grpc::CallbackServerContext* cont
 
 absl::StatusOr<v1::ListJobsResponse> JobService::List(const v1::ListJobsRequest& request) {
   const std::vector<int32_t> states(request.states().begin(), request.states().end());
-  QZO_ASSIGN_OR_RETURN(const ResourcePage page, ListResources(backend_.store, kJobKind, request.parent(), request.page_size(),
-                                                              request.page_token(), states));
+  QZO_ASSIGN_OR_RETURN(const ResourcePage page, ListResources(backend_.store, kJobKind, request.parent(),
+                                                              request.page_size(), request.page_token(), states));
   v1::ListJobsResponse response;
   for (const StoredResource& resource : page.resources) {
     absl::StatusOr<v1::FineTuningJob> job = backend_.coordinator->Get(NameOf(resource.key));

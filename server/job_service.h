@@ -32,7 +32,8 @@ class JobService final : public v1::JobService::CallbackService {
                                                            const v1::WatchJobRequest* request) override;
   grpc::ServerUnaryReactor* ListJobEvents(grpc::CallbackServerContext* context, const v1::ListJobEventsRequest* request,
                                           v1::ListJobEventsResponse* response) override;
-  grpc::ServerUnaryReactor* ListEvaluations(grpc::CallbackServerContext* context, const v1::ListEvaluationsRequest* request,
+  grpc::ServerUnaryReactor* ListEvaluations(grpc::CallbackServerContext* context,
+                                            const v1::ListEvaluationsRequest* request,
                                             v1::ListEvaluationsResponse* response) override;
   grpc::ServerWriteReactor<v1::Chunk>* DownloadJournal(grpc::CallbackServerContext* context,
                                                        const v1::DownloadJournalRequest* request) override;
@@ -44,7 +45,8 @@ class JobService final : public v1::JobService::CallbackService {
   absl::StatusOr<v1::ListJobEventsResponse> ListEvents(const v1::ListJobEventsRequest& request);
   absl::StatusOr<v1::ListEvaluationsResponse> ListEvals(const v1::ListEvaluationsRequest& request);
   // CancelJob and its like: the name is checked, then `verb` is asked for.
-  grpc::ServerUnaryReactor* Steer(grpc::CallbackServerContext* context, const std::string& name, v1::FineTuningJob* response,
+  grpc::ServerUnaryReactor* Steer(grpc::CallbackServerContext* context, const std::string& name,
+                                  v1::FineTuningJob* response,
                                   absl::StatusOr<v1::FineTuningJob> (Coordinator::*verb)(const std::string&));
 
   const Backend backend_;

@@ -76,12 +76,13 @@ class Resolution {
     spec_.clear_training_digest();
     spec_.clear_validation_digest();
     spec_.clear_test_digest();
-    QZO_RETURN_IF_ERROR(Find<v1::Model>(kModelKind, "base_model", spec_.base_model(), spec_.mutable_base_model_digest()));
+    QZO_RETURN_IF_ERROR(
+        Find<v1::Model>(kModelKind, "base_model", spec_.base_model(), spec_.mutable_base_model_digest()));
     QZO_RETURN_IF_ERROR(
         Find<v1::Dataset>(kDatasetKind, "training_dataset", spec_.training_dataset(), spec_.mutable_training_digest()));
     if (!spec_.validation_dataset().empty()) {
-      QZO_RETURN_IF_ERROR(
-          Find<v1::Dataset>(kDatasetKind, "validation_dataset", spec_.validation_dataset(), spec_.mutable_validation_digest()));
+      QZO_RETURN_IF_ERROR(Find<v1::Dataset>(kDatasetKind, "validation_dataset", spec_.validation_dataset(),
+                                            spec_.mutable_validation_digest()));
     }
     if (spec_.test_dataset().empty()) return absl::OkStatus();
     return Find<v1::Dataset>(kDatasetKind, "test_dataset", spec_.test_dataset(), spec_.mutable_test_digest());
@@ -109,8 +110,9 @@ class Resolution {
     if (!spec.ok()) return Violate(spec.status());
     if (model_ == nullptr) return;
     if (spec->sequence_len > model_->info.context_length) {
-      return Violate("task.sequence_len", absl::StrCat(spec->sequence_len, ", expected at most ", model_->info.context_length,
-                                                       ", which the model's context holds"));
+      return Violate("task.sequence_len",
+                     absl::StrCat(spec->sequence_len, ", expected at most ", model_->info.context_length,
+                                  ", which the model's context holds"));
     }
     task_ = *std::move(spec);
   }
@@ -132,7 +134,8 @@ class Resolution {
 
   void ResolveMethod() {
     v1::Method& method = *spec_.mutable_method();
-    if (const absl::Status status = rpc::ResolveMethod(std::max<int64_t>(1, reports_.training.rows), &method); !status.ok()) {
+    if (const absl::Status status = rpc::ResolveMethod(std::max<int64_t>(1, reports_.training.rows), &method);
+        !status.ok()) {
       return Violate(status);
     }
     method_ = *rpc::ToMethodSpec(method);
@@ -144,8 +147,10 @@ class Resolution {
     if (!model_->trained_have_scales) {
       Violate("method.mode", "ABSOLUTE, expected RELATIVE: the model's weights are plain floats without stored scales");
     } else if (method_->granularity != method::Granularity::kGroup &&
-               !std::all_of(trained.begin(), trained.end(), [](const auto& tensor) { return tensor.group == tensor.cols; })) {
-      Violate("method.granularity", "CHANNEL, expected GROUP: mode ABSOLUTE needs it where a row has several stored scales");
+               !std::all_of(trained.begin(), trained.end(),
+                            [](const auto& tensor) { return tensor.group == tensor.cols; })) {
+      Violate("method.granularity",
+              "CHANNEL, expected GROUP: mode ABSOLUTE needs it where a row has several stored scales");
     }
   }
 
@@ -156,8 +161,9 @@ class Resolution {
     if (!policy.has_early_stopping_patience()) policy.set_early_stopping_patience(0);
     if (!policy.has_snapshot_steps()) policy.set_snapshot_steps(kDefaultSnapshotSteps);
     if (policy.early_stopping_patience() > 0 && spec_.validation_dataset().empty()) {
-      Violate("evaluation.early_stopping_patience",
-              absl::StrCat(policy.early_stopping_patience(), " without a validation_dataset, which early stopping needs"));
+      Violate(
+          "evaluation.early_stopping_patience",
+          absl::StrCat(policy.early_stopping_patience(), " without a validation_dataset, which early stopping needs"));
     }
   }
 
@@ -169,7 +175,8 @@ class Resolution {
       Violate("placement.min_workers", absl::StrCat(placement.min_workers(), ", expected 1 to ", kMaxMinWorkers));
     }
     if (placement.priority() < -kMaxPriority || placement.priority() > kMaxPriority) {
-      Violate("placement.priority", absl::StrCat(placement.priority(), ", expected ", -kMaxPriority, " to ", kMaxPriority));
+      Violate("placement.priority",
+              absl::StrCat(placement.priority(), ", expected ", -kMaxPriority, " to ", kMaxPriority));
     }
     if (placement.kind().size() > kMaxKindBytes) {
       Violate("placement.kind", absl::StrCat(placement.kind().size(), " characters, expected at most ", kMaxKindBytes));

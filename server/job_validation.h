@@ -1,5 +1,6 @@
-// What stands between a submitted spec and a queued job: every name, row and setting is checked, every default filled in, and
-// the cost worked out, so that a job that was accepted can only fail for reasons that nobody could know. Thread-safe.
+// What stands between a submitted spec and a queued job: every name, row and setting is checked, every default filled
+// in, and the cost worked out, so that a job that was accepted can only fail for reasons that nobody could know.
+// Thread-safe.
 #ifndef QZO_SERVER_JOB_VALIDATION_H_
 #define QZO_SERVER_JOB_VALIDATION_H_
 
@@ -19,8 +20,8 @@ struct ResolvedJob {
 };
 
 // Reads and tokenizes whole datasets: not for threads that others wait for. Possible errors: INVALID_ARGUMENT with all
-// violations at once (fields of the spec, or "<dataset>:line:column" for a row); NOT_FOUND for a model or dataset; those of the
-// store and the blobs.
+// violations at once (fields of the spec, or "<dataset>:line:column" for a row); NOT_FOUND for a model or dataset;
+// those of the store and the blobs.
 absl::StatusOr<ResolvedJob> ResolveJob(Store* store, BlobStore* blobs, ModelCache* models, const v1::JobSpec& spec);
 
 }  // namespace qzo::server

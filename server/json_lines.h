@@ -12,8 +12,8 @@ namespace qzo::server {
 // Counts rows and bad rows as TaskDataset::Load does; nothing else of the report is set. A byte order mark is accepted.
 model::DatasetReport CheckJsonLines(std::string_view bytes);
 
-// The report's errors (not none of them) as INVALID_ARGUMENT with a violation "name:line:column" each, and one that says how many
-// more there are.
+// The report's errors (not none of them) as INVALID_ARGUMENT with a violation "name:line:column" each, and one that
+// says how many more there are.
 absl::Status BadRows(const model::DatasetReport& report, std::string_view name);
 
 }  // namespace qzo::server

@@ -139,7 +139,8 @@ void ShowEvaluation(const core::EvaluationRecord& record, v1::Progress* progress
   const v1::Evaluation evaluation = rpc::ToProto(record.sums, record.step, SplitName(record.split));
   if (record.split == core::Split::kValidation) {
     *progress->mutable_last_validation() = evaluation;
-    if (!progress->has_best_validation() || evaluation.loss() < progress->best_validation().loss()) {
+    if (!progress->has_best_validation() || evaluation.loss() < progress->best_validation().loss() ||
+        !std::isfinite(progress->best_validation().loss())) {
       *progress->mutable_best_validation() = evaluation;
     }
   } else if (record.split == core::Split::kTest) {

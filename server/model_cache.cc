@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 
 namespace qzo::server {
@@ -34,12 +35,19 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> Read(const BlobStore& blobs, 
 
 absl::StatusOr<std::shared_ptr<const LoadedModel>> ModelCache::Load(const std::string& digest) {
   base::MutexLock lock(&mu_);
-  const auto at = std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.first == digest; });
+  const auto at =
+      std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.first == digest; });
   if (at != entries_.end()) {
     entries_.splice(entries_.begin(), entries_, at);
     return entries_.front().second;
   }
-  QZO_ASSIGN_OR_RETURN(std::shared_ptr<const LoadedModel> loaded, Read(*blobs_, digest));
+  absl::StatusOr<std::shared_ptr<const LoadedModel>> read = Read(*blobs_, digest);
+  if (!read.ok()) {
+    // Where the blob lies is the server's affair: whoever sent the file knows it by another name.
+    const std::string path = blobs_->Path(digest).value_or("");
+    return absl::Status(read.status().code(), absl::StrReplaceAll(read.status().message(), {{path, "the model file"}}));
+  }
+  std::shared_ptr<const LoadedModel> loaded = *std::move(read);
   entries_.emplace_front(digest, loaded);
   if (entries_.size() > capacity_) entries_.pop_back();
   return loaded;

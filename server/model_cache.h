@@ -1,5 +1,5 @@
-// What the coordinator knows of base models: shapes and tokenizer, read from the blob once and kept for the models used last.
-// Thread-safe; a model is read at most once at a time.
+// What the coordinator knows of base models: shapes and tokenizer, read from the blob once and kept for the models used
+// last. Thread-safe; a model is read at most once at a time.
 #ifndef QZO_SERVER_MODEL_CACHE_H_
 #define QZO_SERVER_MODEL_CACHE_H_
 

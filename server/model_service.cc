@@ -25,7 +25,8 @@ constexpr uint64_t kMaxModelBytes = uint64_t{200} << 30;
 
 class ModelReceiver final : public UploadReceiver<v1::CreateModelRequest::Header, v1::Model> {
  public:
-  explicit ModelReceiver(const Backend& backend) : backend_(backend), intake_(backend.keeper, kMaxModelBytes, /*digest_suffices=*/true) {}
+  explicit ModelReceiver(const Backend& backend)
+      : backend_(backend), intake_(backend.keeper, kMaxModelBytes, /*digest_suffices=*/true) {}
 
   absl::StatusOr<bool> Begin(const v1::CreateModelRequest::Header& header) override {
     QZO_ASSIGN_OR_RETURN(model_.project, ParseParent(header.parent()));
@@ -66,13 +67,15 @@ grpc::ServerReadReactor<v1::CreateModelRequest>* ModelService::CreateModel(grpc:
                                                               std::make_unique<ModelReceiver>(backend_));
 }
 
-grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest* request,
-                                                 v1::Model* response) {
-  return AnswerOn(backend_.calls, context, response,
-                  [this, request] { return GetMessage<v1::Model>(backend_.store, kModelKind, "name", request->name()); });
+grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
+                                                 const v1::GetModelRequest* request, v1::Model* response) {
+  return AnswerOn(backend_.calls, context, response, [this, request] {
+    return GetMessage<v1::Model>(backend_.store, kModelKind, "name", request->name());
+  });
 }
 
-grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context, const v1::ListModelsRequest* request,
+grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
+                                                   const v1::ListModelsRequest* request,
                                                    v1::ListModelsResponse* response) {
   return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<v1::ListModelsResponse> {
     QZO_ASSIGN_OR_RETURN(const ResourcePage page, ListResources(backend_.store, kModelKind, request->parent(),
@@ -86,10 +89,12 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
   });
 }
 
-grpc::ServerUnaryReactor* ModelService::DeleteModel(grpc::CallbackServerContext* context, const v1::DeleteModelRequest* request,
+grpc::ServerUnaryReactor* ModelService::DeleteModel(grpc::CallbackServerContext* context,
+                                                    const v1::DeleteModelRequest* request,
                                                     google::protobuf::Empty* response) {
   return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
-    QZO_ASSIGN_OR_RETURN(const StoredResource resource, FindResource(backend_.store, kModelKind, "name", request->name()));
+    QZO_ASSIGN_OR_RETURN(const StoredResource resource,
+                         FindResource(backend_.store, kModelKind, "name", request->name()));
     QZO_ASSIGN_OR_RETURN(const auto model, ParseBody<v1::Model>(resource));
     if (backend_.coordinator->InUse(request->name())) return InUse(kModelKind, request->name());
     QZO_RETURN_IF_ERROR(backend_.store->Write({DeleteResource{resource.uid}}));

@@ -34,11 +34,11 @@ absl::StatusOr<v1::Model> Describe(const Backend& backend, const std::string& di
 
 }  // namespace
 
-absl::StatusOr<v1::Model> RegisterModel(const Backend& backend, const NewModel& description, const std::string& digest) {
+absl::StatusOr<v1::Model> RegisterModel(const Backend& backend, const NewModel& description,
+                                        const std::string& digest) {
   QZO_ASSIGN_OR_RETURN(v1::Model model, Describe(backend, digest));
   const std::string id = description.id.empty() ? absl::StrCat("model-", digest.substr(0, kIdDigits)) : description.id;
-  StoredResource resource{.key = {kModelKind, description.project, id}, .uid = RandomId("m"), .create_time = backend.clock->Now()};
-  resource.update_time = resource.create_time;
+  StoredResource resource = NewResource({kModelKind, description.project, id}, backend.clock->Now());
   model.set_name(NameOf(resource.key));
   model.set_uid(resource.uid);
   model.set_display_name(description.display_name);
@@ -57,7 +57,8 @@ absl::StatusOr<v1::Model> ImportModel(const Backend& backend, const std::string&
   const BlobKeeper::Hold hold(backend.keeper);
   QZO_ASSIGN_OR_RETURN(const std::string digest, backend.blobs->ImportFile(path, ""));
   const std::string id = IdFrom(std::filesystem::path(path).stem().string(), "model-");
-  const absl::StatusOr<v1::Model> model = RegisterModel(backend, {.project = "default", .id = id}, digest);
+  const absl::StatusOr<v1::Model> model =
+      RegisterModel(backend, {.project = "default", .id = id, .display_name = "", .request_id = ""}, digest);
   if (model.ok()) return model;
   const absl::StatusOr<v1::Model> there =
       GetMessage<v1::Model>(backend.store, kModelKind, "name", NameOf({kModelKind, "default", id}));

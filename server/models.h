@@ -17,13 +17,13 @@ struct NewModel {
   std::string request_id;
 };
 
-// Registers the blob `digest` after opening it as a model. The caller holds a BlobKeeper::Hold since before the blob was there.
-// Possible errors: INVALID_ARGUMENT naming the key or tensor; ALREADY_EXISTS, though not for the same model under an id made from
-// its digest; those of the store.
+// Registers the blob `digest` after opening it as a model. The caller holds a BlobKeeper::Hold since before the blob
+// was there. Possible errors: INVALID_ARGUMENT naming the key or tensor; ALREADY_EXISTS, though not for the same model
+// under an id made from its digest; those of the store.
 absl::StatusOr<v1::Model> RegisterModel(const Backend& backend, const NewModel& model, const std::string& digest);
 
-// Makes a file on this machine the model projects/default/models/<file's stem, as an id>. ALREADY_EXISTS when another model
-// has that name; the same one is no error.
+// Makes a file on this machine the model projects/default/models/<file's stem, as an id>. ALREADY_EXISTS when another
+// model has that name; the same one is no error.
 absl::StatusOr<v1::Model> ImportModel(const Backend& backend, const std::string& path);
 
 }  // namespace qzo::server

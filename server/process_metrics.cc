@@ -16,7 +16,9 @@
 namespace qzo::server {
 namespace {
 
-double Seconds(const timeval& time) { return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec); }
+double Seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+}
 
 std::string ReadText(const char* path) {
   std::ifstream file(path);

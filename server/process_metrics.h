@@ -1,4 +1,5 @@
-// process_* metrics of this process, under the names of Prometheus' own client libraries. Linux: reads /proc. Thread-safe.
+// process_* metrics of this process, under the names of Prometheus' own client libraries. Linux: reads /proc.
+// Thread-safe.
 #ifndef QZO_SERVER_PROCESS_METRICS_H_
 #define QZO_SERVER_PROCESS_METRICS_H_
 

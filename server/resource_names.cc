@@ -32,7 +32,8 @@ bool IsId(std::string_view id) {
 // What a user sent, fit to be shown: short, and without control characters.
 std::string Quoted(std::string_view text) {
   std::string shown(text.substr(0, 80));
-  std::replace_if(shown.begin(), shown.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); }, '?');
+  std::replace_if(
+      shown.begin(), shown.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); }, '?');
   return absl::StrCat("'", shown, text.size() > 80 ? "…'" : "'");
 }
 
@@ -45,19 +46,22 @@ absl::Status CheckId(std::string_view field, std::string_view id) {
 
 absl::StatusOr<ResourceKey> ParseName(std::string_view kind, std::string_view field, std::string_view name) {
   const std::vector<absl::string_view> parts = absl::StrSplit(ToAbsl(name), '/');
-  if (parts.size() != 4 || parts[0] != "projects" || parts[2] != absl::StrCat(ToAbsl(kind), "s") || !IsId(ToStd(parts[1])) ||
-      !IsId(ToStd(parts[3]))) {
-    return InvalidField(field, absl::StrCat(Quoted(name), ", expected projects/{project}/", ToAbsl(kind), "s/{", ToAbsl(kind),
-                                            "} with ids of ", kIdRule));
+  if (parts.size() != 4 || parts[0] != "projects" || parts[2] != absl::StrCat(ToAbsl(kind), "s") ||
+      !IsId(ToStd(parts[1])) || !IsId(ToStd(parts[3]))) {
+    return InvalidField(field, absl::StrCat(Quoted(name), ", expected projects/{project}/", ToAbsl(kind), "s/{",
+                                            ToAbsl(kind), "} with ids of ", kIdRule));
   }
   return ResourceKey{std::string(kind), std::string(parts[1]), std::string(parts[3])};
 }
 
-std::string NameOf(const ResourceKey& key) { return absl::StrCat("projects/", key.project, "/", key.kind, "s/", key.id); }
+std::string NameOf(const ResourceKey& key) {
+  return absl::StrCat("projects/", key.project, "/", key.kind, "s/", key.id);
+}
 
 absl::StatusOr<std::string> ParseParent(std::string_view parent) {
   constexpr std::string_view kPrefix = "projects/";
-  if (parent.starts_with(kPrefix) && IsId(parent.substr(kPrefix.size()))) return std::string(parent.substr(kPrefix.size()));
+  if (parent.starts_with(kPrefix) && IsId(parent.substr(kPrefix.size())))
+    return std::string(parent.substr(kPrefix.size()));
   return InvalidField("parent", absl::StrCat(Quoted(parent), ", expected projects/{project} with an id of ", kIdRule));
 }
 

@@ -1,5 +1,5 @@
-// Names of resources as the API spells them (conventions in qzo/v1/common.proto). Pure. All errors are INVALID_ARGUMENT with a
-// violation of `field` that says what a good name looks like.
+// Names of resources as the API spells them (conventions in qzo/v1/common.proto). Pure. All errors are INVALID_ARGUMENT
+// with a violation of `field` that says what a good name looks like.
 #ifndef QZO_SERVER_RESOURCE_NAMES_H_
 #define QZO_SERVER_RESOURCE_NAMES_H_
 
@@ -33,7 +33,8 @@ absl::StatusOr<std::string> ParseWorker(std::string_view name);
 
 // `prefix` and ten random letters and digits.
 std::string RandomId(std::string_view prefix);
-// An id as like `text` as ids can be ("SmolLM2 135M" → "smollm2-135m"); `prefix` goes before one that begins with a digit.
+// An id as like `text` as ids can be ("SmolLM2 135M" → "smollm2-135m"); `prefix` goes before one that begins with a
+// digit.
 std::string IdFrom(std::string_view text, std::string_view prefix);
 
 }  // namespace qzo::server

@@ -21,9 +21,10 @@ TEST(ResourceNames, ParseAndFormatAreInverse) {
 }
 
 TEST(ResourceNames, AnythingElseIsRefusedWithTheFieldAndTheShape) {
-  for (const char* name : {"", "x", "projects/p", "projects/p/jobs", "projects/p/jobs/", "projects//jobs/j", "projects/p/models/m",
-                           "projects/p/jobs/j/x", "/projects/p/jobs/j", "projects/p/jobs/J", "projects/p/jobs/1j",
-                           "projects/p/jobs/j-", "projects/p/jobs/../secret", "projects/-/jobs/j"}) {
+  for (const char* name :
+       {"", "x", "projects/p", "projects/p/jobs", "projects/p/jobs/", "projects//jobs/j", "projects/p/models/m",
+        "projects/p/jobs/j/x", "/projects/p/jobs/j", "projects/p/jobs/J", "projects/p/jobs/1j", "projects/p/jobs/j-",
+        "projects/p/jobs/../secret", "projects/-/jobs/j"}) {
     const absl::Status status = ParseName(kJobKind, "base_model", name).status();
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument,
                                  AllOf(HasSubstr("base_model: '"), HasSubstr("projects/{project}/jobs/{job}"))))
@@ -42,8 +43,8 @@ TEST(ResourceNames, LongAndUnprintableNamesAreShownSafely) {
 TEST(ResourceNames, IdsFollowTheRule) {
   EXPECT_OK(CheckId("job_id", "a"));
   EXPECT_OK(CheckId("job_id", std::string(63, 'a')));
-  for (const std::string& id : {std::string(), std::string(64, 'a'), std::string("A"), std::string("a_b"), std::string("-a"),
-                                std::string("a-"), std::string("9a"), std::string("é")}) {
+  for (const std::string& id : {std::string(), std::string(64, 'a'), std::string("A"), std::string("a_b"),
+                                std::string("-a"), std::string("a-"), std::string("9a"), std::string("é")}) {
     EXPECT_THAT(CheckId("job_id", id), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("job_id: '"))) << id;
   }
 }
@@ -67,8 +68,8 @@ TEST(ResourceNames, MadeIdsAreGoodIds) {
   EXPECT_NE(RandomId("job-"), RandomId("job-"));
   EXPECT_EQ(IdFrom("SmolLM2 135M_Q4_0", "model-"), "smollm2-135m-q4-0");
   EXPECT_EQ(IdFrom("7b", "model-"), "model-7b");
-  for (const std::string& text : {std::string(), std::string("---"), std::string(100, 'a') + "-", std::string(62, 'a') + "--b",
-                                  std::string("日本")}) {
+  for (const std::string& text : {std::string(), std::string("---"), std::string(100, 'a') + "-",
+                                  std::string(62, 'a') + "--b", std::string("日本")}) {
     EXPECT_OK(CheckId("id", IdFrom(text, "model-"))) << text;
   }
 }

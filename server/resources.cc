@@ -21,7 +21,8 @@ constexpr char kTokenMark = 'q';  // tells our tokens from other base64
 
 }  // namespace
 
-absl::StatusOr<StoredResource> FindResource(Store* store, std::string_view kind, std::string_view field, const std::string& name) {
+absl::StatusOr<StoredResource> FindResource(Store* store, std::string_view kind, std::string_view field,
+                                            const std::string& name) {
   QZO_ASSIGN_OR_RETURN(const ResourceKey key, ParseName(kind, field, name));
   absl::StatusOr<StoredResource> resource = store->Get(key);
   if (absl::IsNotFound(resource.status())) return NoSuch(kind, name);
@@ -45,8 +46,9 @@ absl::StatusOr<std::string> DecodePageToken(const std::string& token) {
   return position.substr(1);
 }
 
-absl::StatusOr<ResourcePage> ListResources(Store* store, std::string_view kind, const std::string& parent, int32_t page_size,
-                                           const std::string& page_token, std::vector<int32_t> states) {
+absl::StatusOr<ResourcePage> ListResources(Store* store, std::string_view kind, const std::string& parent,
+                                           int32_t page_size, const std::string& page_token,
+                                           std::vector<int32_t> states) {
   ListQuery query;
   query.kind = kind;
   query.states = std::move(states);
@@ -71,6 +73,15 @@ absl::StatusOr<ResourcePage> ListResources(Store* store, std::string_view kind, 
   return page;
 }
 
+StoredResource NewResource(ResourceKey key, absl::Time now) {
+  StoredResource resource;
+  resource.uid = RandomId(key.kind.substr(0, 1));
+  resource.key = std::move(key);
+  resource.create_time = now;
+  resource.update_time = now;
+  return resource;
+}
+
 absl::StatusOr<StoredResource> ResourceOfRequest(Store* store, std::string_view kind, const std::string& project,
                                                  const std::string& request_id) {
   if (request_id.empty()) return absl::NotFoundError("no request id");
@@ -83,14 +94,16 @@ absl::StatusOr<StoredResource> CreateOnce(Store* store, const StoredResource& re
   const absl::Status status = store->Write({CreateResource{resource, request_id}});
   if (status.ok()) return resource;
   if (!absl::IsAlreadyExists(status)) return status;
-  absl::StatusOr<StoredResource> earlier = ResourceOfRequest(store, resource.key.kind, resource.key.project, request_id);
+  absl::StatusOr<StoredResource> earlier =
+      ResourceOfRequest(store, resource.key.kind, resource.key.project, request_id);
   if (absl::IsNotFound(earlier.status())) return Exists(resource.key.kind, NameOf(resource.key));
   return earlier;
 }
 
 absl::Status CheckRequestId(const std::string& request_id) {
   if (request_id.size() <= kMaxRequestIdBytes) return absl::OkStatus();
-  return InvalidField("request_id", absl::StrCat(request_id.size(), " characters, expected at most ", kMaxRequestIdBytes));
+  return InvalidField("request_id",
+                      absl::StrCat(request_id.size(), " characters, expected at most ", kMaxRequestIdBytes));
 }
 
 google::protobuf::Timestamp ToTimestamp(absl::Time time) {

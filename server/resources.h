@@ -1,4 +1,5 @@
-// Resources in the store as services see them: by name, in pages, created once per request_id. Thread-safe as the store is.
+// Resources in the store as services see them: by name, in pages, created once per request_id. Thread-safe as the store
+// is.
 #ifndef QZO_SERVER_RESOURCES_H_
 #define QZO_SERVER_RESOURCES_H_
 
@@ -16,7 +17,8 @@
 namespace qzo::server {
 
 // INVALID_ARGUMENT for a malformed name, of which `field` is shown; NOT_FOUND.
-absl::StatusOr<StoredResource> FindResource(Store* store, std::string_view kind, std::string_view field, const std::string& name);
+absl::StatusOr<StoredResource> FindResource(Store* store, std::string_view kind, std::string_view field,
+                                            const std::string& name);
 
 // DATA_LOSS when the body is not such a message.
 template <typename Message>
@@ -27,7 +29,8 @@ absl::StatusOr<Message> ParseBody(const StoredResource& resource) {
 }
 
 template <typename Message>
-absl::StatusOr<Message> GetMessage(Store* store, std::string_view kind, std::string_view field, const std::string& name) {
+absl::StatusOr<Message> GetMessage(Store* store, std::string_view kind, std::string_view field,
+                                   const std::string& name) {
   QZO_ASSIGN_OR_RETURN(const StoredResource resource, FindResource(store, kind, field, name));
   return ParseBody<Message>(resource);
 }
@@ -43,14 +46,17 @@ struct ResourcePage {
   std::string next_page_token;
 };
 // Newest first. `parent` may be "projects/-".
-absl::StatusOr<ResourcePage> ListResources(Store* store, std::string_view kind, const std::string& parent, int32_t page_size,
-                                           const std::string& page_token, std::vector<int32_t> states = {});
+absl::StatusOr<ResourcePage> ListResources(Store* store, std::string_view kind, const std::string& parent,
+                                           int32_t page_size, const std::string& page_token,
+                                           std::vector<int32_t> states = {});
 
+// A resource that comes into being now; its uid begins with its kind's first letter.
+StoredResource NewResource(ResourceKey key, absl::Time now);
 // The resource that an earlier request with this id made; NOT_FOUND when there is none.
 absl::StatusOr<StoredResource> ResourceOfRequest(Store* store, std::string_view kind, const std::string& project,
                                                  const std::string& request_id);
-// Stores `resource` durably and returns it, or what an earlier request with the same id made. ALREADY_EXISTS when the name is
-// taken otherwise.
+// Stores `resource` durably and returns it, or what an earlier request with the same id made. ALREADY_EXISTS when the
+// name is taken otherwise.
 absl::StatusOr<StoredResource> CreateOnce(Store* store, const StoredResource& resource, const std::string& request_id);
 
 // INVALID_ARGUMENT for one that is too long.

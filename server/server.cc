@@ -35,14 +35,15 @@ namespace {
 constexpr int kCallThreads = 8;
 constexpr int kHeavyThreads = 2;
 constexpr size_t kModelsKept = 4;
-constexpr int kMaxMessageBytes = 4 << 20;
+constexpr int kMaxMessageBytes = 32 << 20;  // evaluations of many options; uploads come in chunks of 1 MiB
 constexpr int kWindowBytes = 4 << 20;
 
-// A worker's stream is silent while it computes: pings find dead peers on both sides. Window probing would add pings to every
-// step's few bytes; a fixed window serves uploads instead.
+// A worker's stream is silent while it computes: pings find dead peers on both sides. Window probing would add pings to
+// every step's few bytes; a fixed window serves uploads instead.
 void ConfigureTransport(grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxMessageBytes);
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error, not a load balancer
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
+                              0);  // a second server on the port is an error, not a load balancer
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -97,12 +98,16 @@ class Server::Impl {
     keeper_ = std::make_unique<BlobKeeper>(store_.get(), blobs_.get());
     models_ = std::make_unique<ModelCache>(blobs_.get(), kModelsKept);
     Coordinator::Options coordinator;
-    coordinator.build_adapter = [this](const v1::FineTuningJob& job, const method::JournalChunk& journal, uint64_t digest) {
+    coordinator.build_adapter = [this](const v1::FineTuningJob& job, const method::JournalChunk& journal,
+                                       uint64_t digest) {
       return StoreAdapterFile(blobs_.get(), models_.get(), job, journal, digest);
     };
-    coordinator_ = std::make_unique<Coordinator>(coordinator, store_.get(), blobs_.get(), base::SystemClock(), &metrics_);
-    backend_ = {coordinator_.get(), store_.get(), blobs_.get(), keeper_.get(),       models_.get(),
-                &calls_,            &heavy_,      &streams_,    base::SystemClock(), options_.sign_of_life};
+    coordinator.discard_blob = [this](const std::string& digest) { keeper_->Discard(digest); };
+    coordinator_ =
+        std::make_unique<Coordinator>(coordinator, store_.get(), blobs_.get(), base::SystemClock(), &metrics_);
+    backend_ = {
+        coordinator_.get(), store_.get(),        blobs_.get(),         keeper_.get(), models_.get(), &calls_, &heavy_,
+        &streams_,          base::SystemClock(), options_.sign_of_life};
     return absl::OkStatus();
   }
 
@@ -125,10 +130,11 @@ class Server::Impl {
     builder.AddListeningPort(options_.listen, credentials, &port_);
     grpc_ = builder.BuildAndStart();
     if (grpc_ == nullptr) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot listen on ", options_.listen, ": the port is in use, or the address is not this machine's"));
+      return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen,
+                                                 ": the port is in use, or the address is not this machine's"));
     }
-    for (const char* name : {"qzo.v1.JobService", "liveness"}) grpc_->GetHealthCheckService()->SetServingStatus(name, true);
+    for (const char* name : {"qzo.v1.JobService", "liveness"})
+      grpc_->GetHealthCheckService()->SetServingStatus(name, true);
     return absl::OkStatus();
   }
 
@@ -143,8 +149,9 @@ class Server::Impl {
     try {
       exposer_ = std::make_unique<prometheus::Exposer>(options_.metrics_address);
     } catch (const std::exception& error) {
-      return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", options_.metrics_address,
-                                                 " (is the port in use? --metrics-address= turns them off): ", error.what()));
+      return absl::UnavailableError(
+          absl::StrCat("cannot serve metrics on ", options_.metrics_address,
+                       " (is the port in use? --metrics-address= turns them off): ", error.what()));
     }
     exposer_->RegisterCollectable(metrics_.registry);
     exposer_->RegisterCollectable(process_metrics_);

@@ -28,15 +28,15 @@ class Server {
     absl::Duration sign_of_life = absl::Seconds(15);  // longest silence of WatchJob
   };
 
-  // Recovers what the data directory holds and serves. Possible errors: FAILED_PRECONDITION (directory in use, address not
-  // allowed), UNAVAILABLE (address in use), those of the store, the blobs and ImportModel.
+  // Recovers what the data directory holds and serves. Possible errors: FAILED_PRECONDITION (directory in use, address
+  // not allowed), UNAVAILABLE (address in use), those of the store, the blobs and ImportModel.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Health says NOT_SERVING, no new steps, everything submitted is made durable, streams end with UNAVAILABLE, calls in progress
-  // get drain_timeout. Idempotent.
+  // Health says NOT_SERVING, no new steps, everything submitted is made durable, streams end with UNAVAILABLE, calls in
+  // progress get drain_timeout. Idempotent.
   void Stop();
 
   // Where it can be reached on this machine: host:port or unix:path.

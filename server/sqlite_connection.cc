@@ -44,11 +44,12 @@ std::string_view SqlCursor::Bytes(int column) const {
   return {static_cast<const char*>(data), static_cast<size_t>(sqlite3_column_bytes(statement_, column))};
 }
 
-absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(const std::string& path, const std::string& vfs) {
+absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(const std::string& path,
+                                                                         const std::string& vfs) {
   sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &handle,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                                   vfs.empty() ? nullptr : vfs.c_str());
+  const int code = sqlite3_open_v2(
+      path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+      vfs.empty() ? nullptr : vfs.c_str());
   if (handle == nullptr) return absl::ResourceExhaustedError(absl::StrCat(path, ": out of memory"));
   std::unique_ptr<SqliteConnection> db(new SqliteConnection(path, handle));
   if (code != SQLITE_OK) return db->Error(code);
@@ -73,8 +74,8 @@ SqliteConnection::~SqliteConnection() {
 absl::StatusOr<SqlCursor> SqliteConnection::Prepare(std::string_view sql) {
   sqlite3_stmt*& statement = statements_[base::ToAbsl(sql)];
   if (statement == nullptr) {
-    const int code = sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &statement,
-                                        nullptr);
+    const int code = sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
+                                        &statement, nullptr);
     if (code != SQLITE_OK) return Error(code);
   }
   QZO_CHECK(sqlite3_stmt_busy(statement) == 0);
@@ -111,7 +112,8 @@ void SqliteConnection::set_closing(Closing closing) {
 absl::Status SqliteConnection::Error(int code) {
   last_error_ = code & 0xff;  // the rest says where: SQLITE_IOERR_FSYNC and so on
   std::string text = absl::StrCat(path_, ": ", sqlite3_errmsg(db_), " (SQLite error ", code);
-  const int system_error = last_error_ == SQLITE_IOERR || last_error_ == SQLITE_CANTOPEN ? sqlite3_system_errno(db_) : 0;
+  const int system_error =
+      last_error_ == SQLITE_IOERR || last_error_ == SQLITE_CANTOPEN ? sqlite3_system_errno(db_) : 0;
   if (system_error != 0) absl::StrAppend(&text, ", ", std::strerror(system_error));
   text += ")";
   if (system_error == ENOSPC || system_error == EDQUOT) return absl::ResourceExhaustedError(text);

@@ -1,8 +1,9 @@
 // A typed layer over one SQLite connection: statements are prepared once and kept, result codes become absl::Status.
 // Thread-compatible: one thread at a time may use a connection and the cursors it gave out.
 //
-// Possible errors of every call, with the path and SQLite's text: RESOURCE_EXHAUSTED (disk full, out of memory), DATA_LOSS (the
-// file is damaged or no database), PERMISSION_DENIED, UNAVAILABLE (locked by another process), INTERNAL (I/O and the rest).
+// Possible errors of every call, with the path and SQLite's text: RESOURCE_EXHAUSTED (disk full, out of memory),
+// DATA_LOSS (the file is damaged or no database), PERMISSION_DENIED, UNAVAILABLE (locked by another process), INTERNAL
+// (I/O and the rest).
 #ifndef QZO_SERVER_SQLITE_CONNECTION_H_
 #define QZO_SERVER_SQLITE_CONNECTION_H_
 
@@ -54,14 +55,15 @@ class SqliteConnection {
  public:
   enum class Closing { kCheckpoint, kLeaveLog };
 
-  // Creates the database if need be, in WAL mode with synchronous=FULL. `vfs` names a registered SQLite VFS, "" = the default.
+  // Creates the database if need be, in WAL mode with synchronous=FULL. `vfs` names a registered SQLite VFS, "" = the
+  // default.
   static absl::StatusOr<std::unique_ptr<SqliteConnection>> Open(const std::string& path, const std::string& vfs);
   ~SqliteConnection();
   SqliteConnection(const SqliteConnection&) = delete;
   SqliteConnection& operator=(const SqliteConnection&) = delete;
 
-  // `arguments` bind to ?1, ?2, … : integers, string_view (TEXT) or SqlBlob, which must outlive the cursor. `sql` names the kept
-  // statement, so a statement cannot run twice at the same time.
+  // `arguments` bind to ?1, ?2, … : integers, string_view (TEXT) or SqlBlob, which must outlive the cursor. `sql` names
+  // the kept statement, so a statement cannot run twice at the same time.
   template <typename... Arguments>
   absl::StatusOr<SqlCursor> Query(std::string_view sql, const Arguments&... arguments) {
     QZO_ASSIGN_OR_RETURN(SqlCursor cursor, Prepare(sql));
@@ -93,8 +95,8 @@ class SqliteConnection {
   // Rows changed by the last INSERT, UPDATE or DELETE.
   int64_t Changes() const;
   bool InTransaction() const;
-  // Whether the last error says for certain that a COMMIT did not happen. An I/O error does not: it may have come after the
-  // last byte was written.
+  // Whether the last error says for certain that a COMMIT did not happen. An I/O error does not: it may have come after
+  // the last byte was written.
   bool LastErrorLeftNothing() const;
   // What the destructor does with the log, if this is the database's last connection. kCheckpoint unless set.
   void set_closing(Closing closing);

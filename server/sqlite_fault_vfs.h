@@ -1,5 +1,5 @@
-// For tests: an SQLite VFS over the system's own whose writes and syncs fail on demand. Thread-safe. Stores that use it must be
-// gone before it is.
+// For tests: an SQLite VFS over the system's own whose writes and syncs fail on demand. Thread-safe. Stores that use it
+// must be gone before it is.
 #ifndef QZO_SERVER_SQLITE_FAULT_VFS_H_
 #define QZO_SERVER_SQLITE_FAULT_VFS_H_
 
@@ -27,10 +27,10 @@ class FaultVfs {
 
   const std::string& name() const { return name_; }
 
-  std::atomic<bool> disk_full = false;         // every write fails
-  std::atomic<bool> cannot_open = false;       // every open fails
-  std::atomic<int> failing_log_syncs = 0;      // so many syncs of the log fail, after the data was written
-  std::atomic<int> failing_log_writes = 0;     // so many writes to the log fail
+  std::atomic<bool> disk_full = false;          // every write fails
+  std::atomic<bool> cannot_open = false;        // every open fails
+  std::atomic<int> failing_log_syncs = 0;       // so many syncs of the log fail, after the data was written
+  std::atomic<int> failing_log_writes = 0;      // so many writes to the log fail
   std::atomic<int64_t> unsynced_log_bytes = 0;  // written to the log since its last sync
 
  private:

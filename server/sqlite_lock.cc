@@ -22,9 +22,9 @@ absl::StatusOr<std::unique_ptr<SqliteLock>> SqliteLock::Take(const std::string& 
     if (errno != EWOULDBLOCK) return base::ErrnoStatus(errno, "lock", path);
     const absl::StatusOr<std::string> holder = base::RealFileSystem()->Read(path);
     const absl::string_view pid = holder.ok() ? absl::StripSuffix(*holder, "\n") : "";
-    return absl::FailedPreconditionError(
-        absl::StrCat(database_path, ": in use by another server",
-                     pid.empty() ? "" : absl::StrCat(" (process ", pid, ")"), ", which holds ", path));
+    return absl::FailedPreconditionError(absl::StrCat(database_path, ": in use by another server",
+                                                      pid.empty() ? "" : absl::StrCat(" (process ", pid, ")"),
+                                                      ", which holds ", path));
   }
   // Advice for people only, so a full disk must not keep the server from starting.
   const std::string pid = absl::StrCat(::getpid(), "\n");

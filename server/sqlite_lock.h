@@ -12,8 +12,8 @@ namespace qzo::server {
 
 class SqliteLock {
  public:
-  // Takes the lock at once or fails: FAILED_PRECONDITION names the path and the process that has it. The system releases it
-  // when this object or its process ends; the file stays.
+  // Takes the lock at once or fails: FAILED_PRECONDITION names the path and the process that has it. The system
+  // releases it when this object or its process ends; the file stays.
   static absl::StatusOr<std::unique_ptr<SqliteLock>> Take(const std::string& database_path);
   ~SqliteLock();
   SqliteLock(const SqliteLock&) = delete;

@@ -28,12 +28,14 @@ struct Applier {
     const StoredResource& r = create.resource;
     const std::string name = absl::StrCat(r.key.kind, " ", r.key.project, "/", r.key.id);
     if (r.next_step != 0) {
-      return absl::InvalidArgumentError(absl::StrCat(name, ": created with next_step ", r.next_step, ", its journal is empty"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": created with next_step ", r.next_step, ", its journal is empty"));
     }
     if (!create.request_id.empty()) {
-      QZO_RETURN_IF_ERROR(db->Run("INSERT INTO request(kind, project, request_id, uid, time_ns) VALUES (?1, ?2, ?3, ?4, ?5) "
-                                  "ON CONFLICT DO NOTHING",
-                                  r.key.kind, r.key.project, create.request_id, r.uid, absl::ToUnixNanos(now)));
+      QZO_RETURN_IF_ERROR(
+          db->Run("INSERT INTO request(kind, project, request_id, uid, time_ns) VALUES (?1, ?2, ?3, ?4, ?5) "
+                  "ON CONFLICT DO NOTHING",
+                  r.key.kind, r.key.project, create.request_id, r.uid, absl::ToUnixNanos(now)));
       if (db->Changes() == 0) {
         return absl::AlreadyExistsError(absl::StrCat(name, ": request_id ", create.request_id, " was used before"));
       }
@@ -78,18 +80,19 @@ struct Applier {
     QZO_ASSIGN_OR_RETURN(const int64_t number, NumberOf(db, append.uid));
     QZO_ASSIGN_OR_RETURN(const int64_t last, db->Value(0, "SELECT max(sequence) FROM event WHERE job = ?1", number));
     if (append.event.sequence != static_cast<uint64_t>(last) + 1) {
-      return absl::AbortedError(
-          absl::StrCat("job ", append.uid, ": event ", append.event.sequence, " refused: the next event is ", last + 1));
+      return absl::AbortedError(absl::StrCat("job ", append.uid, ": event ", append.event.sequence,
+                                             " refused: the next event is ", last + 1));
     }
-    return db->Run("INSERT INTO event(job, sequence, time_ns, body) VALUES (?1, ?2, ?3, ?4)", number, append.event.sequence,
-                   absl::ToUnixNanos(append.event.time), SqlBlob{append.event.body});
+    return db->Run("INSERT INTO event(job, sequence, time_ns, body) VALUES (?1, ?2, ?3, ?4)", number,
+                   append.event.sequence, absl::ToUnixNanos(append.event.time), SqlBlob{append.event.body});
   }
 
   absl::Status operator()(const PutEvaluation& put) const {
     QZO_ASSIGN_OR_RETURN(const int64_t number, NumberOf(db, put.uid));
-    return db->Run("INSERT INTO evaluation(job, step, name, body) VALUES (?1, ?2, ?3, ?4) "
-                   "ON CONFLICT DO UPDATE SET body = excluded.body",
-                   number, put.step, put.name, SqlBlob{put.body});
+    return db->Run(
+        "INSERT INTO evaluation(job, step, name, body) VALUES (?1, ?2, ?3, ?4) "
+        "ON CONFLICT DO UPDATE SET body = excluded.body",
+        number, put.step, put.name, SqlBlob{put.body});
   }
 };
 

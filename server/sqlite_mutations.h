@@ -9,8 +9,9 @@
 
 namespace qzo::server {
 
-// Applies the batch within the open transaction: all of it or, when `*outcome` is an error, nothing. `now` becomes update_time.
-// A returned error says that the transaction as a whole is of no more use (disk full, I/O) and must be rolled back.
+// Applies the batch within the open transaction: all of it or, when `*outcome` is an error, nothing. `now` becomes
+// update_time. A returned error says that the transaction as a whole is of no more use (disk full, I/O) and must be
+// rolled back.
 absl::Status ApplyBatch(SqliteConnection* db, absl::Time now, const WriteBatch& batch, absl::Status* outcome);
 
 }  // namespace qzo::server

@@ -49,7 +49,8 @@ absl::StatusOr<StoredResource> TheOnly(absl::StatusOr<std::vector<StoredResource
 }  // namespace
 
 absl::StatusOr<StoredResource> QueryResource(SqliteConnection* db, const ResourceKey& key) {
-  static const std::string kSql = absl::StrCat(base::ToAbsl(kSelectResource), "WHERE kind = ?1 AND project = ?2 AND id = ?3");
+  static const std::string kSql =
+      absl::StrCat(base::ToAbsl(kSelectResource), "WHERE kind = ?1 AND project = ?2 AND id = ?3");
   return TheOnly(Collect(db->Query(kSql, key.kind, key.project, key.id), ResourceOf),
                  absl::StrCat(key.kind, " ", key.project, "/", key.id));
 }
@@ -61,33 +62,35 @@ absl::StatusOr<StoredResource> QueryResourceByUid(SqliteConnection* db, std::str
 
 absl::StatusOr<std::vector<StoredResource>> QueryResources(SqliteConnection* db, const ListQuery& query) {
   // Few texts, so that their statements can be kept: the list of states goes in as one JSON array.
-  const std::string sql = absl::StrCat(
-      base::ToAbsl(kSelectResource), "WHERE kind = ?1 AND (create_ns, uid) < (?2, ?3) ",
-      query.project.empty() ? "AND ?4 = '' " : "AND project = ?4 ",
-      query.states.empty() ? "AND ?5 = '[]' " : "AND state IN (SELECT value FROM json_each(?5)) ",
-      "ORDER BY create_ns DESC, uid DESC LIMIT ?6");
+  const std::string sql =
+      absl::StrCat(base::ToAbsl(kSelectResource), "WHERE kind = ?1 AND (create_ns, uid) < (?2, ?3) ",
+                   query.project.empty() ? "AND ?4 = '' " : "AND project = ?4 ",
+                   query.states.empty() ? "AND ?5 = '[]' " : "AND state IN (SELECT value FROM json_each(?5)) ",
+                   "ORDER BY create_ns DESC, uid DESC LIMIT ?6");
   const std::string states = absl::StrCat("[", absl::StrJoin(query.states, ","), "]");
-  return Collect(db->Query(sql, query.kind, absl::ToUnixNanos(query.before_time), query.before_uid, query.project, states,
-                           std::max(query.limit, 0)),
+  return Collect(db->Query(sql, query.kind, absl::ToUnixNanos(query.before_time), query.before_uid, query.project,
+                           states, std::max(query.limit, 0)),
                  ResourceOf);
 }
 
-absl::StatusOr<std::optional<std::string>> QueryRequest(SqliteConnection* db, std::string_view kind, std::string_view project,
-                                                        std::string_view request_id) {
+absl::StatusOr<std::optional<std::string>> QueryRequest(SqliteConnection* db, std::string_view kind,
+                                                        std::string_view project, std::string_view request_id) {
   QZO_ASSIGN_OR_RETURN(SqlCursor request,
-                       db->Query("SELECT uid FROM request WHERE kind = ?1 AND project = ?2 AND request_id = ?3", kind, project,
-                                 request_id));
+                       db->Query("SELECT uid FROM request WHERE kind = ?1 AND project = ?2 AND request_id = ?3", kind,
+                                 project, request_id));
   QZO_ASSIGN_OR_RETURN(const bool found, request.Next());
   return found ? std::optional<std::string>(request.String(0)) : std::nullopt;
 }
 
-absl::StatusOr<std::vector<StoredEvent>> QueryEvents(SqliteConnection* db, std::string_view uid, uint64_t from, int limit) {
-  return Collect(db->Query("SELECT sequence, time_ns, body FROM event WHERE job = (SELECT number FROM resource WHERE uid = ?1) "
-                           "AND sequence >= ?2 ORDER BY sequence LIMIT ?3",
-                           uid, from, std::max(limit, 0)),
-                 [](const SqlCursor& row) {
-                   return StoredEvent{static_cast<uint64_t>(row.Int(0)), absl::FromUnixNanos(row.Int(1)), row.String(2)};
-                 });
+absl::StatusOr<std::vector<StoredEvent>> QueryEvents(SqliteConnection* db, std::string_view uid, uint64_t from,
+                                                     int limit) {
+  return Collect(
+      db->Query("SELECT sequence, time_ns, body FROM event WHERE job = (SELECT number FROM resource WHERE uid = ?1) "
+                "AND sequence >= ?2 ORDER BY sequence LIMIT ?3",
+                uid, from, std::max(limit, 0)),
+      [](const SqlCursor& row) {
+        return StoredEvent{static_cast<uint64_t>(row.Int(0)), absl::FromUnixNanos(row.Int(1)), row.String(2)};
+      });
 }
 
 absl::StatusOr<uint64_t> QueryLastEvent(SqliteConnection* db, std::string_view uid) {
@@ -98,12 +101,13 @@ absl::StatusOr<uint64_t> QueryLastEvent(SqliteConnection* db, std::string_view u
 }
 
 absl::StatusOr<std::vector<StoredEvaluation>> QueryEvaluations(SqliteConnection* db, std::string_view uid) {
-  return Collect(db->Query("SELECT step, name, body FROM evaluation WHERE job = (SELECT number FROM resource WHERE uid = ?1) "
-                           "ORDER BY step, name",
-                           uid),
-                 [](const SqlCursor& row) {
-                   return StoredEvaluation{static_cast<uint32_t>(row.Int(0)), row.String(1), row.String(2)};
-                 });
+  return Collect(
+      db->Query("SELECT step, name, body FROM evaluation WHERE job = (SELECT number FROM resource WHERE uid = ?1) "
+                "ORDER BY step, name",
+                uid),
+      [](const SqlCursor& row) {
+        return StoredEvaluation{static_cast<uint32_t>(row.Int(0)), row.String(1), row.String(2)};
+      });
 }
 
 }  // namespace qzo::server

@@ -75,12 +75,15 @@ CREATE TABLE evaluation(
 
 absl::Span<const char* const> SqliteMigrations() { return kMigrations; }
 
-absl::Status MigrateSqliteSchema(SqliteConnection* db, const std::string& path, absl::Span<const char* const> migrations) {
+absl::Status MigrateSqliteSchema(SqliteConnection* db, const std::string& path,
+                                 absl::Span<const char* const> migrations) {
   QZO_ASSIGN_OR_RETURN(const int64_t tables, db->Value(0, "SELECT count(*) FROM sqlite_schema"));
-  QZO_ASSIGN_OR_RETURN(const int64_t known,
-                       db->Value(0, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'"));
+  QZO_ASSIGN_OR_RETURN(
+      const int64_t known,
+      db->Value(0, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'"));
   if (tables > 0 && known == 0) {
-    return absl::FailedPreconditionError(absl::StrCat(path, ": an SQLite database of another program (it has no schema_version)"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": an SQLite database of another program (it has no schema_version)"));
   }
   int64_t version = 0;
   if (known > 0) {
@@ -95,7 +98,9 @@ absl::Status MigrateSqliteSchema(SqliteConnection* db, const std::string& path, 
   for (; version < latest; ++version) {
     const absl::Status migrated = db->Script(absl::StrCat(
         "BEGIN EXCLUSIVE;",
-        version == 0 ? "CREATE TABLE schema_version(version INTEGER NOT NULL) STRICT; INSERT INTO schema_version VALUES (0);" : "",
+        version == 0
+            ? "CREATE TABLE schema_version(version INTEGER NOT NULL) STRICT; INSERT INTO schema_version VALUES (0);"
+            : "",
         migrations[static_cast<size_t>(version)], ";UPDATE schema_version SET version = ", version + 1, ";COMMIT;"));
     if (!migrated.ok()) {
       if (db->InTransaction()) (void)db->Script("ROLLBACK");

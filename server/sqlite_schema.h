@@ -15,7 +15,8 @@ absl::Span<const char* const> SqliteMigrations();
 
 // Brings the database to version migrations.size(), each version in a transaction of its own; `path` is for messages.
 // FAILED_PRECONDITION: the file was written by a newer server, or is some other program's database.
-absl::Status MigrateSqliteSchema(SqliteConnection* db, const std::string& path, absl::Span<const char* const> migrations);
+absl::Status MigrateSqliteSchema(SqliteConnection* db, const std::string& path,
+                                 absl::Span<const char* const> migrations);
 
 }  // namespace qzo::server
 

@@ -21,7 +21,8 @@ constexpr absl::Duration kRequestsKept = absl::Hours(7 * 24);
 absl::StatusOr<int64_t> ReadMark(SqliteConnection* db) { return db->Value(0, "SELECT sequence FROM commit_mark"); }
 
 bool RefusedByCheck(const absl::Status& status) {
-  return absl::IsAborted(status) || absl::IsAlreadyExists(status) || absl::IsNotFound(status) || absl::IsInvalidArgument(status);
+  return absl::IsAborted(status) || absl::IsAlreadyExists(status) || absl::IsNotFound(status) ||
+         absl::IsInvalidArgument(status);
 }
 
 }  // namespace
@@ -70,7 +71,8 @@ void SqliteStore::Submit(WriteBatch batch, WriteDone done) {
     }
     ++stats_.errors;
   }
-  done(absl::UnavailableError(absl::StrCat(options_.path, ": ", options_.max_queued_batches, " writes are waiting for the disk")));
+  done(absl::UnavailableError(
+      absl::StrCat(options_.path, ": ", options_.max_queued_batches, " writes are waiting for the disk")));
 }
 
 void SqliteStore::RunWriter() {
@@ -97,7 +99,7 @@ absl::Status SqliteStore::Transact(std::vector<Queued>* taken) {
   const absl::Time now = options_.clock->Now();
   bool any = false;
   for (Queued& queued : *taken) {
-    if (const absl::Status broken = ApplyBatch(writer_.get(), now, queued.batch, &queued.outcome); !broken.ok()) {
+    if (absl::Status broken = ApplyBatch(writer_.get(), now, queued.batch, &queued.outcome); !broken.ok()) {
       RollBack();
       return broken;
     }
@@ -142,13 +144,14 @@ absl::Status SqliteStore::Reopen() {
     while (lent_readers_ > 0) reader_returned_.Wait(&readers_mu_);
     idle_readers_.clear();
   }
-  // The log must stay as it is: closing would otherwise checkpoint what this process believed to be committed. Without any
-  // connection left, opening the file is a recovery, which takes whatever whole transactions the log holds.
+  // The log must stay as it is: closing would otherwise checkpoint what this process believed to be committed. Without
+  // any connection left, opening the file is a recovery, which takes whatever whole transactions the log holds.
   if (writer_ != nullptr) writer_->set_closing(SqliteConnection::Closing::kLeaveLog);
   writer_.reset();
-  const absl::Status status = [this]() -> absl::Status {
+  absl::Status status = [this]() -> absl::Status {
     QZO_ASSIGN_OR_RETURN(std::unique_ptr<SqliteConnection> writer, SqliteConnection::Open(options_.path, options_.vfs));
-    // After a failed fsync the kernel may call pages clean that never reached the disk: write and sync them again elsewhere.
+    // After a failed fsync the kernel may call pages clean that never reached the disk: write and sync them again
+    // elsewhere.
     QZO_RETURN_IF_ERROR(writer->Run("PRAGMA wal_checkpoint(TRUNCATE)"));
     QZO_ASSIGN_OR_RETURN(mark_, ReadMark(writer.get()));
     writer_ = std::move(writer);
@@ -170,9 +173,9 @@ void SqliteStore::Answer(std::vector<Queued>* taken) {
         continue;
       }
       ++stats_.batches;
-      stats_.steps += static_cast<uint64_t>(std::count_if(queued.batch.begin(), queued.batch.end(), [](const Mutation& m) {
-        return std::holds_alternative<AppendStep>(m);
-      }));
+      stats_.steps +=
+          static_cast<uint64_t>(std::count_if(queued.batch.begin(), queued.batch.end(),
+                                              [](const Mutation& m) { return std::holds_alternative<AppendStep>(m); }));
     }
     stats_.commits += stats_.batches > batches_before ? 1 : 0;
   }
@@ -182,7 +185,8 @@ void SqliteStore::Answer(std::vector<Queued>* taken) {
 absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteStore::BorrowReader() {
   {
     base::MutexLock lock(&readers_mu_);
-    while (readers_barred_ || (idle_readers_.empty() && lent_readers_ >= kMaxReaders)) reader_returned_.Wait(&readers_mu_);
+    while (readers_barred_ || (idle_readers_.empty() && lent_readers_ >= kMaxReaders))
+      reader_returned_.Wait(&readers_mu_);
     ++lent_readers_;
     if (!idle_readers_.empty()) {
       std::unique_ptr<SqliteConnection> reader = std::move(idle_readers_.back());
@@ -228,7 +232,8 @@ absl::StatusOr<std::vector<StoredResource>> SqliteStore::List(const ListQuery& q
   return Read([&](SqliteConnection* db) { return QueryResources(db, query); });
 }
 
-absl::StatusOr<std::optional<std::string>> SqliteStore::ResourceOfRequest(std::string_view kind, std::string_view project,
+absl::StatusOr<std::optional<std::string>> SqliteStore::ResourceOfRequest(std::string_view kind,
+                                                                          std::string_view project,
                                                                           std::string_view request_id) {
   return Read([&](SqliteConnection* db) { return QueryRequest(db, kind, project, request_id); });
 }

@@ -1,8 +1,9 @@
 // The embedded store: one SQLite file in WAL mode with synchronous=FULL, owned by one process.
 //
-// Threads: one writer thread, which sleeps until something is queued, then takes everything queued into one transaction;
-// what arrives meanwhile is the next transaction. Queries run on the caller's thread over a few connections of their own and see
-// everything whose `done` was called. The destructor commits and answers what is queued.
+// Threads: one writer thread, which sleeps until something is queued, then takes everything queued into one
+// transaction; what arrives meanwhile is the next transaction. Queries run on the caller's thread over a few
+// connections of their own and see everything whose `done` was called. The destructor commits and answers what is
+// queued.
 #ifndef QZO_SERVER_SQLITE_STORE_H_
 #define QZO_SERVER_SQLITE_STORE_H_
 
@@ -35,15 +36,15 @@ class SqliteStore final : public Store {
     std::function<absl::StatusOr<std::string>(const std::string&)> network_file_system = base::NetworkFileSystemName;
   };
 
-  // Makes the directory and the database if need be, brings an older schema up to date, forgets request ids older than 7 days.
-  // FAILED_PRECONDITION: in use by another server, on a network file system, written by a newer server, not our database.
-  // DATA_LOSS: the file is damaged. Otherwise as base/fs.h and sqlite_connection.h.
+  // Makes the directory and the database if need be, brings an older schema up to date, forgets request ids older than
+  // 7 days. FAILED_PRECONDITION: in use by another server, on a network file system, written by a newer server, not our
+  // database. DATA_LOSS: the file is damaged. Otherwise as base/fs.h and sqlite_connection.h.
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(Options options);
   ~SqliteStore() override;
 
   // Beyond max_queued_batches: UNAVAILABLE, on the caller's thread and before Submit returns.
-  // After an I/O error in COMMIT the file is read again and the true outcome given: OK, or that error when nothing was written.
-  // UNKNOWN only when the file cannot be read either. Whatever happened, the next batch tries anew.
+  // After an I/O error in COMMIT the file is read again and the true outcome given: OK, or that error when nothing was
+  // written. UNKNOWN only when the file cannot be read either. Whatever happened, the next batch tries anew.
   void Submit(WriteBatch batch, WriteDone done) override;
 
   absl::StatusOr<StoredResource> Get(const ResourceKey& key) override;

@@ -32,8 +32,8 @@ struct Acknowledged {
   uint64_t events;
 };
 
-// Expects the store made of `database` and `log` to hold everything acknowledged within the first `intact` bytes of the log, and
-// beyond that only what was really submitted.
+// Expects the store made of `database` and `log` to hold everything acknowledged within the first `intact` bytes of the
+// log, and beyond that only what was really submitted.
 void ExpectRecovered(const std::string& directory, const std::string& database, const std::string& log, size_t intact,
                      const std::vector<Acknowledged>& acks) {
   const std::string path = directory + "/copy.db";
@@ -74,7 +74,8 @@ TEST(SqliteAfterACrash, EveryAcknowledgedStepIsThereWhereverTheLogIsCut) {
   std::set<size_t> cuts;
   for (size_t cut = 0; cut <= log.size(); cut += 2047) cuts.insert(cut);
   for (const Acknowledged& ack : acks) {
-    for (const size_t cut : {ack.log_bytes - 1, ack.log_bytes, ack.log_bytes + 1}) cuts.insert(std::min(cut, log.size()));
+    for (const size_t cut : {ack.log_bytes - 1, ack.log_bytes, ack.log_bytes + 1})
+      cuts.insert(std::min(cut, log.size()));
   }
   for (const size_t cut : cuts) {
     SCOPED_TRACE(absl::StrCat("cut at ", cut, " of ", log.size()));

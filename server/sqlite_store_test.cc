@@ -81,16 +81,16 @@ TEST_F(SqliteStoreTest, ASecondServerIsToldWhoHasTheStore) {
 TEST_F(SqliteStoreTest, NetworkFileSystemsAreRefused) {
   SqliteStore::Options options = Options();
   options.network_file_system = [](const std::string&) { return "NFS"; };
-  EXPECT_THAT(SqliteStore::Open(options), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                                   ::testing::AllOf(HasSubstr("NFS"), HasSubstr(path_))));
+  EXPECT_THAT(SqliteStore::Open(options),
+              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr("NFS"), HasSubstr(path_))));
   EXPECT_FALSE(base::RealFileSystem()->Exists(path_));
 }
 
 TEST_F(SqliteStoreTest, ANewerSchemaIsRefusedAndLeftAlone) {
   OpenOrDie(Options()).reset();
   ASSERT_OK(Raw()->Run("UPDATE schema_version SET version = 99"));
-  EXPECT_THAT(SqliteStore::Open(Options()),
-              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::AllOf(HasSubstr("newer server"), HasSubstr("99"))));
+  EXPECT_THAT(SqliteStore::Open(Options()), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                                     ::testing::AllOf(HasSubstr("newer server"), HasSubstr("99"))));
   ASSERT_OK_AND_ASSIGN(const int64_t version, Raw()->Value(0, "SELECT version FROM schema_version"));
   EXPECT_EQ(version, 99);
 }
@@ -98,7 +98,8 @@ TEST_F(SqliteStoreTest, ANewerSchemaIsRefusedAndLeftAlone) {
 TEST_F(SqliteStoreTest, AnotherProgramsDatabaseIsRefused) {
   ASSERT_OK(base::RealFileSystem()->CreateDirectories(directory_.File("deep/down")));
   ASSERT_OK(Raw()->Script("CREATE TABLE songs(title TEXT)"));
-  EXPECT_THAT(SqliteStore::Open(Options()), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another program")));
+  EXPECT_THAT(SqliteStore::Open(Options()),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another program")));
 }
 
 TEST_F(SqliteStoreTest, MigrationsRunOnceAndInOrderAndAFailedOneLeavesNothing) {
@@ -131,10 +132,12 @@ TEST_F(SqliteStoreTest, ADamagedPageIsDataLossToReadersAndWriters) {
     for (int i = 0; i < 300; ++i) batch.push_back(NewJob(absl::StrCat("job", i)));
     ASSERT_OK(store->Write(batch));
   }
-  ASSERT_OK_AND_ASSIGN(const int64_t root, Raw()->Value(0, "SELECT rootpage FROM sqlite_schema WHERE name = 'resource'"));
+  ASSERT_OK_AND_ASSIGN(const int64_t root,
+                       Raw()->Value(0, "SELECT rootpage FROM sqlite_schema WHERE name = 'resource'"));
   ASSERT_OK_AND_ASSIGN(const int64_t page_bytes, Raw()->Value(0, "PRAGMA page_size"));
   ASSERT_OK_AND_ASSIGN(std::string bytes, base::RealFileSystem()->Read(path_));
-  for (int64_t i = (root - 1) * page_bytes; i < root * page_bytes; ++i) bytes[static_cast<size_t>(i)] = static_cast<char>(i * 131);
+  for (int64_t i = (root - 1) * page_bytes; i < root * page_bytes; ++i)
+    bytes[static_cast<size_t>(i)] = static_cast<char>(i * 131);
   WriteFile(bytes);
   auto store = OpenOrDie(Options());
   EXPECT_THAT(store->List(JobsOf()), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(path_)));
@@ -228,7 +231,8 @@ TEST_F(SqliteStoreTest, WhatIsQueuedAtTheEndIsWrittenAndAnswered) {
   ExpectJournal(*OpenOrDie(Options()), "uid-a", 0, 50);
 }
 
-// --- a disk that fails -----------------------------------------------------------------------------------------------------
+// --- a disk that fails
+// -----------------------------------------------------------------------------------------------------
 
 class FailingDiskTest : public SqliteStoreTest {
  protected:
@@ -284,7 +288,8 @@ TEST_F(FailingDiskTest, ADiskFullInTheMiddleOfATransactionFailsAllOfIt) {
   release.set_value();
   EXPECT_THAT(store_->Write({NewJob("c")}), StatusIs(absl::StatusCode::kResourceExhausted, _));
   ASSERT_THAT(answers, ::testing::SizeIs(3));
-  for (const absl::Status& answer : answers) EXPECT_THAT(answer, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr(path_)));
+  for (const absl::Status& answer : answers)
+    EXPECT_THAT(answer, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr(path_)));
   vfs_.disk_full = false;
   EXPECT_OK(store_->Write({NewStep("uid-a", 1), large, NewStep("uid-a", 2)}));
 }
@@ -317,7 +322,8 @@ TEST_F(FailingDiskTest, AnOutcomeThatCannotBeReadBackIsUnknownUntilTheDiskIsBack
   EXPECT_THAT(store_->Write({NewStep("uid-a", 1)}), StatusIs(absl::StatusCode::kInternal, HasSubstr(path_)));
   EXPECT_THAT(store_->GetByUid("uid-a"), StatusIs(absl::StatusCode::kInternal, HasSubstr(path_)));
   vfs_.cannot_open = false;
-  EXPECT_THAT(store_->Write({NewStep("uid-a", 1)}), StatusIs(kAborted, HasSubstr("next step is 2"))) << "it was written";
+  EXPECT_THAT(store_->Write({NewStep("uid-a", 1)}), StatusIs(kAborted, HasSubstr("next step is 2")))
+      << "it was written";
   ExpectJournal(*store_, "uid-a", 0, 2);
 }
 

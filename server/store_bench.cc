@@ -71,7 +71,8 @@ void StepsInOneBatch(benchmark::State& state) {
 }
 BENCHMARK(StepsInOneBatch)->Arg(1)->Arg(10)->Arg(50)->Arg(100)->UseRealTime()->Unit(benchmark::kMicrosecond);
 
-// range(0) jobs that each submit their next step as soon as the last one is durable; an iteration is one step of every job.
+// range(0) jobs that each submit their next step as soon as the last one is durable; an iteration is one step of every
+// job.
 void StepsOfConcurrentJobs(benchmark::State& state) {
   const size_t jobs = static_cast<size_t>(state.range(0));
   Bench bench(jobs);

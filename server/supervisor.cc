@@ -63,8 +63,8 @@ pid_t Supervisor::Spawn() const {
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
-  // Only async-signal-safe calls from here: other threads of the parent may hold any lock. The child leaves the terminal's
-  // signals to us, and gets none of our blocked ones.
+  // Only async-signal-safe calls from here: other threads of the parent may hold any lock. The child leaves the
+  // terminal's signals to us, and gets none of our blocked ones.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(kCannotExecute);  // the parent ended before prctl
   ::setpgid(0, 0);

@@ -1,5 +1,5 @@
-// Keeps one child process running: starts it, starts it again when it ends (after a pause that doubles while it ends early), and
-// ends it with SIGTERM, then SIGKILL. The child dies with this process, whatever ends it. Thread-safe.
+// Keeps one child process running: starts it, starts it again when it ends (after a pause that doubles while it ends
+// early), and ends it with SIGTERM, then SIGKILL. The child dies with this process, whatever ends it. Thread-safe.
 #ifndef QZO_SERVER_SUPERVISOR_H_
 #define QZO_SERVER_SUPERVISOR_H_
 

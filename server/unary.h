@@ -14,9 +14,11 @@
 
 namespace qzo::server {
 
-// `work` returns absl::StatusOr<Response>; it and what it refers to (the request, the service) live until it has returned.
+// `work` returns absl::StatusOr<Response>; it and what it refers to (the request, the service) live until it has
+// returned.
 template <typename Response, typename Work>
-grpc::ServerUnaryReactor* AnswerOn(Executor* executor, grpc::CallbackServerContext* context, Response* response, Work work) {
+grpc::ServerUnaryReactor* AnswerOn(Executor* executor, grpc::CallbackServerContext* context, Response* response,
+                                   Work work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   executor->Run([reactor, response, work = std::move(work)] {
     absl::StatusOr<Response> result = work();

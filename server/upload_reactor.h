@@ -21,8 +21,8 @@ namespace qzo::server {
 
 inline constexpr size_t kMaxChunkBytes = size_t{1} << 20;
 
-// What a service makes of an upload. Calls come one at a time, from any thread. Destroying it leaves nothing of an upload that
-// Finish did not accept.
+// What a service makes of an upload. Calls come one at a time, from any thread. Destroying it leaves nothing of an
+// upload that Finish did not accept.
 template <typename Header, typename Response>
 class UploadReceiver {
  public:
@@ -30,12 +30,13 @@ class UploadReceiver {
   // True when the data need not follow: Finish comes next.
   virtual absl::StatusOr<bool> Begin(const Header& header) = 0;
   virtual absl::Status Append(std::string_view data) = 0;
-  // `aborted` tells whether the sender has gone away: to be asked right before the upload is made visible, because a broken
-  // stream may look like a finished one for a moment.
+  // `aborted` tells whether the sender has gone away: to be asked right before the upload is made visible, because a
+  // broken stream may look like a finished one for a moment.
   virtual absl::StatusOr<Response> Finish(const std::function<bool()>& aborted) = 0;
 };
 
-// Deletes itself. Messages are handled on `calls`, the end of the upload on `heavy`; neither thread waits for the sender.
+// Deletes itself. Messages are handled on `calls`, the end of the upload on `heavy`; neither thread waits for the
+// sender.
 template <typename Request, typename Response>
 class UploadReactor final : public grpc::ServerReadReactor<Request> {
  public:
@@ -51,7 +52,8 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
     if (ok) {
       calls_->Run([this] { Take(); });
     } else {
-      heavy_->Run([this] { Conclude(begun_ ? absl::OkStatus() : InvalidField("header", "missing, expected it first")); });
+      heavy_->Run(
+          [this] { Conclude(begun_ ? absl::OkStatus() : InvalidField("header", "missing, expected it first")); });
     }
   }
   void OnDone() override { delete this; }

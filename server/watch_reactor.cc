@@ -40,7 +40,8 @@ absl::Status WatchReactor::Begin() {
   QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", name_).status());
   QZO_ASSIGN_OR_RETURN(const v1::FineTuningJob job, backend_.coordinator->Get(name_));
   uid_ = job.uid();
-  QZO_ASSIGN_OR_RETURN(watch_, backend_.coordinator->Watch(name_, [bell = bell_] { bell->Ring(false, absl::OkStatus()); }));
+  QZO_ASSIGN_OR_RETURN(watch_,
+                       backend_.coordinator->Watch(name_, [bell = bell_] { bell->Ring(false, absl::OkStatus()); }));
   stream_ = std::make_unique<OpenStreams::Entry>(backend_.streams, [bell = bell_] {
     bell->Ring(false, absl::UnavailableError("the server is shutting down; call again from the next sequence"));
   });
@@ -103,10 +104,12 @@ absl::Status WatchReactor::ReadEvents() {
   if (absl::IsNotFound(job.status())) return NoSuch(kJobKind, name_);
   QZO_RETURN_IF_ERROR(job.status());
   ended_ = IsTerminal(static_cast<v1::FineTuningJob::State>(job->state));
-  QZO_ASSIGN_OR_RETURN(const std::vector<StoredEvent> stored, backend_.store->ReadEvents(uid_, next_sequence_, kEventsPerRead));
+  QZO_ASSIGN_OR_RETURN(const std::vector<StoredEvent> stored,
+                       backend_.store->ReadEvents(uid_, next_sequence_, kEventsPerRead));
   for (const StoredEvent& event : stored) {
     v1::JobEvent parsed;
-    if (!parsed.ParseFromString(event.body)) return absl::DataLossError(absl::StrCat(name_, ": event ", event.sequence, " is damaged"));
+    if (!parsed.ParseFromString(event.body))
+      return absl::DataLossError(absl::StrCat(name_, ": event ", event.sequence, " is damaged"));
     events_.push_back(std::move(parsed));
     next_sequence_ = event.sequence + 1;
   }

@@ -1,7 +1,7 @@
 // WatchJob: a job's events from a sequence number on, and signs of life in between.
 //
-// One thing happens at a time: a write in flight, a run on the executor, or a wait for a wake-up (new events, a tick of the
-// timer, the end of the call or of the server). Wake-ups that come at another moment are remembered.
+// One thing happens at a time: a write in flight, a run on the executor, or a wait for a wake-up (new events, a tick of
+// the timer, the end of the call or of the server). Wake-ups that come at another moment are remembered.
 #ifndef QZO_SERVER_WATCH_REACTOR_H_
 #define QZO_SERVER_WATCH_REACTOR_H_
 

@@ -7,13 +7,15 @@
 namespace qzo::server {
 namespace {
 
-// Far more than a worker that reads ever has: steps wait for its answers. OpenJob with a journal is the largest message.
+// Far more than a worker that reads ever has: steps wait for its answers. OpenJob with a journal is the largest
+// message.
 constexpr size_t kMaxQueuedMessages = 4096;
 constexpr size_t kMaxQueuedBytes = size_t{256} << 20;
 
 }  // namespace
 
-WorkReactor::WorkReactor(const Backend& backend, grpc::CallbackServerContext* context) : backend_(backend), context_(context) {
+WorkReactor::WorkReactor(const Backend& backend, grpc::CallbackServerContext* context)
+    : backend_(backend), context_(context) {
   stream_ = std::make_unique<OpenStreams::Entry>(
       backend_.streams, [this] { Close(absl::UnavailableError("the server is shutting down")); });
   StartRead(&incoming_);
@@ -23,7 +25,8 @@ void WorkReactor::Send(const v1::CoordinatorMessage& message) {
   base::MutexLock lock(&mu_);
   if (closed_) return;
   if (queue_.size() >= kMaxQueuedMessages || queued_bytes_ >= kMaxQueuedBytes) {
-    closed_ = rpc::WithReason(absl::ResourceExhaustedError("the worker does not read what it is sent"), "WORKER_TOO_SLOW");
+    closed_ =
+        rpc::WithReason(absl::ResourceExhaustedError("the worker does not read what it is sent"), "WORKER_TOO_SLOW");
     context_->TryCancel();  // the write in flight would wait for ever
     return;
   }
@@ -94,7 +97,8 @@ absl::Status WorkReactor::Receive() {
 
 void WorkReactor::Detach(const char* reason) {
   stream_.reset();
-  if (const std::string worker = std::exchange(worker_, ""); !worker.empty()) backend_.coordinator->Detach(worker, reason);
+  if (const std::string worker = std::exchange(worker_, ""); !worker.empty())
+    backend_.coordinator->Detach(worker, reason);
 }
 
 }  // namespace qzo::server

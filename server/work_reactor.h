@@ -17,9 +17,10 @@
 
 namespace qzo::server {
 
-// Deletes itself. Send and Close may be called from any thread, with the coordinator's lock held: they take a lock of their own
-// and start at most one gRPC operation, which never calls back on the same stack.
-class WorkReactor final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>, public WorkerStream {
+// Deletes itself. Send and Close may be called from any thread, with the coordinator's lock held: they take a lock of
+// their own and start at most one gRPC operation, which never calls back on the same stack.
+class WorkReactor final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>,
+                          public WorkerStream {
  public:
   WorkReactor(const Backend& backend, grpc::CallbackServerContext* context);
 

@@ -12,8 +12,8 @@
 
 namespace qzo::server {
 
-grpc::ServerUnaryReactor* WorkerService::GetWorker(grpc::CallbackServerContext* context, const v1::GetWorkerRequest* request,
-                                                   v1::Worker* response) {
+grpc::ServerUnaryReactor* WorkerService::GetWorker(grpc::CallbackServerContext* context,
+                                                   const v1::GetWorkerRequest* request, v1::Worker* response) {
   return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<v1::Worker> {
     QZO_RETURN_IF_ERROR(ParseWorker(request->name()).status());
     return backend_.coordinator->GetWorker(request->name());

@@ -14,7 +14,7 @@
 namespace qzo::worker {
 namespace {
 
-constexpr int kMaxMessageBytes = 16 << 20;  // an OpenJob with its journal
+constexpr int kMaxMessageBytes = 64 << 20;  // an OpenJob with its journal
 
 }  // namespace
 

@@ -32,7 +32,7 @@ int64_t Tokens(const model::Example& example) {
 }
 
 int64_t EvaluationItems(const std::vector<int32_t>& rows) {
-  return (static_cast<int64_t>(rows.size()) + model::kRowsPerEvaluationItem - 1) / model::kRowsPerEvaluationItem;
+  return (static_cast<int64_t>(rows.size()) + method::kRowsPerEvaluationItem - 1) / method::kRowsPerEvaluationItem;
 }
 
 // Whether items [first, first + count) are among `all`.
@@ -102,13 +102,15 @@ absl::Status Job::ReserveMemory(int64_t mapped_bytes) {
 
 absl::Status Job::LoadEvaluationSets(const v1::JobSpec& spec, ModelCache* cache, BlobSource* blobs) {
   const model::Tokenizer& tokenizer = engine_->model->tokenizer();
+  training_rows_ = method::EvaluationRows(spec_.seed, method::Sampling::kShuffled, training_.rows_by_label(),
+                                          method::kRowsPerEvaluationItem);
   if (const std::string& digest = spec.validation_digest(); !digest.empty()) {
     QZO_ASSIGN_OR_RETURN(validation_, LoadDataset("validation", digest, task_, tokenizer, cache, blobs));
-    validation_rows_ = model::EvaluationRows(spec_.seed, validation_.size(), spec.evaluation().eval_rows());
+    validation_rows_ = method::EvaluationRows(spec_.seed, spec_.sampling, validation_.rows_by_label(), spec.evaluation().eval_rows());
   }
   if (const std::string& digest = spec.test_digest(); !digest.empty()) {
     QZO_ASSIGN_OR_RETURN(test_, LoadDataset("test", digest, task_, tokenizer, cache, blobs));
-    test_rows_ = model::EvaluationRows(spec_.seed, test_.size(), /*limit=*/0);
+    test_rows_ = method::EvaluationRows(spec_.seed, method::Sampling::kShuffled, test_.rows_by_label(), /*limit=*/0);
   }
   return absl::OkStatus();
 }
@@ -124,11 +126,7 @@ absl::Status Job::LoadHistory(const v1::OpenJob& open, BlobSource* blobs) {
     std::memcpy(snapshot_.data(), bytes.data(), bytes.size());
     snapshot_step_ = open.snapshot_step();
   }
-  std::string fetched;
-  if (!open.journal_blob().empty()) {
-    QZO_ASSIGN_OR_RETURN(fetched, FetchVerified(blobs, open.journal_blob()));
-  }
-  std::string_view rest = open.journal_blob().empty() ? std::string_view(open.journal()) : fetched;
+  std::string_view rest = open.journal();
   uint32_t step = snapshot_step_;
   while (!rest.empty()) {
     QZO_ASSIGN_OR_RETURN(method::JournalChunk chunk, method::DecodeChunk(&rest));
@@ -219,15 +217,18 @@ absl::StatusOr<v1::Results> Job::Measure(const v1::Work& work, const std::atomic
 
 absl::StatusOr<v1::EvalResults> Job::Evaluate(const v1::EvalWork& work, const std::atomic<bool>& closed) {
   QZO_RETURN_IF_ERROR(Advance(work.step(), work.coefficients()));
-  if (work.split() != v1::VALIDATION && work.split() != v1::TEST) {
+  if (work.split() < v1::TRAIN || work.split() > v1::TEST) {
     return absl::InvalidArgumentError(
-        absl::StrCat("split ", v1::Split_Name(work.split()), ": expected VALIDATION or TEST"));
+        absl::StrCat("split ", static_cast<int>(work.split()), ": expected TRAIN, VALIDATION or TEST"));
   }
-  const bool test = work.split() == v1::TEST;
-  const model::TaskDataset& data = test ? test_ : validation_;
-  const absl::Span<const int32_t> rows = test ? test_rows_ : validation_rows_;
-  QZO_RETURN_IF_ERROR(
-      CheckItems(work.first_item(), work.item_count(), EvaluationItems(test ? test_rows_ : validation_rows_)));
+  const model::TaskDataset& data = work.split() == v1::TEST         ? test_
+                                   : work.split() == v1::VALIDATION ? validation_
+                                                                    : training_;
+  const std::vector<int32_t>& all = work.split() == v1::TEST         ? test_rows_
+                                    : work.split() == v1::VALIDATION ? validation_rows_
+                                                                     : training_rows_;
+  QZO_RETURN_IF_ERROR(CheckItems(work.first_item(), work.item_count(), EvaluationItems(all)));
+  const absl::Span<const int32_t> rows = all;
   v1::EvalResults results;
   results.set_job(handle_);
   results.set_step(work.step());
@@ -237,7 +238,7 @@ absl::StatusOr<v1::EvalResults> Job::Evaluate(const v1::EvalWork& work, const st
   for (uint32_t item = work.first_item(); item < work.first_item() + work.item_count(); ++item) {
     if (closed) return absl::CancelledError("the job was closed");
     const absl::Span<const int32_t> slice =
-        rows.subspan(size_t{item} * model::kRowsPerEvaluationItem, model::kRowsPerEvaluationItem);
+        rows.subspan(size_t{item} * method::kRowsPerEvaluationItem, method::kRowsPerEvaluationItem);
     QZO_ASSIGN_OR_RETURN(const model::EvalSums sums, replica_->EvaluateRows(&engine_->engine, task_, data, slice));
     v1::EvalResults::Item* out = results.add_items();
     out->set_loss_sum(sums.loss_sum);

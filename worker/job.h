@@ -87,6 +87,7 @@ class Job {
   const method::BatchOrder order_;
   model::TaskDataset validation_;  // empty where the job has none
   model::TaskDataset test_;
+  std::vector<int32_t> training_rows_;  // one item: enough to learn the replica digest of a job without other sets
   std::vector<int32_t> validation_rows_;
   std::vector<int32_t> test_rows_;
 

@@ -71,11 +71,14 @@ std::string Bash(const CLI::App& app) {
 }
 
 std::string Fish(const CLI::App& app) {
-  const auto quoted = [](const std::string& text) { return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "\\'"}}), "'"); };
+  const auto quoted = [](const std::string& text) {
+    return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "\\'"}}), "'");
+  };
   std::string out;
   for (const std::string& flag : FlagsOf(app)) absl::StrAppend(&out, "complete -c qzoctl -l ", flag.substr(2), "\n");
   for (const VerbWords& verb : VerbsOf(app)) {
-    absl::StrAppend(&out, "complete -c qzoctl -n __fish_use_subcommand -a ", verb.name, " -d ", quoted(verb.help), "\n");
+    absl::StrAppend(&out, "complete -c qzoctl -n __fish_use_subcommand -a ", verb.name, " -d ", quoted(verb.help),
+                    "\n");
     const std::string when = absl::StrCat("complete -c qzoctl -n '__fish_seen_subcommand_from ", verb.name, "' ");
     if (!verb.choices.empty()) absl::StrAppend(&out, when, "-a ", quoted(Words(verb.choices)), "\n");
     for (const std::string& flag : verb.flags) absl::StrAppend(&out, when, "-l ", flag.substr(2), "\n");

@@ -48,10 +48,12 @@ int ExitCodeOf(v1::FineTuningJob::State state) {
 std::string ErrorText(const absl::Status& status, std::string_view server, bool verbose) {
   std::string text(status.message());
   if (absl::IsUnavailable(status)) {
-    text = absl::StrCat("cannot reach ", base::ToAbsl(server), ": ", text.substr(text.rfind(": ") == std::string::npos ? 0 : text.rfind(": ") + 2),
+    text = absl::StrCat("cannot reach ", base::ToAbsl(server), ": ",
+                        text.substr(text.rfind(": ") == std::string::npos ? 0 : text.rfind(": ") + 2),
                         "; is qzo-server running there? --server or QZO_SERVER names another");
   } else if (absl::IsDeadlineExceeded(status)) {
-    text = absl::StrCat(base::ToAbsl(server), " did not answer in time: ", text, "; try again, or look at the server's log");
+    text = absl::StrCat(base::ToAbsl(server), " did not answer in time: ", text,
+                        "; try again, or look at the server's log");
   }
   const std::optional<google::rpc::BadRequest> details = rpc::BadRequestOf(status);
   if (details && details->field_violations_size() > 0) {
@@ -61,7 +63,9 @@ std::string ErrorText(const absl::Status& status, std::string_view server, bool 
       absl::StrAppend(&text, "\n  ", violation.field(), violation.field().empty() ? "" : ": ", violation.description());
     }
   }
-  if (verbose) absl::StrAppend(&text, "\n  code ", absl::StatusCodeToString(status.code()), ", reason ", rpc::ReasonOf(status), "\n  ", status.message());
+  if (verbose)
+    absl::StrAppend(&text, "\n  code ", absl::StatusCodeToString(status.code()), ", reason ", rpc::ReasonOf(status),
+                    "\n  ", status.message());
   return text;
 }
 

@@ -14,7 +14,8 @@ namespace {
 
 // The one that workers use, too.
 std::string DefaultCacheDirectory() {
-  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0') return absl::StrCat(xdg, "/qzo/models");
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0')
+    return absl::StrCat(xdg, "/qzo/models");
   const char* home = std::getenv("HOME");
   return absl::StrCat(home == nullptr ? "/tmp" : home, "/.cache/qzo/models");
 }
@@ -22,7 +23,8 @@ std::string DefaultCacheDirectory() {
 class AppBuilder {
  public:
   explicit AppBuilder(Flags* flags)
-      : flags_(*flags), app_(std::make_unique<CLI::App>("qzoctl: submit and steer fine-tuning jobs, use what they made.", "qzoctl")) {}
+      : flags_(*flags),
+        app_(std::make_unique<CLI::App>("qzoctl: submit and steer fine-tuning jobs, use what they made.", "qzoctl")) {}
 
   std::unique_ptr<CLI::App> Build() {
     app_->require_subcommand(1);
@@ -56,7 +58,8 @@ class AppBuilder {
                                                          {"json", OutputFormat::kJson},
                                                          {"yaml", OutputFormat::kYaml},
                                                          {"name", OutputFormat::kName}};
-    app_->add_option("-o,--output", g.output, "table, wide, json, yaml or name")->transform(CLI::CheckedTransformer(formats));
+    app_->add_option("-o,--output", g.output, "table, wide, json, yaml or name")
+        ->transform(CLI::CheckedTransformer(formats));
     app_->add_flag("-q,--quiet", g.quiet, "no messages and no progress");
     app_->add_flag("-v,--verbose", g.verbose, "say more about errors");
     app_->add_flag("--insecure", g.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
@@ -136,7 +139,9 @@ class AppBuilder {
     remove->add_flag("--force", flags_.remove.force, "a job that has not ended is cancelled first");
 
     CLI::App* upload = Verb("upload", "upload a file; prints its name", &Upload, &flags_.transfer);
-    upload->add_option("KIND", flags_.transfer.kind, "dataset or model")->required()->check(CLI::IsMember({"dataset", "model"}));
+    upload->add_option("KIND", flags_.transfer.kind, "dataset or model")
+        ->required()
+        ->check(CLI::IsMember({"dataset", "model"}));
     upload->add_option("PATH", flags_.transfer.what, "of the file")->required();
     upload->add_option("--id", flags_.transfer.id, "name to give it; from its digest otherwise");
     upload->add_option("--display-name", flags_.transfer.display_name, "for people");
@@ -154,8 +159,10 @@ class AppBuilder {
                       bool adapter_is_positional) {
     LocalFlags& local = flags_.local;
     CLI::App* sub = Verb(name, help, verb, &local);
-    if (adapter_is_positional) sub->add_option("ADAPTER", local.adapter, "file, or name of an adapter or job")->required();
-    else sub->add_option("--adapter", local.adapter, "file, or name of an adapter or job");
+    if (adapter_is_positional)
+      sub->add_option("ADAPTER", local.adapter, "file, or name of an adapter or job")->required();
+    else
+      sub->add_option("--adapter", local.adapter, "file, or name of an adapter or job");
     sub->add_option("--model", local.model, "GGUF file, or name of a model; found by the adapter's digest otherwise");
     sub->add_option("--step", local.step, "of a job: the adapter at this step instead of the best one");
     return sub;
@@ -175,10 +182,13 @@ class AppBuilder {
         ->expected(1)
         ->excludes(prompt);
     generate->add_flag("--chat", local.chat, "the text is a user's turn of a conversation");
-    generate->add_option("--max-tokens", local.max_tokens, "at most this many")->capture_default_str()->check(CLI::Range(1, 1 << 20));
+    generate->add_option("--max-tokens", local.max_tokens, "at most this many")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1 << 20));
     generate->add_option("--temperature", local.temperature, "0 = always the likeliest token")->capture_default_str();
     generate->add_option("--top-k", local.top_k, "sample from the k likeliest; 0 = from all")->capture_default_str();
-    generate->add_option("--top-p", local.top_p, "sample from the likeliest with this share together")->capture_default_str();
+    generate->add_option("--top-p", local.top_p, "sample from the likeliest with this share together")
+        ->capture_default_str();
     generate->add_option("--seed", local.seed, "the same seed gives the same text")->capture_default_str();
 
     CLI::App* classify = LocalVerb("classify", "label rows on this machine", &Classify, false);
@@ -193,12 +203,15 @@ class AppBuilder {
     LocalVerb("verify", "replay how an adapter was made, and compare", &Verify, true);
     CLI::App* exports = LocalVerb("export", "write model and adapter as one GGUF file", &Export, true);
     exports->add_option("FILE", local.destination, "where to")->required();
-    exports->add_option("--dataset", local.dataset, "measure the loss before and after rounding on this JSON Lines file");
+    exports->add_option("--dataset", local.dataset,
+                        "measure the loss before and after rounding on this JSON Lines file");
   }
 
   void Own() {
     CLI::App* completion = app_->add_subcommand("completion", "a completion script: source <(qzoctl completion bash)");
-    completion->add_option("SHELL", flags_.shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+    completion->add_option("SHELL", flags_.shell, "bash, zsh or fish")
+        ->required()
+        ->check(CLI::IsMember({"bash", "zsh", "fish"}));
     completion->callback([flags = &flags_, app = app_.get()] {
       flags->run = [flags, app](Session& session) -> absl::StatusOr<int> {
         session.out() << CompletionScript(*app, flags->shell);

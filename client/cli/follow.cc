@@ -103,7 +103,8 @@ absl::StatusOr<v1::FineTuningJob::State> ParseCondition(const std::string& condi
   const std::string wanted = absl::AsciiStrToUpper(absl::StartsWith(condition, "state=") ? condition.substr(6) : "");
   if (v1::FineTuningJob::State_Parse(wanted, &state) && state != v1::FineTuningJob::STATE_UNSPECIFIED) return state;
   return absl::InvalidArgumentError(absl::StrCat(
-      "--for=", condition, ": expected state=queued, state=running, state=paused, state=succeeded, state=failed or state=cancelled"));
+      "--for=", condition,
+      ": expected state=queued, state=running, state=paused, state=succeeded, state=failed or state=cancelled"));
 }
 
 }  // namespace
@@ -140,15 +141,15 @@ absl::StatusOr<int> Logs(Session& session, const JobFlags& flags) {
   const std::string name = session.Name("jobs", flags.name);
   const auto print = [&](const v1::JobEvent& event) {
     session.out() << (session.flags().output == OutputFormat::kJson ? ToJson(event, /*one_line=*/true)
-                                                                   : EventLine(event, session.env().zone) + "\n")
+                                                                    : EventLine(event, session.env().zone) + "\n")
                   << std::flush;
   };
   if (flags.follow) {
-    QZO_ASSIGN_OR_RETURN(const v1::FineTuningJob job,
-                         client->Watch(name, flags.from_sequence, absl::InfiniteDuration(), [&](const v1::WatchJobResponse& item) {
-                           if (item.has_event()) print(item.event());
-                           return true;
-                         }));
+    QZO_ASSIGN_OR_RETURN(const v1::FineTuningJob job, client->Watch(name, flags.from_sequence, absl::InfiniteDuration(),
+                                                                    [&](const v1::WatchJobResponse& item) {
+                                                                      if (item.has_event()) print(item.event());
+                                                                      return true;
+                                                                    }));
     return ExitCodeOf(job.state());
   }
   QZO_ASSIGN_OR_RETURN(const std::vector<v1::JobEvent> events, client->ListJobEvents(name));
@@ -167,11 +168,13 @@ absl::StatusOr<int> Events(Session& session, const JobFlags& flags) {
   for (const v1::JobEvent& event : events) {
     if (event.sequence() < flags.from_sequence) continue;
     *list.add_events() = event;
-    table.Add({absl::StrCat(event.sequence()), Age(event.time(), session.now()), v1::JobEvent::Level_Name(event.level()),
-               event.type(), event.message()});
+    table.Add({absl::StrCat(event.sequence()), Age(event.time(), session.now()),
+               v1::JobEvent::Level_Name(event.level()), event.type(), event.message()});
   }
-  if (output == OutputFormat::kJson || output == OutputFormat::kYaml) session.PrintMessage(list);
-  else session.out() << table.Render();
+  if (output == OutputFormat::kJson || output == OutputFormat::kYaml)
+    session.PrintMessage(list);
+  else
+    session.out() << table.Render();
   return kOk;
 }
 
@@ -179,7 +182,8 @@ absl::StatusOr<int> Wait(Session& session, const WaitFlags& flags) {
   QZO_ASSIGN_OR_RETURN(Client* const client, session.client());
   QZO_ASSIGN_OR_RETURN(const v1::FineTuningJob::State wanted, ParseCondition(flags.condition));
   const std::string name = session.Name("jobs", flags.name);
-  const absl::Duration timeout = flags.timeout_seconds > 0 ? absl::Seconds(flags.timeout_seconds) : absl::InfiniteDuration();
+  const absl::Duration timeout =
+      flags.timeout_seconds > 0 ? absl::Seconds(flags.timeout_seconds) : absl::InfiniteDuration();
   const absl::StatusOr<v1::FineTuningJob> job = client->Watch(name, 1, timeout, [&](const v1::WatchJobResponse& item) {
     return !(item.has_job() && item.job().state() == wanted);
   });

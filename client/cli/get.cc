@@ -34,8 +34,10 @@ void Print(Session& session, const std::vector<Resource>& all, const List& list,
   switch (session.flags().output) {
     case OutputFormat::kJson:
     case OutputFormat::kYaml:
-      if (single) session.PrintMessage(all[0]);
-      else session.PrintMessage(list);
+      if (single)
+        session.PrintMessage(all[0]);
+      else
+        session.PrintMessage(list);
       return;
     case OutputFormat::kName:
       for (const Resource& resource : all) session.out() << resource.name() << "\n";
@@ -66,7 +68,8 @@ absl::StatusOr<std::map<std::string, std::string>> ParseSelector(const std::vect
   std::map<std::string, std::string> selector;
   for (const std::string& label : labels) {
     const size_t equals = label.find('=');
-    if (equals == std::string::npos) return absl::InvalidArgumentError(absl::StrCat("-l ", label, ": expected key=value"));
+    if (equals == std::string::npos)
+      return absl::InvalidArgumentError(absl::StrCat("-l ", label, ": expected key=value"));
     selector[label.substr(0, equals)] = label.substr(equals + 1);
   }
   return selector;
@@ -89,7 +92,8 @@ absl::StatusOr<std::vector<v1::FineTuningJob>> SelectedJobs(Session& session, co
   }
   QZO_ASSIGN_OR_RETURN(const auto selector, ParseSelector(flags.labels));
   QZO_ASSIGN_OR_RETURN(jobs, client->ListJobs(session.parent()));
-  jobs.erase(std::remove_if(jobs.begin(), jobs.end(), [&](const auto& job) { return !Matches(job, selector); }), jobs.end());
+  jobs.erase(std::remove_if(jobs.begin(), jobs.end(), [&](const auto& job) { return !Matches(job, selector); }),
+             jobs.end());
   return jobs;
 }
 
@@ -154,7 +158,8 @@ absl::StatusOr<int> Get(Session& session, const GetFlags& flags) {
 
 absl::StatusOr<int> Describe(Session& session, const GetFlags& flags) {
   QZO_ASSIGN_OR_RETURN(const std::string kind, Plural(flags.kind));
-  if (kind != "jobs") return absl::InvalidArgumentError(absl::StrCat("describe ", flags.kind, ": only jobs; use get -o yaml"));
+  if (kind != "jobs")
+    return absl::InvalidArgumentError(absl::StrCat("describe ", flags.kind, ": only jobs; use get -o yaml"));
   QZO_ASSIGN_OR_RETURN(Client* const client, session.client());
   const std::string name = session.Name("jobs", flags.name);
   QZO_ASSIGN_OR_RETURN(const v1::FineTuningJob job, client->GetJob(name));

@@ -48,7 +48,8 @@ absl::StatusOr<v1::Task> FindTask(Session& session, const LocalFlags& flags, con
     QZO_ASSIGN_OR_RETURN(const JobFile file, ParseJobFile(text, flags.job_file, session.flags().project, {}));
     return file.job.spec().task();
   }
-  if (!loaded.adapter) return absl::InvalidArgumentError("without an adapter the task must come from a job file: -f FILE");
+  if (!loaded.adapter)
+    return absl::InvalidArgumentError("without an adapter the task must come from a job file: -f FILE");
   return TaskOf(*loaded.adapter);
 }
 
@@ -56,7 +57,8 @@ absl::StatusOr<std::string> RowOf(const std::vector<std::string>& fields) {
   ordered_json row = ordered_json::object();
   for (const std::string& field : fields) {
     const size_t equals = field.find('=');
-    if (equals == std::string::npos) return absl::InvalidArgumentError(absl::StrCat("--text ", field, ": expected key=value"));
+    if (equals == std::string::npos)
+      return absl::InvalidArgumentError(absl::StrCat("--text ", field, ": expected key=value"));
     row[field.substr(0, equals)] = field.substr(equals + 1);
   }
   return row.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
@@ -72,7 +74,8 @@ absl::StatusOr<std::vector<std::string>> ReadRows(Session& session, const LocalF
   std::vector<std::string> rows;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) rows.push_back(line);
-  if (rows.empty()) return absl::InvalidArgumentError("no rows: give --text key=value, a file, or JSON lines on standard input");
+  if (rows.empty())
+    return absl::InvalidArgumentError("no rows: give --text key=value, a file, or JSON lines on standard input");
   return rows;
 }
 
@@ -95,7 +98,8 @@ Verdict Judge(const std::vector<double>& scores) {
   return verdict;
 }
 
-// Prints new text as tokens come. A token may end within a character or change its neighbours' blanks, so the whole is decoded anew.
+// Prints new text as tokens come. A token may end within a character or change its neighbours' blanks, so the whole is
+// decoded anew.
 class TextPrinter {
  public:
   TextPrinter(Session* session, const model::Tokenizer& tokenizer) : session_(*session), tokenizer_(tokenizer) {}
@@ -139,8 +143,9 @@ absl::StatusOr<std::vector<int32_t>> MakePrompt(Session& session, const LocalFla
     }
     QZO_ASSIGN_OR_RETURN(const model::TaskSpec spec, TaskFor(loaded.local->model(), task));
     const ordered_json row = {{"messages", {{{"role", "user"}, {"content", prompt}}}}};
-    QZO_ASSIGN_OR_RETURN(const model::Example example,
-                         model::MakeInferenceExample(spec, tokenizer, row.dump(-1, ' ', false, ordered_json::error_handler_t::replace)));
+    QZO_ASSIGN_OR_RETURN(
+        const model::Example example,
+        model::MakeInferenceExample(spec, tokenizer, row.dump(-1, ' ', false, ordered_json::error_handler_t::replace)));
     return example.prompt;
   }
   QZO_ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer.Encode(prompt, /*parse_special=*/false));
@@ -178,7 +183,8 @@ absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags) {
 absl::StatusOr<int> Classify(Session& session, const LocalFlags& flags) {
   QZO_ASSIGN_OR_RETURN(const Loaded loaded, Load(session, flags));
   QZO_ASSIGN_OR_RETURN(const v1::Task task, FindTask(session, flags, loaded));
-  if (task.kind() != v1::CLASSIFICATION) return absl::InvalidArgumentError("the task is not a classification; use generate");
+  if (task.kind() != v1::CLASSIFICATION)
+    return absl::InvalidArgumentError("the task is not a classification; use generate");
   QZO_ASSIGN_OR_RETURN(const model::TaskSpec spec, TaskFor(loaded.local->model(), task));
   QZO_ASSIGN_OR_RETURN(const std::vector<std::string> rows, ReadRows(session, flags));
   const bool json = session.flags().output == OutputFormat::kJson;
@@ -188,8 +194,10 @@ absl::StatusOr<int> Classify(Session& session, const LocalFlags& flags) {
   for (size_t i = 0; i < rows.size() && !session.interrupted(); ++i) {
     absl::StatusOr<model::Example> example =
         model::MakeInferenceExample(spec, loaded.local->model().tokenizer(), rows[i]);
-    if (!example.ok()) return absl::Status(example.status().code(), absl::StrCat("row ", i + 1, ": ", example.status().message()));
-    QZO_ASSIGN_OR_RETURN(const std::vector<double> scores, loaded.local->engine().OptionScores(*example, loaded.local->lane()));
+    if (!example.ok())
+      return absl::Status(example.status().code(), absl::StrCat("row ", i + 1, ": ", example.status().message()));
+    QZO_ASSIGN_OR_RETURN(const std::vector<double> scores,
+                         loaded.local->engine().OptionScores(*example, loaded.local->lane()));
     const Verdict verdict = Judge(scores);
     if (json) {
       ordered_json line = {{"row", i + 1}, {"label", LabelName(task, verdict.label)}, {"index", verdict.label}};
@@ -216,8 +224,10 @@ absl::StatusOr<int> Evaluate(Session& session, const LocalFlags& flags) {
   QZO_ASSIGN_OR_RETURN(const model::EvalSums sums, loaded.local->Evaluate(spec, flags.dataset));
   const v1::Evaluation evaluation = rpc::ToProto(sums, loaded.local->replica().step(), "test");
   const OutputFormat output = session.flags().output;
-  if (output == OutputFormat::kJson || output == OutputFormat::kYaml) session.PrintMessage(evaluation);
-  else session.out() << EvaluationReport(evaluation, task);
+  if (output == OutputFormat::kJson || output == OutputFormat::kYaml)
+    session.PrintMessage(evaluation);
+  else
+    session.out() << EvaluationReport(evaluation, task);
   return kOk;
 }
 

@@ -12,8 +12,8 @@
 
 namespace {
 
-// The first ^C ends what is being waited for, the second one the process. Made before any other thread, which then inherit that
-// SIGINT is blocked.
+// The first ^C ends what is being waited for, the second one the process. Made before any other thread, which then
+// inherit that SIGINT is blocked.
 class InterruptOnSignal {
  public:
   explicit InterruptOnSignal(qzo::client::Interrupt* interrupt) {

@@ -52,9 +52,10 @@ class QzoctlTest : public ::testing::Test {
   }
   std::string JobFile() {
     Write("train.jsonl", "{\"text\":\"a\",\"label\":0}\n");
-    return Write("job.yaml",
-                 "base_model: " + TinyModelPath("Q4_0") +
-                     "\ndatasets: [{path: train.jsonl}, {name: dev, split: validation}]\ntask: {kind: chat}\nname: j\n");
+    return Write(
+        "job.yaml",
+        "base_model: " + TinyModelPath("Q4_0") +
+            "\ndatasets: [{path: train.jsonl}, {name: dev, split: validation}]\ntask: {kind: chat}\nname: j\n");
   }
 
   FakeServer server_;
@@ -102,19 +103,25 @@ TEST_F(QzoctlTest, LeavesTheMachineInClearTextOnlyWhenAsked) {
 TEST_F(QzoctlTest, ErrorsAreOneLineWithWhatToTry) {
   server_.jobs.FailNext(100, grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(Run({"get", "jobs"}), kUnreachable);
-  EXPECT_EQ(err(), "qzoctl: cannot reach 127.0.0.1:7070: made to fail; is qzo-server running there? --server or QZO_SERVER names "
-                   "another\n");
+  EXPECT_EQ(
+      err(),
+      "qzoctl: cannot reach 127.0.0.1:7070: made to fail; is qzo-server running there? --server or QZO_SERVER names "
+      "another\n");
   EXPECT_THAT(out(), IsEmpty());
 }
 
 TEST_F(QzoctlTest, EveryStatusHasItsExitCode) {
-  const std::vector<std::pair<grpc::StatusCode, int>> codes = {
-      {grpc::StatusCode::INTERNAL, kFailed},           {grpc::StatusCode::INVALID_ARGUMENT, kUsage},
-      {grpc::StatusCode::UNAUTHENTICATED, kForbidden}, {grpc::StatusCode::PERMISSION_DENIED, kForbidden},
-      {grpc::StatusCode::NOT_FOUND, kNotFound},        {grpc::StatusCode::ALREADY_EXISTS, kConflict},
-      {grpc::StatusCode::ABORTED, kConflict},          {grpc::StatusCode::FAILED_PRECONDITION, kConflict},
-      {grpc::StatusCode::DATA_LOSS, kFailed},          {grpc::StatusCode::RESOURCE_EXHAUSTED, kNoCapacity},
-      {grpc::StatusCode::DEADLINE_EXCEEDED, kUnreachable}};
+  const std::vector<std::pair<grpc::StatusCode, int>> codes = {{grpc::StatusCode::INTERNAL, kFailed},
+                                                               {grpc::StatusCode::INVALID_ARGUMENT, kUsage},
+                                                               {grpc::StatusCode::UNAUTHENTICATED, kForbidden},
+                                                               {grpc::StatusCode::PERMISSION_DENIED, kForbidden},
+                                                               {grpc::StatusCode::NOT_FOUND, kNotFound},
+                                                               {grpc::StatusCode::ALREADY_EXISTS, kConflict},
+                                                               {grpc::StatusCode::ABORTED, kConflict},
+                                                               {grpc::StatusCode::FAILED_PRECONDITION, kConflict},
+                                                               {grpc::StatusCode::DATA_LOSS, kFailed},
+                                                               {grpc::StatusCode::RESOURCE_EXHAUSTED, kNoCapacity},
+                                                               {grpc::StatusCode::DEADLINE_EXCEEDED, kUnreachable}};
   for (const auto& [code, exit_code] : codes) {
     server_.jobs.FailNext(1, code);
     EXPECT_EQ(Run({"get", "jobs"}), exit_code) << code;
@@ -122,8 +129,8 @@ TEST_F(QzoctlTest, EveryStatusHasItsExitCode) {
 }
 
 TEST(ErrorText, ListsViolationsOnePerLine) {
-  const absl::Status status =
-      rpc::ViolationsFromLines(absl::InvalidArgumentError("method.steps: 0, expected 1 or more\ntask.prompt: empty"), "BAD_SPEC");
+  const absl::Status status = rpc::ViolationsFromLines(
+      absl::InvalidArgumentError("method.steps: 0, expected 1 or more\ntask.prompt: empty"), "BAD_SPEC");
   EXPECT_EQ(ErrorText(status, "h:1", false),
             "the request is not valid:\n  method.steps: 0, expected 1 or more\n  task.prompt: empty");
   EXPECT_THAT(ErrorText(status, "h:1", true), HasSubstr("code INVALID_ARGUMENT, reason BAD_SPEC"));
@@ -170,8 +177,9 @@ TEST_F(QzoctlTest, ABadJobFileReachesNoServer) {
 }
 
 TEST_F(QzoctlTest, WaitingForASubmittedJobExitsAsTheJobDid) {
-  for (const auto& [state, code] : {std::pair(v1::FineTuningJob::SUCCEEDED, kOk), std::pair(v1::FineTuningJob::FAILED, kFailed),
-                                    std::pair(v1::FineTuningJob::CANCELLED, kCancelled)}) {
+  for (const auto& [state, code] :
+       {std::pair(v1::FineTuningJob::SUCCEEDED, kOk), std::pair(v1::FineTuningJob::FAILED, kFailed),
+        std::pair(v1::FineTuningJob::CANCELLED, kCancelled)}) {
     server_.jobs.set_create_state(state);
     EXPECT_EQ(Run({"submit", "-f", JobFile(), "--wait"}), code);
     EXPECT_THAT(out(), StartsWith("j " + StateName(state))) << "the report";
@@ -192,7 +200,8 @@ TEST_F(QzoctlTest, ElsewhereWatchPrintsALineAnEventOrJson) {
   server_.jobs.AddJob(kJob, v1::FineTuningJob::SUCCEEDED);
   server_.jobs.AddEvents(kJob, 3);
   EXPECT_EQ(Run({"watch", "j", "--from", "2"}), kOk);
-  EXPECT_THAT(err(), AllOf(HasSubstr("INFO  step 2"), HasSubstr("INFO  step 3"), Not(HasSubstr("step 1")), Not(HasSubstr("\r"))));
+  EXPECT_THAT(err(), AllOf(HasSubstr("INFO  step 2"), HasSubstr("INFO  step 3"), Not(HasSubstr("step 1")),
+                           Not(HasSubstr("\r"))));
   EXPECT_EQ(Run({"watch", "j", "-o", "json"}), kOk);
   std::istringstream lines(out());
   int parsed = 0;
@@ -249,7 +258,8 @@ TEST_F(QzoctlTest, UploadsAndDownloadsAModel) {
   name.pop_back();
   EXPECT_EQ(Run({"download", "model", name, "-f", dir_.File("copy.gguf")}), kOk);
   EXPECT_EQ(out(), dir_.File("copy.gguf") + "\n");
-  EXPECT_EQ(*base::RealFileSystem()->Size(dir_.File("copy.gguf")), *base::RealFileSystem()->Size(TinyModelPath("Q4_0")));
+  EXPECT_EQ(*base::RealFileSystem()->Size(dir_.File("copy.gguf")),
+            *base::RealFileSystem()->Size(TinyModelPath("Q4_0")));
 }
 
 // Verbs that run the model here.
@@ -291,7 +301,8 @@ TEST_F(LocalVerbs, ClassifyPrintsLabelsAndProbabilities) {
   EXPECT_EQ(Run(one), kOk);
   const auto line = nlohmann::json::parse(out());
   EXPECT_THAT(line["label"], ::testing::AnyOf("neg", "pos"));
-  EXPECT_NEAR(line["options"][0]["probability"].get<double>() + line["options"][1]["probability"].get<double>(), 1, 1e-9);
+  EXPECT_NEAR(line["options"][0]["probability"].get<double>() + line["options"][1]["probability"].get<double>(), 1,
+              1e-9);
   in_.str("{\"text\":\"a\"}\n{\"text\":\"b\"}\n");
   EXPECT_EQ(Run(base), kOk);
   EXPECT_THAT(out(), StartsWith("ROW   LABEL   neg"));
@@ -315,8 +326,9 @@ TEST_F(LocalVerbs, EvalWithoutAdapterTakesTheTaskFromAJobFile) {
 }
 
 TEST_F(LocalVerbs, GenerateContinuesAPromptTheSameWayTwice) {
-  const std::vector<std::string> arguments = {"generate", "--model",       model_, "--prompt", "Once upon a time",
-                                              "--max-tokens", "12", "--temperature", "1", "--seed", "3"};
+  const std::vector<std::string> arguments = {
+      "generate",      "--model", model_,   "--prompt", "Once upon a time", "--max-tokens", "12",
+      "--temperature", "1",       "--seed", "3"};
   EXPECT_EQ(Run(arguments), kOk);
   const std::string first = out();
   EXPECT_GT(first.size(), 5u);
@@ -327,7 +339,8 @@ TEST_F(LocalVerbs, GenerateContinuesAPromptTheSameWayTwice) {
 
 TEST_F(LocalVerbs, ExportMeasuresWhatRoundingCost) {
   const std::string rows = Write("rows.jsonl", "{\"text\":\"a\",\"label\":0}\n");
-  EXPECT_EQ(Run({"export", dir_.File("a.safetensors"), dir_.File("out.gguf"), "--model", model_, "--dataset", rows, "-o", "json"}),
+  EXPECT_EQ(Run({"export", dir_.File("a.safetensors"), dir_.File("out.gguf"), "--model", model_, "--dataset", rows,
+                 "-o", "json"}),
             kOk);
   const auto report = nlohmann::json::parse(out());
   EXPECT_NEAR(report["lossBeforeRounding"].get<double>(), report["lossAfterRounding"].get<double>(), 0.01);

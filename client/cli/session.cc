@@ -15,7 +15,8 @@ absl::StatusOr<Client*> Session::client() {
   if (client_ == nullptr) {
     if (!flags_.insecure && !IsLoopback(flags_.server)) {
       return absl::FailedPreconditionError(absl::StrCat(
-          flags_.server, " is not on this machine: data would travel in clear text; --insecure (QZO_INSECURE) allows it"));
+          flags_.server,
+          " is not on this machine: data would travel in clear text; --insecure (QZO_INSECURE) allows it"));
     }
     client_ = std::make_unique<Client>(env_.dial(flags_.server), env_.client);
   }
@@ -40,7 +41,8 @@ TransferProgress Session::ShowTransfer(const std::string& what) {
   if (flags_.quiet || !env_.err_is_terminal) return nullptr;
   return [this, what](uint64_t done, uint64_t total) {
     const std::string of = total == 0 ? "" : absl::StrFormat(" of %s", base::HumanBytes(total));
-    *env_.err << "\r\033[K" << what << ": " << base::HumanBytes(done) << of << (done == total ? "\n" : "") << std::flush;
+    *env_.err << "\r\033[K" << what << ": " << base::HumanBytes(done) << of << (done == total ? "\n" : "")
+              << std::flush;
   };
 }
 
@@ -75,8 +77,8 @@ absl::StatusOr<std::string> Session::FindModel(const std::string& model, const s
   for (const v1::Model& candidate : models) {
     if (candidate.digest() == digest) return CachedModel(candidate);
   }
-  return absl::NotFoundError(
-      absl::StrCat("no model with digest ", digest, " in ", flags_.cache_directory, " or ", parent(), "; give --model PATH"));
+  return absl::NotFoundError(absl::StrCat("no model with digest ", digest, " in ", flags_.cache_directory, " or ",
+                                          parent(), "; give --model PATH"));
 }
 
 absl::StatusOr<std::string> Session::DownloadAdapter(const std::string& name, std::optional<uint32_t> step) {
@@ -97,7 +99,8 @@ absl::StatusOr<method::Adapter> Session::FindAdapter(const std::string& adapter,
   const bool local = fs()->Exists(adapter);
   QZO_ASSIGN_OR_RETURN(const std::string bytes, local ? fs()->Read(adapter) : DownloadAdapter(adapter, step));
   absl::StatusOr<method::Adapter> decoded = method::DecodeAdapter(bytes);
-  if (!decoded.ok()) return absl::Status(decoded.status().code(), absl::StrCat(adapter, ": ", decoded.status().message()));
+  if (!decoded.ok())
+    return absl::Status(decoded.status().code(), absl::StrCat(adapter, ": ", decoded.status().message()));
   return decoded;
 }
 

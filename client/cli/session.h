@@ -57,7 +57,8 @@ class Session {
   absl::Time now() const { return env_.client.clock->Now(); }
   bool interrupted() const { return env_.client.interrupt != nullptr && env_.client.interrupt->triggered(); }
 
-  // Dials when first used. FAILED_PRECONDITION when the connection would leave this machine in clear text without --insecure.
+  // Dials when first used. FAILED_PRECONDITION when the connection would leave this machine in clear text without
+  // --insecure.
   absl::StatusOr<Client*> client();
 
   std::string parent() const { return "projects/" + flags_.project; }
@@ -73,8 +74,8 @@ class Session {
 
   // The whole of a file, or of standard input for "-".
   absl::StatusOr<std::string> ReadInput(const std::string& path);
-  // The path of a model file: `model` itself when it is one; else the model of that name, or (when `model` is empty) the one with
-  // `digest`, in the cache, downloaded when it is not there.
+  // The path of a model file: `model` itself when it is one; else the model of that name, or (when `model` is empty)
+  // the one with `digest`, in the cache, downloaded when it is not there.
   absl::StatusOr<std::string> FindModel(const std::string& model, const std::string& digest);
   // Of a file, or downloaded: an adapter's name, or a job's.
   absl::StatusOr<method::Adapter> FindAdapter(const std::string& adapter, std::optional<uint32_t> step);

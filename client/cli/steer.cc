@@ -12,18 +12,29 @@ absl::StatusOr<int> Steer(Session& session, const std::string& name, JobMethod m
   QZO_ASSIGN_OR_RETURN(Client* const client, session.client());
   QZO_ASSIGN_OR_RETURN(const v1::FineTuningJob job, (client->*method)(session.Name("jobs", name)));
   const OutputFormat output = session.flags().output;
-  if (output == OutputFormat::kName) session.out() << job.name() << "\n";
-  else if (output == OutputFormat::kJson || output == OutputFormat::kYaml) session.PrintMessage(job);
-  else session.out() << ShortName(job.name()) << " " << StateName(job.state()) << "\n";
+  if (output == OutputFormat::kName)
+    session.out() << job.name() << "\n";
+  else if (output == OutputFormat::kJson || output == OutputFormat::kYaml)
+    session.PrintMessage(job);
+  else
+    session.out() << ShortName(job.name()) << " " << StateName(job.state()) << "\n";
   return kOk;
 }
 
 }  // namespace
 
-absl::StatusOr<int> Cancel(Session& session, const JobFlags& flags) { return Steer(session, flags.name, &Client::CancelJob); }
-absl::StatusOr<int> Pause(Session& session, const JobFlags& flags) { return Steer(session, flags.name, &Client::PauseJob); }
-absl::StatusOr<int> Resume(Session& session, const JobFlags& flags) { return Steer(session, flags.name, &Client::ResumeJob); }
-absl::StatusOr<int> Retry(Session& session, const JobFlags& flags) { return Steer(session, flags.name, &Client::RetryJob); }
+absl::StatusOr<int> Cancel(Session& session, const JobFlags& flags) {
+  return Steer(session, flags.name, &Client::CancelJob);
+}
+absl::StatusOr<int> Pause(Session& session, const JobFlags& flags) {
+  return Steer(session, flags.name, &Client::PauseJob);
+}
+absl::StatusOr<int> Resume(Session& session, const JobFlags& flags) {
+  return Steer(session, flags.name, &Client::ResumeJob);
+}
+absl::StatusOr<int> Retry(Session& session, const JobFlags& flags) {
+  return Steer(session, flags.name, &Client::RetryJob);
+}
 
 absl::StatusOr<int> Drain(Session& session, const JobFlags& flags) {
   QZO_ASSIGN_OR_RETURN(Client* const client, session.client());

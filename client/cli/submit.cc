@@ -32,14 +32,18 @@ absl::Status UploadInputs(Session& session, Client* client, JobFile* file) {
     UploadOptions options;
     options.progress = session.ShowTransfer("uploading " + path);
     QZO_ASSIGN_OR_RETURN(const v1::Dataset dataset, client->UploadDataset(session.parent(), path, options));
-    if (split == v1::TRAIN) spec->set_training_dataset(dataset.name());
-    else if (split == v1::VALIDATION) spec->set_validation_dataset(dataset.name());
-    else spec->set_test_dataset(dataset.name());
+    if (split == v1::TRAIN)
+      spec->set_training_dataset(dataset.name());
+    else if (split == v1::VALIDATION)
+      spec->set_validation_dataset(dataset.name());
+    else
+      spec->set_test_dataset(dataset.name());
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::FineTuningJob> Create(Session& session, JobFile* file, const std::string& request_id, bool validate_only) {
+absl::StatusOr<v1::FineTuningJob> Create(Session& session, JobFile* file, const std::string& request_id,
+                                         bool validate_only) {
   QZO_ASSIGN_OR_RETURN(Client* const client, session.client());
   QZO_RETURN_IF_ERROR(UploadInputs(session, client, file));
   v1::CreateJobRequest request;
@@ -57,14 +61,17 @@ absl::StatusOr<double> MeasureLocally(Session& session, const JobFile& file, con
   if (file.model_path.empty() || dataset == file.dataset_paths.end()) return 0;
   session.Note("measuring a step on this machine");
   QZO_ASSIGN_OR_RETURN(const auto local, LocalModel::Load(file.model_path, nullptr, session.flags().threads));
-  QZO_ASSIGN_OR_RETURN(const absl::Duration step, local->MeasureStep(job.spec(), dataset->second, *session.env().client.clock));
+  QZO_ASSIGN_OR_RETURN(const absl::Duration step,
+                       local->MeasureStep(job.spec(), dataset->second, *session.env().client.clock));
   return absl::ToDoubleSeconds(step);
 }
 
 void PrintPlan(Session& session, const v1::FineTuningJob& job, double seconds_per_step) {
   const OutputFormat output = session.flags().output;
-  if (output == OutputFormat::kJson || output == OutputFormat::kYaml) session.PrintMessage(job);
-  else session.out() << PlanReport(job, seconds_per_step);
+  if (output == OutputFormat::kJson || output == OutputFormat::kYaml)
+    session.PrintMessage(job);
+  else
+    session.out() << PlanReport(job, seconds_per_step);
 }
 
 }  // namespace
@@ -81,8 +88,10 @@ absl::StatusOr<int> Submit(Session& session, const SubmitFlags& flags) {
     session.Note("submitted " + job.name());
     return Follow(session, job.name(), 1);
   }
-  if (output == OutputFormat::kJson || output == OutputFormat::kYaml) session.PrintMessage(job);
-  else session.out() << job.name() << "\n";
+  if (output == OutputFormat::kJson || output == OutputFormat::kYaml)
+    session.PrintMessage(job);
+  else
+    session.out() << job.name() << "\n";
   return kOk;
 }
 

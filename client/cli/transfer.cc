@@ -11,8 +11,10 @@ namespace {
 template <typename Resource>
 void PrintUploaded(Session& session, const Resource& resource) {
   const OutputFormat output = session.flags().output;
-  if (output == OutputFormat::kJson || output == OutputFormat::kYaml) session.PrintMessage(resource);
-  else session.out() << resource.name() << "\n";
+  if (output == OutputFormat::kJson || output == OutputFormat::kYaml)
+    session.PrintMessage(resource);
+  else
+    session.out() << resource.name() << "\n";
 }
 
 }  // namespace

@@ -126,7 +126,8 @@ class FakeJobs final : public v1::JobService::Service, public Faults {
   grpc::Status CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request, v1::FineTuningJob* job) override {
     return Update(request->name(), v1::FineTuningJob::CANCELLED, job);
   }
-  grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) override {
+  grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
+                        v1::ListJobsResponse* response) override {
     if (grpc::Status status = Next(); !status.ok()) return status;
     base::MutexLock lock(&mu_);
     size_t first = 0;
@@ -233,7 +234,8 @@ class FakeDatasets final : public v1::DatasetService::Service, public Faults {
     const std::string digest = base::Sha256Hex(received.bytes);
     if (digest != header.header().digest()) return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "another digest");
     const std::string id = header.header().dataset_id();
-    dataset->set_name(absl::StrCat(header.header().parent(), "/datasets/", id.empty() ? "d-" + digest.substr(0, 12) : id));
+    dataset->set_name(
+        absl::StrCat(header.header().parent(), "/datasets/", id.empty() ? "d-" + digest.substr(0, 12) : id));
     dataset->set_digest(digest);
     return grpc::Status::OK;
   }
@@ -253,14 +255,15 @@ class FakeDatasets final : public v1::DatasetService::Service, public Faults {
 
 class FakeModels final : public v1::ModelService::Service, public Faults {
  public:
-  grpc::Status CreateModel(grpc::ServerContext*, grpc::ServerReader<v1::CreateModelRequest>* reader, v1::Model* model) override {
+  grpc::Status CreateModel(grpc::ServerContext*, grpc::ServerReader<v1::CreateModelRequest>* reader,
+                           v1::Model* model) override {
     v1::CreateModelRequest header;
     const Received received = ReceiveAll(reader, &header);
     base::MutexLock lock(&mu_);
     bytes_received_ += static_cast<int64_t>(received.bytes.size());
     const std::string& digest = header.header().digest();
     if (received.bytes.empty() && !files_.contains(digest)) {
-      return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no data");
+      return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "no data");
     }
     if (!received.bytes.empty()) files_[digest] = received.bytes;
     model->set_name(absl::StrCat(header.header().parent(), "/models/m-", digest.substr(0, 12)));
@@ -275,7 +278,8 @@ class FakeModels final : public v1::ModelService::Service, public Faults {
     *model = models_[request->name()];
     return grpc::Status::OK;
   }
-  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*, v1::ListModelsResponse* response) override {
+  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
+                          v1::ListModelsResponse* response) override {
     base::MutexLock lock(&mu_);
     for (const auto& [name, model] : models_) *response->add_models() = model;
     return grpc::Status::OK;

@@ -1,4 +1,5 @@
-// A trained adapter of the tiny model, made here: its gradients are invented, all that follows from them is the method's.
+// A trained adapter of the tiny model, made here: its gradients are invented, all that follows from them is the
+// method's.
 #ifndef QZO_CLIENT_TESTING_TINY_ADAPTER_H_
 #define QZO_CLIENT_TESTING_TINY_ADAPTER_H_
 

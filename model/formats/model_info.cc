@@ -98,7 +98,8 @@ absl::Status Reader::ReadDimensions() {
   } else if (info_.embedding_length % info_.heads == 0) {
     info_.head_dim = info_.embedding_length / info_.heads;
   } else {
-    return Error("key 'llama.embedding_length' is ", info_.embedding_length, ", no multiple of the ", info_.heads, " heads");
+    return Error("key 'llama.embedding_length' is ", info_.embedding_length, ", no multiple of the ", info_.heads,
+                 " heads");
   }
   if (int64_t{info_.heads} * info_.head_dim > kMaxDimension) {
     return Error(info_.heads, " heads of ", info_.head_dim, " values are more than ", kMaxDimension, " values");
@@ -124,7 +125,8 @@ absl::Status Reader::RefuseWhatIsNotComputed() const {
   if (Has("attention.value_length")) {
     QZO_ASSIGN_OR_RETURN(const int32_t value_length, Dimension("attention.value_length"));
     if (value_length != info_.head_dim) {
-      return Error("key 'llama.attention.value_length' is ", value_length, ", expected that of the keys, ", info_.head_dim);
+      return Error("key 'llama.attention.value_length' is ", value_length, ", expected that of the keys, ",
+                   info_.head_dim);
     }
   }
   if (Has("expert_count")) {
@@ -134,7 +136,8 @@ absl::Status Reader::RefuseWhatIsNotComputed() const {
   if (Has("rope.scaling.type")) {
     QZO_ASSIGN_OR_RETURN(const std::string_view scaling, file_.GetString(Key("rope.scaling.type")));
     if (scaling != "none") {
-      return Error("key 'llama.rope.scaling.type' is '", ToAbsl(scaling), "', supported: 'none' or a rope_freqs.weight tensor");
+      return Error("key 'llama.rope.scaling.type' is '", ToAbsl(scaling),
+                   "', supported: 'none' or a rope_freqs.weight tensor");
     }
   }
   return absl::OkStatus();
@@ -157,7 +160,9 @@ absl::StatusOr<const GgufTensor*> Reader::Use(std::string_view name, absl::Span<
   return tensor;
 }
 
-absl::Status Reader::UseNorm(std::string_view name) { return Use(name, {info_.embedding_length}, kPlainTypes).status(); }
+absl::Status Reader::UseNorm(std::string_view name) {
+  return Use(name, {info_.embedding_length}, kPlainTypes).status();
+}
 
 absl::Status Reader::UseTrained(std::string_view name, int64_t rows, int64_t cols) {
   QZO_ASSIGN_OR_RETURN(const GgufTensor* tensor, Use(name, {cols, rows}, kMatrixTypes));
@@ -202,8 +207,8 @@ absl::Status Reader::ReadTensors() {
 absl::Status Reader::RefuseUnusedTensors() const {
   for (const GgufTensor& tensor : file_.tensors()) {
     if (!used_.contains(tensor.name)) {
-      return Error("tensor '", tensor.name, "' is no part of the architecture '", ToAbsl(kArchitecture), "' of ", info_.layers,
-                   " blocks as supported (no biases, no experts)");
+      return Error("tensor '", tensor.name, "' is no part of the architecture '", ToAbsl(kArchitecture), "' of ",
+                   info_.layers, " blocks as supported (no biases, no experts)");
     }
   }
   return absl::OkStatus();
@@ -213,7 +218,8 @@ absl::StatusOr<ModelInfo> Reader::Read() {
   if (!file_.HasKey("general.architecture")) return Error("key 'general.architecture' is missing");
   QZO_ASSIGN_OR_RETURN(const std::string_view architecture, file_.GetString("general.architecture"));
   if (architecture != kArchitecture) {
-    return Error("architecture '", ToAbsl(architecture), "' is not supported, supported: '", ToAbsl(kArchitecture), "'");
+    return Error("architecture '", ToAbsl(architecture), "' is not supported, supported: '", ToAbsl(kArchitecture),
+                 "'");
   }
   info_.architecture = kArchitecture;
   QZO_RETURN_IF_ERROR(ReadDimensions());

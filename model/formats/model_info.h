@@ -14,8 +14,8 @@
 
 namespace qzo::model {
 
-// What a forward pass holds besides its matrices: logits of this many rows at once, and per row its token, position, keys and
-// place among the rows kept.
+// What a forward pass holds besides its matrices: logits of this many rows at once, and per row its token, position,
+// keys and place among the rows kept.
 inline constexpr int64_t kHeadRows = 64;
 inline constexpr int64_t kRowBookkeepingBytes = 128;
 

@@ -12,12 +12,12 @@
 namespace qzo::model {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::Pair;
 using qzo::testing::GgufBuilder;
 using qzo::testing::StatusIs;
 using qzo::testing::TestFile;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
 
 struct TestTensor {
   std::vector<uint64_t> dims;
@@ -48,15 +48,17 @@ struct TestModel {
       const GgmlTypeInfo* type = FindGgmlType(static_cast<uint32_t>(tensor.type));
       uint64_t values = 1;
       for (const uint64_t dim : tensor.dims) values *= dim;
-      const uint64_t bytes = values / static_cast<uint64_t>(type->block_values) * static_cast<uint64_t>(type->block_bytes);
+      const uint64_t bytes =
+          values / static_cast<uint64_t>(type->block_values) * static_cast<uint64_t>(type->block_bytes);
       builder.Tensor(name, tensor.type, tensor.dims, std::string(bytes, '\0'));
     }
     return builder.Finish();
   }
 
   std::map<std::string, std::string> strings = {{"general.architecture", "llama"}};
-  std::map<std::string, uint32_t> numbers = {{"block_count", 1},          {"context_length", 128},        {"embedding_length", 32},
-                                             {"feed_forward_length", 64}, {"attention.head_count", 2},    {"attention.head_count_kv", 1},
+  std::map<std::string, uint32_t> numbers = {{"block_count", 1},          {"context_length", 128},
+                                             {"embedding_length", 32},    {"feed_forward_length", 64},
+                                             {"attention.head_count", 2}, {"attention.head_count_kv", 1},
                                              {"rope.dimension_count", 8}};
   std::map<std::string, TestTensor> tensors;
   bool has_epsilon = true;
@@ -88,23 +90,24 @@ TEST(ModelInfoTest, ReadsTheShapesOfALlama) {
   EXPECT_TRUE(info.tied_head);
   EXPECT_EQ(info.parameters, 3 * 32 + 8 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32);
   EXPECT_EQ(info.file_bytes, static_cast<int64_t>(model.Build().size()));
-  EXPECT_THAT(info.tensor_types, ElementsAre(Pair("BF16", 1), Pair("F16", 1), Pair("F32", 3), Pair("Q4_0", 1), Pair("Q4_1", 3),
-                                             Pair("Q8_0", 2)));
+  EXPECT_THAT(info.tensor_types, ElementsAre(Pair("BF16", 1), Pair("F16", 1), Pair("F32", 3), Pair("Q4_0", 1),
+                                             Pair("Q4_1", 3), Pair("Q8_0", 2)));
 }
 
 TEST(ModelInfoTest, TrainedTensorsComeInThePartitionsOrderWithTheirGroups) {
   ASSERT_OK_AND_ASSIGN(const ModelInfo info, Read(TestModel()));
   using Shape = method::TensorShape;
-  EXPECT_THAT(info.trained, ElementsAre(Shape{"blk.0.attn_q.weight", 32, 32, 32}, Shape{"blk.0.attn_k.weight", 16, 32, 32},
-                                        Shape{"blk.0.attn_v.weight", 16, 32, 32}, Shape{"blk.0.attn_output.weight", 32, 32, 32},
-                                        Shape{"blk.0.ffn_gate.weight", 64, 32, 32}, Shape{"blk.0.ffn_up.weight", 64, 32, 32},
-                                        Shape{"blk.0.ffn_down.weight", 32, 64, 64}));  // BF16: a row is one group
+  EXPECT_THAT(info.trained,
+              ElementsAre(Shape{"blk.0.attn_q.weight", 32, 32, 32}, Shape{"blk.0.attn_k.weight", 16, 32, 32},
+                          Shape{"blk.0.attn_v.weight", 16, 32, 32}, Shape{"blk.0.attn_output.weight", 32, 32, 32},
+                          Shape{"blk.0.ffn_gate.weight", 64, 32, 32}, Shape{"blk.0.ffn_up.weight", 64, 32, 32},
+                          Shape{"blk.0.ffn_down.weight", 32, 64, 64}));  // BF16: a row is one group
 }
 
 TEST(ModelInfoTest, ReadsTheShippedModels) {
   for (const char* storage : {"F32", "Q8_0", "Q4_0", "Q4_1"}) {
-    ASSERT_OK_AND_ASSIGN(const auto file,
-                         GgufFile::Open(TestFile("golden/models/stories260k/stories260K-" + std::string(storage) + ".gguf")));
+    ASSERT_OK_AND_ASSIGN(const auto file, GgufFile::Open(TestFile("golden/models/stories260k/stories260K-" +
+                                                                  std::string(storage) + ".gguf")));
     ASSERT_OK_AND_ASSIGN(const ModelInfo info, ReadModelInfo(*file));
     EXPECT_EQ(info.layers, 5);
     EXPECT_EQ(info.head_dim, 8);
@@ -116,38 +119,66 @@ TEST(ModelInfoTest, ReadsTheShippedModels) {
 TEST(ModelInfoTest, ActivationsGrowWithRowsOnceTheLogitsAreThere) {
   ASSERT_OK_AND_ASSIGN(const ModelInfo info, Read(TestModel()));
   // Residual and hidden state of 32 each, gate and up of 64.
-  EXPECT_EQ(info.ActivationBytes(1000) - info.ActivationBytes(100), 900 * (4 * (32 + 32 + 2 * 64) + kRowBookkeepingBytes));
+  EXPECT_EQ(info.ActivationBytes(1000) - info.ActivationBytes(100),
+            900 * (4 * (32 + 32 + 2 * 64) + kRowBookkeepingBytes));
   EXPECT_EQ(info.ActivationBytes(1), 4 * (32 + 32 + 2 * 64) + kRowBookkeepingBytes + 4 * 8);
 }
 
 TEST(ModelInfoTest, RefusesAndNamesWhatItCannotCompute) {
   const std::vector<std::pair<std::function<void(TestModel*)>, std::string>> cases = {
       {[](TestModel* m) { m->strings.clear(); }, "model.gguf: key 'general.architecture' is missing"},
-      {[](TestModel* m) { m->strings["general.architecture"] = "qwen2"; }, "architecture 'qwen2' is not supported, supported: 'llama'"},
+      {[](TestModel* m) { m->strings["general.architecture"] = "qwen2"; },
+       "architecture 'qwen2' is not supported, supported: 'llama'"},
       {[](TestModel* m) { m->numbers.erase("block_count"); }, "key 'llama.block_count' is missing"},
       {[](TestModel* m) { m->numbers["block_count"] = 0; }, "key 'llama.block_count' is 0, expected 1 to"},
       {[](TestModel* m) { m->numbers["block_count"] = 2; }, "tensor 'blk.1.attn_norm.weight' is missing"},
-      {[](TestModel* m) { m->numbers["context_length"] = 1 << 21; }, "'llama.context_length' is 2097152, expected 1 to 1048576"},
-      {[](TestModel* m) { m->numbers["attention.head_count_kv"] = 3; }, "'llama.attention.head_count_kv' is 3, which does not divide the 2"},
-      {[](TestModel* m) { m->numbers["attention.head_count"] = 3; m->numbers["attention.head_count_kv"] = 3; },
+      {[](TestModel* m) { m->numbers["context_length"] = 1 << 21; },
+       "'llama.context_length' is 2097152, expected 1 to 1048576"},
+      {[](TestModel* m) { m->numbers["attention.head_count_kv"] = 3; },
+       "'llama.attention.head_count_kv' is 3, which does not divide the 2"},
+      {[](TestModel* m) {
+         m->numbers["attention.head_count"] = 3;
+         m->numbers["attention.head_count_kv"] = 3;
+       },
        "'llama.embedding_length' is 32, no multiple of the 3 heads"},
-      {[](TestModel* m) { m->numbers["attention.value_length"] = 8; }, "'llama.attention.value_length' is 8, expected that of the keys, 16"},
-      {[](TestModel* m) { m->numbers["rope.dimension_count"] = 7; }, "'llama.rope.dimension_count' is 7, expected an even number up to 16"},
+      {[](TestModel* m) { m->numbers["attention.value_length"] = 8; },
+       "'llama.attention.value_length' is 8, expected that of the keys, 16"},
+      {[](TestModel* m) { m->numbers["rope.dimension_count"] = 7; },
+       "'llama.rope.dimension_count' is 7, expected an even number up to 16"},
       {[](TestModel* m) { m->numbers["expert_count"] = 4; }, "a mixture of 4 experts is not supported"},
-      {[](TestModel* m) { m->strings["llama.rope.scaling.type"] = "yarn"; }, "'llama.rope.scaling.type' is 'yarn', supported: 'none'"},
+      {[](TestModel* m) { m->strings["llama.rope.scaling.type"] = "yarn"; },
+       "'llama.rope.scaling.type' is 'yarn', supported: 'none'"},
       {[](TestModel* m) { m->has_epsilon = false; }, "key 'llama.attention.layer_norm_rms_epsilon' is missing"},
-      {[](TestModel* m) { m->epsilon = -1; }, "'llama.attention.layer_norm_rms_epsilon' is -1, expected a positive number"},
+      {[](TestModel* m) { m->epsilon = -1; },
+       "'llama.attention.layer_norm_rms_epsilon' is -1, expected a positive number"},
       {[](TestModel* m) { m->tensors.erase("token_embd.weight"); }, "tensor 'token_embd.weight' is missing"},
-      {[](TestModel* m) { m->Set("token_embd", {{32}}); }, "tensor 'token_embd.weight' has dimensions [32], expected [32, 32]"},
-      {[](TestModel* m) { m->Set("output", {{32, 9}}); }, "tensor 'output.weight' has dimensions [32, 9], expected [32, 8]"},
+      {[](TestModel* m) { m->Set("token_embd", {{32}}); },
+       "tensor 'token_embd.weight' has dimensions [32], expected [32, 32]"},
+      {[](TestModel* m) {
+         m->Set("output", {{32, 9}});
+       },
+       "tensor 'output.weight' has dimensions [32, 9], expected [32, 8]"},
       {[](TestModel* m) { m->tensors.erase("blk.0.ffn_up.weight"); }, "tensor 'blk.0.ffn_up.weight' is missing"},
-      {[](TestModel* m) { m->Set("blk.0.attn_k", {{32, 32}}); }, "tensor 'blk.0.attn_k.weight' has dimensions [32, 32], expected [32, 16]"},
-      {[](TestModel* m) { m->Set("blk.0.attn_k", {{32, 16}, GgmlType::kQ5_0}); },
+      {[](TestModel* m) {
+         m->Set("blk.0.attn_k", {{32, 32}});
+       },
+       "tensor 'blk.0.attn_k.weight' has dimensions [32, 32], expected [32, 16]"},
+      {[](TestModel* m) {
+         m->Set("blk.0.attn_k", {{32, 16}, GgmlType::kQ5_0});
+       },
        "tensor 'blk.0.attn_k.weight' is stored as Q5_0, supported: F32, F16, BF16, Q4_0, Q4_1, Q8_0"},
-      {[](TestModel* m) { m->Set("output_norm", {{32}, GgmlType::kQ8_0}); }, "tensor 'output_norm.weight' is stored as Q8_0, supported: F32, F16, BF16"},
-      {[](TestModel* m) { m->Set("rope_freqs", {{5}}); }, "tensor 'rope_freqs.weight' has dimensions [5], expected [4]"},
-      {[](TestModel* m) { m->tensors["blk.0.attn_q.bias"] = {{32}}; }, "tensor 'blk.0.attn_q.bias' is no part of the architecture 'llama'"},
-      {[](TestModel* m) { m->Set("blk.1.attn_q", {{32, 32}}); }, "tensor 'blk.1.attn_q.weight' is no part of the architecture 'llama' of 1 blocks"},
+      {[](TestModel* m) {
+         m->Set("output_norm", {{32}, GgmlType::kQ8_0});
+       },
+       "tensor 'output_norm.weight' is stored as Q8_0, supported: F32, F16, BF16"},
+      {[](TestModel* m) { m->Set("rope_freqs", {{5}}); },
+       "tensor 'rope_freqs.weight' has dimensions [5], expected [4]"},
+      {[](TestModel* m) { m->tensors["blk.0.attn_q.bias"] = {{32}}; },
+       "tensor 'blk.0.attn_q.bias' is no part of the architecture 'llama'"},
+      {[](TestModel* m) {
+         m->Set("blk.1.attn_q", {{32, 32}});
+       },
+       "tensor 'blk.1.attn_q.weight' is no part of the architecture 'llama' of 1 blocks"},
   };
   for (const auto& [spoil, message] : cases) {
     TestModel model;

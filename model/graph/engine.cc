@@ -40,11 +40,14 @@ absl::Status CheckExample(TaskKind kind, const Example& example, const ModelInfo
     QZO_RETURN_IF_ERROR(CheckLength(prompt + branch.size() - 1, info));
   }
   if (kind == TaskKind::kClassification) {
-    if (!example.scored.empty()) return absl::InvalidArgumentError("all tokens of an option count, but some are marked");
+    if (!example.scored.empty())
+      return absl::InvalidArgumentError("all tokens of an option count, but some are marked");
     if (example.label >= 0 && example.label < static_cast<int64_t>(branches)) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("label ", example.label, " of an example with ", branches, " options"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("label ", example.label, " of an example with ", branches, " options"));
   }
-  if (branches != 1) return absl::InvalidArgumentError(absl::StrCat("an answer in ", branches, " branches, expected one"));
+  if (branches != 1)
+    return absl::InvalidArgumentError(absl::StrCat("an answer in ", branches, " branches, expected one"));
   if (!example.scored.empty() && example.scored.size() != example.branches[0].size()) {
     return absl::InvalidArgumentError(
         absl::StrCat(example.scored.size(), " marks for an answer of ", example.branches[0].size(), " tokens"));

@@ -1,5 +1,6 @@
-// Forward passes over many lanes at once: losses of examples, scores of options. Batch-invariant: what an example yields
-// depends on the example, the lane's multipliers and the arithmetic only, never on what shares the call (tested bit for bit).
+// Forward passes over many lanes at once: losses of examples, scores of options. Batch-invariant: what an example
+// yields depends on the example, the lane's multipliers and the arithmetic only, never on what shares the call (tested
+// bit for bit).
 #ifndef QZO_MODEL_GRAPH_ENGINE_H_
 #define QZO_MODEL_GRAPH_ENGINE_H_
 
@@ -18,14 +19,15 @@
 
 namespace qzo::model {
 
-// Where the engine gets the multipliers of its lanes, tensor by tensor, so that a perturbed copy is never held as a whole.
+// Where the engine gets the multipliers of its lanes, tensor by tensor, so that a perturbed copy is never held as a
+// whole.
 class LaneSource {
  public:
   virtual ~LaneSource() = default;
   virtual int lanes() const = 0;
   virtual kernels::Granularity granularity() const = 0;
-  // Multipliers of trained tensor `ordinal` for `lane`; nullptr = all ones. Valid until the next call for the same lane. The
-  // engine calls it once per lane and tensor in a forward pass, from one thread.
+  // Multipliers of trained tensor `ordinal` for `lane`; nullptr = all ones. Valid until the next call for the same
+  // lane. The engine calls it once per lane and tensor in a forward pass, from one thread.
   virtual const float* Multipliers(int lane, int ordinal) = 0;
 };
 
@@ -39,22 +41,22 @@ class PlainLane final : public LaneSource {
 
 // One lane's measure of one example.
 struct ExampleLoss {
-  double loss = 0;        // classification: cross-entropy; else Σ −log p over scored tokens
-  int64_t count = 0;      // 1; else scored tokens
-  int32_t predicted = -1; // classification: the option with the highest score, the first of equals
+  double loss = 0;         // classification: cross-entropy; else Σ −log p over scored tokens
+  int64_t count = 0;       // 1; else scored tokens
+  int32_t predicted = -1;  // classification: the option with the highest score, the first of equals
 };
 
 // Thread-compatible: one call at a time. Buffers are kept between calls.
 class Engine {
  public:
-  // The arguments must outlive the engine. `max_rows` bounds the token rows (tokens × lanes) of one forward pass and so the
-  // activations' memory; an example that is larger on its own is evaluated alone. Results do not depend on it.
+  // The arguments must outlive the engine. `max_rows` bounds the token rows (tokens × lanes) of one forward pass and so
+  // the activations' memory; an example that is larger on its own is evaluated alone. Results do not depend on it.
   Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, int64_t max_rows = 2048);
   ~Engine();
 
-  // out[lane * examples.size() + i] for example i. Prompts are computed once and shared by their branches; logits only where a
-  // token is scored. Losses may be non-finite: the caller decides. Possible errors: INVALID_ARGUMENT (token id outside the
-  // vocabulary, more tokens than the context holds).
+  // out[lane * examples.size() + i] for example i. Prompts are computed once and shared by their branches; logits only
+  // where a token is scored. Losses may be non-finite: the caller decides. Possible errors: INVALID_ARGUMENT (token id
+  // outside the vocabulary, more tokens than the context holds).
   absl::Status Losses(TaskKind kind, absl::Span<const Example* const> examples, LaneSource* lanes,
                       std::vector<ExampleLoss>* out);
 

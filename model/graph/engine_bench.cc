@@ -1,5 +1,5 @@
-// Token rows per second of perturbed forward passes, classification with two options of one token, as a training step does
-// them. The model is the file that QZO_BENCH_MODEL names.
+// Token rows per second of perturbed forward passes, classification with two options of one token, as a training step
+// does them. The model is the file that QZO_BENCH_MODEL names.
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
@@ -27,7 +27,8 @@ TaskDataset MakeDataset(const Model& model, const TaskSpec& task, const Case& c)
   for (int row = 0; row < c.examples; ++row) {
     std::string text;
     for (int word = 0; word < c.tokens; ++word) {
-      text += static_cast<char>('0' + base::Philox4x32(1, {{static_cast<uint32_t>(word), static_cast<uint32_t>(row), 0, 0}}).w[0] % 10);
+      text += static_cast<char>(
+          '0' + base::Philox4x32(1, {{static_cast<uint32_t>(word), static_cast<uint32_t>(row), 0, 0}}).w[0] % 10);
     }
     jsonl += "{\"text\": \"" + text + "\", \"label\": " + std::to_string(row % 2) + "}\n";
   }
@@ -59,7 +60,8 @@ void BenchItems(benchmark::State& state, const Model& model, const kernels::Kern
   }
   const double lane_rows = static_cast<double>(rows) * 2 * c.probes;
   state.counters["rows"] = lane_rows;
-  state.counters["rows/s"] = benchmark::Counter(lane_rows * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["rows/s"] =
+      benchmark::Counter(lane_rows * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
   state.counters["arena_MB"] = static_cast<double>(engine.arena_bytes()) * 1e-6;
 }
 
@@ -73,16 +75,19 @@ int Main(int argc, char** argv) {
   }
   for (const kernels::Kernels* kernels : kernels::AllKernels()) {
     if (!kernels->supported()) continue;
-    for (const Case& c : {Case{16, 64, 1, 1, method::Granularity::kChannel}, Case{16, 40, 1, 1, method::Granularity::kChannel},
-                          Case{16, 64, 1, 2, method::Granularity::kChannel}, Case{16, 40, 1, 2, method::Granularity::kChannel},
-                          Case{16, 40, 8, 2, method::Granularity::kChannel}, Case{16, 40, 1, 2, method::Granularity::kGroup}}) {
+    for (const Case& c :
+         {Case{16, 64, 1, 1, method::Granularity::kChannel}, Case{16, 40, 1, 1, method::Granularity::kChannel},
+          Case{16, 64, 1, 2, method::Granularity::kChannel}, Case{16, 40, 1, 2, method::Granularity::kChannel},
+          Case{16, 40, 8, 2, method::Granularity::kChannel}, Case{16, 40, 1, 2, method::Granularity::kGroup}}) {
       const std::string name = std::string(kernels->name) + "/examples:" + std::to_string(c.examples) +
                                "/tokens:" + std::to_string(c.tokens) + "/probes:" + std::to_string(c.probes) +
                                "/threads:" + std::to_string(c.threads) +
                                (c.granularity == method::Granularity::kGroup ? "/group" : "/channel");
-      benchmark::RegisterBenchmark(name.c_str(), [&model, kernels, c](benchmark::State& state) {
-        BenchItems(state, **model, *kernels, c);
-      })->Unit(benchmark::kMillisecond)->UseRealTime()->MeasureProcessCPUTime();
+      benchmark::RegisterBenchmark(
+          name.c_str(), [&model, kernels, c](benchmark::State& state) { BenchItems(state, **model, *kernels, c); })
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime()
+          ->MeasureProcessCPUTime();
     }
   }
   benchmark::RunSpecifiedBenchmarks();

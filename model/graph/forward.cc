@@ -8,7 +8,8 @@
 namespace qzo::model {
 namespace {
 
-// The contract of the attention op asks for heads of a multiple of 16. The reference computes any size, to the same bits.
+// The contract of the attention op asks for heads of a multiple of 16. The reference computes any size, to the same
+// bits.
 const kernels::Kernels& AttentionKernels(const ModelInfo& info, const kernels::Kernels& kernels) {
   return info.head_dim % 16 == 0 ? kernels : *kernels::AllKernels().front();
 }
@@ -47,7 +48,8 @@ Forward::Forward(const Model& model, const kernels::Kernels& kernels, kernels::T
 
 int64_t Forward::bytes() const {
   return residual_.bytes() + hidden_.bytes() + wide_.bytes() +
-         static_cast<int64_t>(kept_positions_.capacity() * sizeof(int32_t) + kept_spans_.capacity() * sizeof(kernels::KeySpan));
+         static_cast<int64_t>(kept_positions_.capacity() * sizeof(int32_t) +
+                              kept_spans_.capacity() * sizeof(kernels::KeySpan));
 }
 
 void Forward::Embed(const PassRows& rows) {
@@ -59,8 +61,8 @@ void Forward::Embed(const PassRows& rows) {
   });
 }
 
-void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows& rows, const View& view, LaneSource* lanes,
-                     const float* x, float* y, bool accumulate) {
+void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows& rows, const View& view,
+                     LaneSource* lanes, const float* x, float* y, bool accumulate) {
   lane_rows_.clear();
   for (const LaneSlice& slice : rows.lanes) {
     const int64_t begin = view.kept ? slice.kept_begin : slice.begin, end = view.kept ? slice.kept_end : slice.end;
@@ -80,7 +82,8 @@ void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows
 }
 
 void Forward::Norm(absl::Span<const float> weight, int64_t rows) {
-  kernels::RmsNorm(kernels_, pool_, residual_.Get(0), dim_, weight.data(), info_.norm_epsilon, rows, dim_, hidden_.Get(0), dim_);
+  kernels::RmsNorm(kernels_, pool_, residual_.Get(0), dim_, weight.data(), info_.norm_epsilon, rows, dim_,
+                   hidden_.Get(0), dim_);
 }
 
 void Forward::Rotate(float* x, const View& view, int heads) {
@@ -97,7 +100,8 @@ void Forward::Rotate(float* x, const View& view, int heads) {
                  .sin = model_.rope().sin.data()});
 }
 
-// Moves residuals and normed inputs of the kept rows to the front: they ascend, so no row is overwritten before it is read.
+// Moves residuals and normed inputs of the kept rows to the front: they ascend, so no row is overwritten before it is
+// read.
 void Forward::KeepRows(const PassRows& rows, View* view) {
   float* residual = residual_.Get(0);
   float* hidden = hidden_.Get(0);
@@ -112,7 +116,8 @@ void Forward::KeepRows(const PassRows& rows, View* view) {
       std::copy_n(x + static_cast<int64_t>(row) * dim_, dim_, x + static_cast<int64_t>(i) * dim_);
     }
   }
-  *view = {.rows = static_cast<int64_t>(rows.kept.size()), .kept = true, .positions = kept_positions_, .spans = kept_spans_};
+  *view = {
+      .rows = static_cast<int64_t>(rows.kept.size()), .kept = true, .positions = kept_positions_, .spans = kept_spans_};
 }
 
 void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view) {
@@ -179,8 +184,9 @@ const float* Forward::Run(const PassRows& rows, LaneSource* lanes, KeyValueCache
 
 void Forward::Head(const float* hidden, int64_t n, float* logits) {
   const kernels::LaneRows all{0, n, nullptr};
-  kernels::MatMul(kernels_, pool_,
-                  {.x = hidden, .ldx = dim_, .w = model_.head(), .lanes = {&all, 1}, .y = logits, .ldy = info_.vocabulary});
+  kernels::MatMul(
+      kernels_, pool_,
+      {.x = hidden, .ldx = dim_, .w = model_.head(), .lanes = {&all, 1}, .y = logits, .ldy = info_.vocabulary});
 }
 
 }  // namespace qzo::model

@@ -1,5 +1,5 @@
-// One forward pass over token rows of several lanes, from embeddings to final hidden states, and the head. The engine and the
-// generator share it; they differ in where the keys of a row live.
+// One forward pass over token rows of several lanes, from embeddings to final hidden states, and the head. The engine
+// and the generator share it; they differ in where the keys of a row live.
 #ifndef QZO_MODEL_GRAPH_FORWARD_H_
 #define QZO_MODEL_GRAPH_FORWARD_H_
 
@@ -42,7 +42,7 @@ class KeyValueCache {
   // Makes room for `rows` rows in all; what is there stays.
   void Reserve(int64_t rows);
 
-  int64_t size = 0;  // rows that are filled
+  int64_t size = 0;                      // rows that are filled
   std::vector<std::vector<float>> keys;  // per layer [rows, kv_heads * head_dim]
   std::vector<std::vector<float>> values;
 
@@ -71,8 +71,8 @@ class Forward {
  public:
   Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool);
 
-  // Hidden states after the final norm, [rows.kept.size(), embedding_length]; valid until the next Run. With `cache`, the rows'
-  // keys are appended to it, and spans count its rows; room must have been reserved.
+  // Hidden states after the final norm, [rows.kept.size(), embedding_length]; valid until the next Run. With `cache`,
+  // the rows' keys are appended to it, and spans count its rows; room must have been reserved.
   const float* Run(const PassRows& rows, LaneSource* lanes, KeyValueCache* cache);
 
   // Logits [n, vocabulary] of n hidden states.

@@ -16,11 +16,13 @@ namespace {
 constexpr int64_t kPrefillRows = 512;  // of a pass: bounds the activations of a long prompt
 
 absl::Status CheckOptions(const SamplingOptions& options) {
-  if (options.max_tokens < 0) return absl::InvalidArgumentError(absl::StrCat("max_tokens: ", options.max_tokens, ", expected 0 or more"));
+  if (options.max_tokens < 0)
+    return absl::InvalidArgumentError(absl::StrCat("max_tokens: ", options.max_tokens, ", expected 0 or more"));
   if (!std::isfinite(options.temperature) || options.temperature < 0) {
     return absl::InvalidArgumentError(absl::StrCat("temperature: ", options.temperature, ", expected 0 or more"));
   }
-  if (options.top_k < 0) return absl::InvalidArgumentError(absl::StrCat("top_k: ", options.top_k, ", expected 0 or more"));
+  if (options.top_k < 0)
+    return absl::InvalidArgumentError(absl::StrCat("top_k: ", options.top_k, ", expected 0 or more"));
   if (!(options.top_p > 0 && options.top_p <= 1)) {
     return absl::InvalidArgumentError(absl::StrCat("top_p: ", options.top_p, ", expected above 0 and up to 1"));
   }
@@ -63,8 +65,8 @@ class Generator::Impl {
  private:
   absl::Status CheckPrompt(absl::Span<const int32_t> prompt) const {
     if (prompt.empty() || prompt.size() > static_cast<size_t>(info_.context_length)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a prompt of ", prompt.size(), " tokens, expected 1 to the model's context of ", info_.context_length));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a prompt of ", prompt.size(), " tokens, expected 1 to the model's context of ", info_.context_length));
     }
     for (const int32_t id : prompt) {
       if (id >= 0 && id < info_.vocabulary) continue;
@@ -107,7 +109,8 @@ class Generator::Impl {
     weights_.clear();
     double total = 0;
     for (size_t i = 0; i < candidates; ++i) {
-      const double below_best = double{logits_[static_cast<size_t>(order_[0])]} - double{logits_[static_cast<size_t>(order_[i])]};
+      const double below_best =
+          double{logits_[static_cast<size_t>(order_[0])]} - double{logits_[static_cast<size_t>(order_[i])]};
       weights_.push_back(ExpDouble(-below_best / options.temperature));
       total += weights_.back();
     }

@@ -28,8 +28,8 @@ class Generator {
   Generator(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, LaneSource* lanes);
   ~Generator();
 
-  // Continues `prompt` (at least one token) and hands each new token to `emit`, which returns false to stop. The same seed
-  // gives the same text. Possible errors: INVALID_ARGUMENT (as Engine::Losses, or options out of range).
+  // Continues `prompt` (at least one token) and hands each new token to `emit`, which returns false to stop. The same
+  // seed gives the same text. Possible errors: INVALID_ARGUMENT (as Engine::Losses, or options out of range).
   absl::Status Generate(absl::Span<const int32_t> prompt, const SamplingOptions& options,
                         const std::function<bool(int32_t)>& emit);
 

@@ -14,11 +14,11 @@
 namespace qzo::model {
 namespace {
 
-using ::testing::ElementsAreArray;
-using ::testing::HasSubstr;
 using qzo::testing::LoadStories;
 using qzo::testing::StatusIs;
 using qzo::testing::SupportedKernels;
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
 
 class GeneratorTest : public ::testing::Test {
  protected:
@@ -32,7 +32,9 @@ class GeneratorTest : public ::testing::Test {
     }));
     return ids;
   }
-  std::vector<int32_t> Generate(const SamplingOptions& options) { return Generate(kernels::BestKernels(), {1, 403}, options); }
+  std::vector<int32_t> Generate(const SamplingOptions& options) {
+    return Generate(kernels::BestKernels(), {1, 403}, options);
+  }
 
   std::unique_ptr<Model> model_ = LoadStories("F32");
   kernels::ThreadPool pool_{2};
@@ -60,7 +62,8 @@ TEST_F(GeneratorTest, LogitsWithCacheAreThoseOfTheWholeSequenceBitForBit) {
     KeyValueCache cache(model_->info());
     cache.Reserve(static_cast<int64_t>(ids.size()));
     size_t at = 0;
-    for (const size_t count : {size_t{4}, size_t{1}, size_t{1}, size_t{5}}) {  // a prompt, two single tokens, a longer turn
+    for (const size_t count :
+         {size_t{4}, size_t{1}, size_t{1}, size_t{5}}) {  // a prompt, two single tokens, a longer turn
       PassRows rows;
       for (size_t i = 0; i < count; ++i) {
         const int32_t position = static_cast<int32_t>(at + i);
@@ -111,7 +114,9 @@ TEST_F(GeneratorTest, TopKDrawsAmongTheKLikeliestAndNothingElse) {
   ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, engine.Logits(prompt, &lane_));
   std::set<int32_t> drawn;
   for (uint64_t seed = 0; seed < 200; ++seed) {
-    drawn.insert(Generate(kernels::BestKernels(), prompt, {.max_tokens = 1, .temperature = 50.0, .top_k = 3, .seed = seed}).front());
+    drawn.insert(
+        Generate(kernels::BestKernels(), prompt, {.max_tokens = 1, .temperature = 50.0, .top_k = 3, .seed = seed})
+            .front());
   }
   ASSERT_EQ(drawn.size(), 3u);  // at this temperature each has about a third
   std::vector<float> sorted = logits;

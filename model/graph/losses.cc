@@ -40,7 +40,8 @@ void OptionScoresOf(const Example& example, absl::Span<const double> log_probs, 
   }
 }
 
-ExampleLoss LossOf(TaskKind kind, const Example& example, absl::Span<const double> log_probs, std::vector<double>* scores) {
+ExampleLoss LossOf(TaskKind kind, const Example& example, absl::Span<const double> log_probs,
+                   std::vector<double>* scores) {
   if (kind == TaskKind::kClassification) {
     OptionScoresOf(example, log_probs, scores);
     return Classification(example, *scores);

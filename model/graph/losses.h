@@ -1,5 +1,5 @@
-// From log-probabilities of tokens to scores and losses: double, in token order, no libm, so that they are the same bits
-// everywhere. Pure.
+// From log-probabilities of tokens to scores and losses: double, in token order, no libm, so that they are the same
+// bits everywhere. Pure.
 #ifndef QZO_MODEL_GRAPH_LOSSES_H_
 #define QZO_MODEL_GRAPH_LOSSES_H_
 
@@ -19,7 +19,8 @@ double ExpDouble(double x);
 void OptionScoresOf(const Example& example, absl::Span<const double> log_probs, std::vector<double>* scores);
 
 // The loss of one example, from the same. `scores` is working memory.
-ExampleLoss LossOf(TaskKind kind, const Example& example, absl::Span<const double> log_probs, std::vector<double>* scores);
+ExampleLoss LossOf(TaskKind kind, const Example& example, absl::Span<const double> log_probs,
+                   std::vector<double>* scores);
 
 }  // namespace qzo::model
 

@@ -17,7 +17,8 @@ namespace {
 using nlohmann::json;
 using qzo::testing::LoadStories;
 
-// Relative error of a loss: 5 layers of fp32 sums of up to 172 products against float64, with room of an order of magnitude.
+// Relative error of a loss: 5 layers of fp32 sums of up to 172 products against float64, with room of an order of
+// magnitude.
 constexpr double kTolerance = 1e-5;
 
 class LossesGoldenTest : public ::testing::TestWithParam<const char*> {
@@ -74,7 +75,8 @@ TEST_P(LossesGoldenTest, PerturbedLossesAndProjectedGradientsAreThoseOfTheRefere
   Engine engine(*model_, kernels::BestKernels(), &pool_);
   for (const json& settings : expected_.at("perturbed")) {
     method::MethodSpec spec;
-    spec.granularity = settings.at("granularity") == "group" ? method::Granularity::kGroup : method::Granularity::kChannel;
+    spec.granularity =
+        settings.at("granularity") == "group" ? method::Granularity::kGroup : method::Granularity::kChannel;
     const bool gaussian = settings.at("noise") == "gaussian";
     const float epsilon = settings.at("epsilon");
     const method::Partition partition(spec.granularity, model_->info().trained);
@@ -89,8 +91,8 @@ TEST_P(LossesGoldenTest, PerturbedLossesAndProjectedGradientsAreThoseOfTheRefere
                                     .probe = probe,
                                     .tensor = static_cast<uint32_t>(ordinal)};
         for (size_t lane = 0; lane < 2; ++lane) {
-          kernels::BestKernels().perturb(key, 0, tensor.count, ones.data() + tensor.offset, nullptr, lane == 0 ? epsilon : -epsilon,
-                                         lanes[lane].data() + tensor.offset);
+          kernels::BestKernels().perturb(key, 0, tensor.count, ones.data() + tensor.offset, nullptr,
+                                         lane == 0 ? epsilon : -epsilon, lanes[lane].data() + tensor.offset);
         }
       }
       qzo::testing::FlatLanes source(partition, std::move(lanes));
@@ -107,7 +109,8 @@ TEST_P(LossesGoldenTest, PerturbedLossesAndProjectedGradientsAreThoseOfTheRefere
       EXPECT_NEAR(item.minus, minus, kTolerance * minus) << settings << " probe " << probe;
       // The bounds of both sums, divided as the difference is.
       const double bound = kTolerance * (plus + minus) / (2 * epsilon * static_cast<double>(item.count));
-      EXPECT_NEAR(method::ProjectedGradient({&item, 1}, epsilon), expected.at("d"), bound) << settings << " probe " << probe;
+      EXPECT_NEAR(method::ProjectedGradient({&item, 1}, epsilon), expected.at("d"), bound)
+          << settings << " probe " << probe;
     }
   }
 }

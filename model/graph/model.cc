@@ -14,13 +14,20 @@ namespace {
 
 kernels::WeightType ToWeightType(GgmlType type) {
   switch (type) {
-    case GgmlType::kF32: return kernels::WeightType::kF32;
-    case GgmlType::kF16: return kernels::WeightType::kF16;
-    case GgmlType::kBF16: return kernels::WeightType::kBF16;
-    case GgmlType::kQ4_0: return kernels::WeightType::kQ4_0;
-    case GgmlType::kQ4_1: return kernels::WeightType::kQ4_1;
-    case GgmlType::kQ8_0: return kernels::WeightType::kQ8_0;
-    default: QZO_CHECK(false && "ReadModelInfo lets no other type pass");
+    case GgmlType::kF32:
+      return kernels::WeightType::kF32;
+    case GgmlType::kF16:
+      return kernels::WeightType::kF16;
+    case GgmlType::kBF16:
+      return kernels::WeightType::kBF16;
+    case GgmlType::kQ4_0:
+      return kernels::WeightType::kQ4_0;
+    case GgmlType::kQ4_1:
+      return kernels::WeightType::kQ4_1;
+    case GgmlType::kQ8_0:
+      return kernels::WeightType::kQ8_0;
+    default:
+      QZO_CHECK(false && "ReadModelInfo lets no other type pass");
   }
   return kernels::WeightType::kF32;
 }
@@ -54,8 +61,9 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> fil
   QZO_ASSIGN_OR_RETURN(model->tokenizer_, MakeTokenizer(*file));
   const ModelInfo& info = model->info_;
   if (model->tokenizer_->vocab_size() > info.vocabulary) {
-    return absl::InvalidArgumentError(absl::StrCat(file->path(), ": the tokenizer has ", model->tokenizer_->vocab_size(),
-                                                   " tokens, the embedding ", info.vocabulary, " rows"));
+    return absl::InvalidArgumentError(absl::StrCat(file->path(), ": the tokenizer has ",
+                                                   model->tokenizer_->vocab_size(), " tokens, the embedding ",
+                                                   info.vocabulary, " rows"));
   }
   model->embedding_ = Matrix(*file, "token_embd.weight");
   model->head_ = info.tied_head ? model->embedding_ : Matrix(*file, "output.weight");
@@ -84,9 +92,9 @@ absl::StatusOr<std::vector<float>> Model::Units(int ordinal, method::Granularity
   const method::TensorShape& shape = info_.trained.at(static_cast<size_t>(ordinal));
   const kernels::WeightMatrix matrix = Matrix(*file_, shape.name);
   const auto failed = [&](std::string_view why) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(file_->path(), ": tensor '", shape.name, "' (", std::string(kernels::WeightTypeName(matrix.type)), ") ",
-                     std::string(why)));
+    return absl::FailedPreconditionError(absl::StrCat(file_->path(), ": tensor '", shape.name, "' (",
+                                                      std::string(kernels::WeightTypeName(matrix.type)), ") ",
+                                                      std::string(why)));
   };
   if (kernels::BlockValues(matrix.type) == 1) return failed("has no scales, which the absolute mode moves");
   if (granularity == method::Granularity::kChannel && shape.group != shape.cols) {

@@ -1,4 +1,5 @@
-// A loaded base model: mapped weights, tables and tokenizer. Immutable and thread-safe; shared by every job on a worker.
+// A loaded base model: mapped weights, tables and tokenizer. Immutable and thread-safe; shared by every job on a
+// worker.
 #ifndef QZO_MODEL_GRAPH_MODEL_H_
 #define QZO_MODEL_GRAPH_MODEL_H_
 
@@ -16,7 +17,8 @@
 
 namespace qzo::model {
 
-// One transformer block. trained_base is the ordinal in the partition of attn_q; the other six follow in ModelInfo's order.
+// One transformer block. trained_base is the ordinal in the partition of attn_q; the other six follow in ModelInfo's
+// order.
 struct Layer {
   std::vector<float> attention_norm;  // [embedding_length]
   std::vector<float> feed_forward_norm;
@@ -38,9 +40,10 @@ class Model {
   const kernels::WeightMatrix& head() const { return head_; }
   absl::Span<const float> output_norm() const { return output_norm_; }
   const kernels::RopeTable& rope() const { return rope_; }  // [context_length, rotary_dim / 2]
-  // The absolute mode's units u = 1 / stored scale, 0 where the scale is 0, of trained tensor `ordinal` in partition order for
-  // `granularity` (kGroup: one per block; kChannel: only for tensors with one group a row). FAILED_PRECONDITION for plain
-  // floats, which have no scale, for kChannel with several groups a row, and for scales that are not finite.
+  // The absolute mode's units u = 1 / stored scale, 0 where the scale is 0, of trained tensor `ordinal` in partition
+  // order for `granularity` (kGroup: one per block; kChannel: only for tensors with one group a row).
+  // FAILED_PRECONDITION for plain floats, which have no scale, for kChannel with several groups a row, and for scales
+  // that are not finite.
   absl::StatusOr<std::vector<float>> Units(int ordinal, method::Granularity granularity) const;
 
  private:

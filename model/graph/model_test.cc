@@ -10,19 +10,21 @@
 namespace qzo::model {
 namespace {
 
-using ::testing::Each;
-using ::testing::HasSubstr;
 using qzo::testing::GgufBuilder;
 using qzo::testing::LoadBytes;
 using qzo::testing::LoadStories;
 using qzo::testing::StatusIs;
+using ::testing::Each;
+using ::testing::HasSubstr;
 
 // The model with a tensor replaced or added.
-std::string With(const Model& model, const std::string& name, GgmlType type, const std::vector<uint64_t>& dims, const std::string& data) {
+std::string With(const Model& model, const std::string& name, GgmlType type, const std::vector<uint64_t>& dims,
+                 const std::string& data) {
   GgufBuilder builder;
   qzo::testing::CopyKeys(model.file(), &builder);
   for (const GgufTensor& tensor : model.file().tensors()) {
-    if (tensor.name != name) builder.Tensor(tensor.name, tensor.type, {tensor.dims.begin(), tensor.dims.end()}, tensor.bytes);
+    if (tensor.name != name)
+      builder.Tensor(tensor.name, tensor.type, {tensor.dims.begin(), tensor.dims.end()}, tensor.bytes);
   }
   builder.Tensor(name, type, dims, data);
   return builder.Finish();
@@ -59,9 +61,11 @@ TEST(ModelTest, UnitsAreInversesOfStoredScales) {
     }
   }
   EXPECT_THAT(model->Units(0, method::Granularity::kChannel),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("'blk.0.attn_q.weight' (Q8_0) has several scales a row")));
-  EXPECT_THAT(model->Units(6, method::Granularity::kGroup),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("'blk.0.ffn_down.weight' (F16) has no scales")));
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("'blk.0.attn_q.weight' (Q8_0) has several scales a row")));
+  EXPECT_THAT(
+      model->Units(6, method::Granularity::kGroup),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("'blk.0.ffn_down.weight' (F16) has no scales")));
 }
 
 TEST(ModelTest, AScaleThatIsNotFiniteHasNoUnit) {
@@ -100,7 +104,8 @@ TEST(ModelTest, AHeadOfItsOwnIsUsed) {
 }
 
 TEST(ModelTest, AMissingFileIsReported) {
-  EXPECT_THAT(Model::Load("/no/such/model.gguf"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such/model.gguf")));
+  EXPECT_THAT(Model::Load("/no/such/model.gguf"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such/model.gguf")));
 }
 
 }  // namespace

@@ -60,7 +60,8 @@ void AppendExample(const Example& example, Pack* pack) {
       const int32_t row = Rows(*pack);
       AppendRow(branch[j - 1], end - begin + (row - own), {begin, end, own, row + 1}, pack);
       if (!scored(j)) continue;
-      pack->targets.push_back({static_cast<int64_t>(pack->kept.size()), branch[j], pack->slots + static_cast<int64_t>(j)});
+      pack->targets.push_back(
+          {static_cast<int64_t>(pack->kept.size()), branch[j], pack->slots + static_cast<int64_t>(j)});
       pack->kept.push_back(row);
     }
     pack->slots += static_cast<int64_t>(branch.size());

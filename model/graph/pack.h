@@ -18,7 +18,8 @@ struct Target {
   int64_t slot = 0;
 };
 
-// The rows of some examples under one lane; every lane packs the same. A branch's last token needs no row: nothing follows it.
+// The rows of some examples under one lane; every lane packs the same. A branch's last token needs no row: nothing
+// follows it.
 struct Pack {
   std::vector<int32_t> tokens;
   std::vector<int32_t> positions;

@@ -31,10 +31,11 @@ TEST(PackTest, BranchesFollowTheirPromptWithoutTheirLastTokens) {
   EXPECT_EQ(PackedRows(example), 5);
   EXPECT_THAT(pack.tokens, ElementsAre(10, 11, 20, 21, 40));
   EXPECT_THAT(pack.positions, ElementsAre(0, 1, 2, 3, 2));
-  EXPECT_THAT(Spans(pack), ElementsAre(Span(0, 0, 0, 1), Span(0, 0, 0, 2), Span(0, 2, 2, 3), Span(0, 2, 2, 4), Span(0, 2, 4, 5)));
+  EXPECT_THAT(Spans(pack),
+              ElementsAre(Span(0, 0, 0, 1), Span(0, 0, 0, 2), Span(0, 2, 2, 3), Span(0, 2, 2, 4), Span(0, 2, 4, 5)));
   EXPECT_THAT(pack.kept, ElementsAre(1, 2, 3, 4));
-  EXPECT_THAT(Targets(pack), ElementsAre(Wanted(0, 20, 0), Wanted(0, 30, 3), Wanted(0, 40, 4), Wanted(1, 21, 1), Wanted(2, 22, 2),
-                                         Wanted(3, 41, 5)));
+  EXPECT_THAT(Targets(pack), ElementsAre(Wanted(0, 20, 0), Wanted(0, 30, 3), Wanted(0, 40, 4), Wanted(1, 21, 1),
+                                         Wanted(2, 22, 2), Wanted(3, 41, 5)));
   EXPECT_EQ(pack.slots, 6);
 }
 
@@ -44,7 +45,8 @@ TEST(PackTest, RowsOfTheNextExampleSeeNothingOfTheLast) {
   AppendExample({.prompt = {11, 12}, .branches = {{22, 23}}, .scored = {}, .label = 0}, &pack);
   EXPECT_THAT(pack.tokens, ElementsAre(10, 20, 11, 12, 22));
   EXPECT_THAT(pack.positions, ElementsAre(0, 1, 0, 1, 2));
-  EXPECT_THAT(Spans(pack), ElementsAre(Span(0, 0, 0, 1), Span(0, 1, 1, 2), Span(0, 0, 2, 3), Span(0, 0, 2, 4), Span(2, 4, 4, 5)));
+  EXPECT_THAT(Spans(pack),
+              ElementsAre(Span(0, 0, 0, 1), Span(0, 1, 1, 2), Span(0, 0, 2, 3), Span(0, 0, 2, 4), Span(2, 4, 4, 5)));
   EXPECT_THAT(Targets(pack), ElementsAre(Wanted(0, 20, 0), Wanted(1, 21, 1), Wanted(2, 22, 2), Wanted(3, 23, 3)));
 }
 

@@ -13,18 +13,18 @@ namespace qzo::model {
 namespace {
 
 // Apart from the streams of method::BatchOrder, which are numbers of labels.
-constexpr uint32_t kEvaluationStream = 0xffffffff;
 
 kernels::Granularity ToKernels(method::Granularity granularity) {
   return granularity == method::Granularity::kGroup ? kernels::Granularity::kGroup : kernels::Granularity::kChannel;
 }
 
 kernels::NoiseKey Key(const method::MethodSpec& spec, uint32_t step, uint32_t probe, size_t tensor) {
-  return {.kind = spec.noise == method::Noise::kGaussian ? kernels::NoiseKind::kGaussian : kernels::NoiseKind::kRademacher,
-          .seed = spec.seed,
-          .step = step,
-          .probe = probe,
-          .tensor = static_cast<uint32_t>(tensor)};
+  return {
+      .kind = spec.noise == method::Noise::kGaussian ? kernels::NoiseKind::kGaussian : kernels::NoiseKind::kRademacher,
+      .seed = spec.seed,
+      .step = step,
+      .probe = probe,
+      .tensor = static_cast<uint32_t>(tensor)};
 }
 
 class MultiplierLane final : public LaneSource {
@@ -58,8 +58,8 @@ class Replica::ProbeLanes final : public LaneSource {
     if (out.size() < static_cast<size_t>(tensor.count)) out.resize(static_cast<size_t>(tensor.count));
     const kernels::NoiseKey key = Key(replica_.spec_, replica_.step_, first_ + static_cast<uint32_t>(lane) / 2, at);
     const float epsilon = lane % 2 == 0 ? replica_.spec_.epsilon : -replica_.spec_.epsilon;
-    kernels::Perturb(replica_.kernels_, *replica_.pool_, key, 0, tensor.count, replica_.multipliers_.data() + tensor.offset,
-                     replica_.UnitsOf(tensor), epsilon, out.data());
+    kernels::Perturb(replica_.kernels_, *replica_.pool_, key, 0, tensor.count,
+                     replica_.multipliers_.data() + tensor.offset, replica_.UnitsOf(tensor), epsilon, out.data());
     return out.data();
   }
 
@@ -110,8 +110,8 @@ absl::Status Replica::Apply(absl::Span<const float> coefficients) {
   for (size_t ordinal = 0; ordinal < partition_.tensors().size(); ++ordinal) {
     const method::PartitionTensor& tensor = partition_.tensors()[ordinal];
     for (uint32_t probe = 0; probe < spec_.probes; ++probe) keys[probe] = Key(spec_, step_, probe, ordinal);
-    kernels::Update(kernels_, *pool_, keys, {coefficients.data(), coefficients.size()}, 0, tensor.count, UnitsOf(tensor),
-                    multipliers_.data() + tensor.offset);
+    kernels::Update(kernels_, *pool_, keys, {coefficients.data(), coefficients.size()}, 0, tensor.count,
+                    UnitsOf(tensor), multipliers_.data() + tensor.offset);
   }
   ++step_;
   digest_valid_ = false;
@@ -125,7 +125,8 @@ absl::Status Replica::Restore(uint32_t step, absl::Span<const float> multipliers
   }
   for (size_t i = 0; i < multipliers.size(); ++i) {
     if (std::isfinite(multipliers[i])) continue;
-    return absl::InvalidArgumentError(absl::StrCat("multiplier ", i, " is ", multipliers[i], ", expected a finite number"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("multiplier ", i, " is ", multipliers[i], ", expected a finite number"));
   }
   std::copy(multipliers.begin(), multipliers.end(), multipliers_.begin());
   step_ = step;
@@ -146,8 +147,9 @@ uint64_t Replica::digest() const {
 }
 
 absl::StatusOr<std::vector<method::ItemLosses>> Replica::MeasureItems(Engine* engine, const TaskSpec& task,
-                                                                      const TaskDataset& data, const method::BatchOrder& order,
-                                                                      uint32_t first, uint32_t count) {
+                                                                      const TaskDataset& data,
+                                                                      const method::BatchOrder& order, uint32_t first,
+                                                                      uint32_t count) {
   if (uint64_t{first} + count > spec_.items()) {
     return absl::InvalidArgumentError(
         absl::StrCat("items [", first, ", ", uint64_t{first} + count, ") of a step with ", spec_.items()));
@@ -205,19 +207,8 @@ absl::StatusOr<EvalSums> Replica::EvaluateRows(Engine* engine, const TaskSpec& t
   return sums;
 }
 
-std::unique_ptr<LaneSource> Replica::CurrentLane() const { return std::make_unique<MultiplierLane>(partition_, multipliers_); }
-
-std::vector<int32_t> EvaluationRows(uint64_t seed, int64_t size, uint32_t limit) {
-  const int64_t count = limit == 0 ? size : std::min<int64_t>(limit, size);
-  std::vector<int32_t> rows(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) {
-    const uint64_t row = count == size ? static_cast<uint64_t>(i)
-                                       : method::PermutedIndex(seed, kEvaluationStream, 0, static_cast<uint64_t>(size),
-                                                               static_cast<uint64_t>(i));
-    rows[static_cast<size_t>(i)] = static_cast<int32_t>(row);
-  }
-  std::sort(rows.begin(), rows.end());
-  return rows;
+std::unique_ptr<LaneSource> Replica::CurrentLane() const {
+  return std::make_unique<MultiplierLane>(partition_, multipliers_);
 }
 
 }  // namespace qzo::model

@@ -1,5 +1,5 @@
-// A job's multipliers at some step, how a step changes them, and the perturbed lanes that measure the next one. The same code
-// serves workers, replays and verification.
+// A job's multipliers at some step, how a step changes them, and the perturbed lanes that measure the next one. The
+// same code serves workers, replays and verification.
 #ifndef QZO_MODEL_GRAPH_REPLICA_H_
 #define QZO_MODEL_GRAPH_REPLICA_H_
 
@@ -22,8 +22,8 @@ namespace qzo::model {
 // Thread-compatible.
 class Replica {
  public:
-  // At step 0: all multipliers 1. The arguments but `spec` must outlive the replica. Possible errors: INVALID_ARGUMENT when
-  // the method's mode does not fit the file's types (absolute mode without scales).
+  // At step 0: all multipliers 1. The arguments but `spec` must outlive the replica. Possible errors: INVALID_ARGUMENT
+  // when the method's mode does not fit the file's types (absolute mode without scales).
   static absl::StatusOr<std::unique_ptr<Replica>> Create(const Model& model, const method::MethodSpec& spec,
                                                          const kernels::Kernels& kernels, kernels::ThreadPool* pool);
 
@@ -32,8 +32,8 @@ class Replica {
   uint32_t step() const { return step_; }
   absl::Span<const float> multipliers() const { return multipliers_; }
 
-  // Applies the coefficients (one per probe) of step(), which becomes step() + 1. INVALID_ARGUMENT for another count or a
-  // coefficient that is not finite.
+  // Applies the coefficients (one per probe) of step(), which becomes step() + 1. INVALID_ARGUMENT for another count or
+  // a coefficient that is not finite.
   absl::Status Apply(absl::Span<const float> coefficients);
   // Takes over multipliers of `step`. INVALID_ARGUMENT when they are not partition().multipliers() finite numbers.
   absl::Status Restore(uint32_t step, absl::Span<const float> multipliers);
@@ -44,10 +44,11 @@ class Replica {
   uint64_t digest() const;
 
   // Losses of items [first, first + count) of step(): item i is probe i / micro_batches, micro-batch i % micro_batches.
-  // `order` gives rows of `data`. Items of one micro-batch share their passes. Possible errors: those of Engine::Losses,
-  // INVALID_ARGUMENT for items past spec().items().
-  absl::StatusOr<std::vector<method::ItemLosses>> MeasureItems(Engine* engine, const TaskSpec& task, const TaskDataset& data,
-                                                               const method::BatchOrder& order, uint32_t first, uint32_t count);
+  // `order` gives rows of `data`. Items of one micro-batch share their passes. Possible errors: those of
+  // Engine::Losses, INVALID_ARGUMENT for items past spec().items().
+  absl::StatusOr<std::vector<method::ItemLosses>> MeasureItems(Engine* engine, const TaskSpec& task,
+                                                               const TaskDataset& data, const method::BatchOrder& order,
+                                                               uint32_t first, uint32_t count);
 
   // Sums over `rows` of a dataset with the multipliers as they are.
   absl::StatusOr<EvalSums> EvaluateRows(Engine* engine, const TaskSpec& task, const TaskDataset& data,
@@ -59,8 +60,8 @@ class Replica {
  private:
   class ProbeLanes;
   const float* UnitsOf(const method::PartitionTensor& tensor) const;  // nullptr in relative mode
-  Replica(const Model& model, const method::MethodSpec& spec, method::Partition partition, const kernels::Kernels& kernels,
-          kernels::ThreadPool* pool);
+  Replica(const Model& model, const method::MethodSpec& spec, method::Partition partition,
+          const kernels::Kernels& kernels, kernels::ThreadPool* pool);
 
   const Model& model_;
   const method::MethodSpec spec_;
@@ -73,11 +74,6 @@ class Replica {
   mutable uint64_t digest_ = 0;
   mutable bool digest_valid_ = false;
 };
-
-// Rows of an evaluation: all `size` rows when `limit` is 0 or at least size, else `limit` of them chosen by the seed; ascending.
-// Evaluation item i is rows [32 i, 32 i + 32) of the list.
-std::vector<int32_t> EvaluationRows(uint64_t seed, int64_t size, uint32_t limit);
-inline constexpr int kRowsPerEvaluationItem = 32;
 
 }  // namespace qzo::model
 

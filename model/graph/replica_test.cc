@@ -14,13 +14,13 @@
 namespace qzo::model {
 namespace {
 
-using ::testing::Each;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using qzo::testing::LoadBytes;
 using qzo::testing::LoadStories;
 using qzo::testing::MultipliedFile;
 using qzo::testing::StatusIs;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 constexpr char kRows[] =
     "{\"t\": \"Lily loved to play\", \"label\": 1}\n{\"t\": \"The ball was red\", \"label\": 0}\n"
@@ -71,7 +71,8 @@ class ReplicaTest : public ::testing::Test {
     PlainLane plain;
     std::vector<ExampleLoss> losses;
     EXPECT_OK(engine.Losses(task_.kind, examples, &plain, &losses));
-    return std::accumulate(losses.begin(), losses.end(), 0.0, [](double sum, const ExampleLoss& l) { return sum + l.loss; });
+    return std::accumulate(losses.begin(), losses.end(), 0.0,
+                           [](double sum, const ExampleLoss& l) { return sum + l.loss; });
   }
   // k + sign · ε · u · z of a probe, written out.
   std::vector<float> Perturbed(const Replica& replica, uint32_t probe, double sign) {
@@ -81,8 +82,11 @@ class ReplicaTest : public ::testing::Test {
       std::vector<float> z(static_cast<size_t>(tensor.count));
       const bool gaussian = spec_.noise == method::Noise::kGaussian;
       kernels::Noise(kernels::BestKernels(), pool_,
-                     {.kind = gaussian ? kernels::NoiseKind::kGaussian : kernels::NoiseKind::kRademacher, .seed = spec_.seed,
-                      .step = replica.step(), .probe = probe, .tensor = static_cast<uint32_t>(ordinal)},
+                     {.kind = gaussian ? kernels::NoiseKind::kGaussian : kernels::NoiseKind::kRademacher,
+                      .seed = spec_.seed,
+                      .step = replica.step(),
+                      .probe = probe,
+                      .tensor = static_cast<uint32_t>(ordinal)},
                      0, tensor.count, z.data());
       std::vector<float> units(z.size(), 1.0f);
       if (spec_.mode == method::Mode::kAbsolute) units = *model_->Units(static_cast<int>(ordinal), spec_.granularity);
@@ -179,8 +183,10 @@ TEST_F(ReplicaTest, RefusesCoefficientsAndMultipliersThatDoNotFit) {
   const std::unique_ptr<Replica> replica = Make();
   const auto invalid = absl::StatusCode::kInvalidArgument;
   EXPECT_THAT(replica->Apply({0.5f}), StatusIs(invalid, HasSubstr("1 coefficients at step 0, expected 3")));
-  EXPECT_THAT(replica->Apply({0.5f, std::numeric_limits<float>::quiet_NaN(), 0}), StatusIs(invalid, HasSubstr("not finite")));
-  EXPECT_THAT(replica->Restore(3, {1.0f, 2.0f}), StatusIs(invalid, HasSubstr("2 multipliers, expected the partition's")));
+  EXPECT_THAT(replica->Apply({0.5f, std::numeric_limits<float>::quiet_NaN(), 0}),
+              StatusIs(invalid, HasSubstr("not finite")));
+  EXPECT_THAT(replica->Restore(3, {1.0f, 2.0f}),
+              StatusIs(invalid, HasSubstr("2 multipliers, expected the partition's")));
   std::vector<float> multipliers(replica->multipliers().size(), 1.0f);
   multipliers[7] = std::numeric_limits<float>::infinity();
   EXPECT_THAT(replica->Restore(3, multipliers), StatusIs(invalid, HasSubstr("multiplier 7 is inf")));
@@ -225,8 +231,8 @@ TEST_F(ReplicaTest, ItemsOfGroupMultipliersAreThoseOfExplicitWeights) {
   ExpectItemsAreThoseOfExplicitWeights();
 }
 
-// stories260K cut to a feed-forward length of 160, so that every trained tensor has scales: 172 is no multiple of 32, and
-// ffn_down is F16 for that. Its blocks become those of ffn_gate. The first block of blk.0.attn_v has the scale 0.
+// stories260K cut to a feed-forward length of 160, so that every trained tensor has scales: 172 is no multiple of 32,
+// and ffn_down is F16 for that. Its blocks become those of ffn_gate. The first block of blk.0.attn_v has the scale 0.
 std::string ModelWithScalesEverywhere() {
   const std::unique_ptr<Model> stories = LoadStories("Q4_1");
   qzo::testing::GgufBuilder builder;
@@ -263,7 +269,8 @@ TEST_F(ReplicaTest, AbsoluteModeMovesTheStoredScaleByEpsilon) {
   ASSERT_OK(replica->Apply({0, 1e-3f, 0}));
   const size_t zero_scale = static_cast<size_t>(replica->partition().tensors()[2].offset);
   EXPECT_EQ(replica->multipliers()[zero_scale], 1.0f);
-  for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(replica->multipliers()[i], expected[i], 1e-6 * std::abs(expected[i]));
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_NEAR(replica->multipliers()[i], expected[i], 1e-6 * std::abs(expected[i]));
 }
 
 TEST_F(ReplicaTest, AbsoluteModeNeedsAScaleForEveryMultiplier) {
@@ -271,9 +278,11 @@ TEST_F(ReplicaTest, AbsoluteModeNeedsAScaleForEveryMultiplier) {
   spec_.granularity = method::Granularity::kGroup;
   Load("Q4_1");
   const auto create = [&] { return Replica::Create(*model_, spec_, kernels::BestKernels(), &pool_).status(); };
-  EXPECT_THAT(create(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'blk.0.ffn_down.weight' (F16) has no scales")));
+  EXPECT_THAT(create(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'blk.0.ffn_down.weight' (F16) has no scales")));
   spec_.granularity = method::Granularity::kChannel;
-  EXPECT_THAT(create(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'blk.0.attn_q.weight' (Q4_1) has several scales")));
+  EXPECT_THAT(create(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                 HasSubstr("'blk.0.attn_q.weight' (Q4_1) has several scales")));
 }
 
 TEST_F(ReplicaTest, EvaluationSumsLossesAndCountsPredictions) {
@@ -298,19 +307,6 @@ TEST_F(ReplicaTest, EvaluationSumsLossesAndCountsPredictions) {
   const std::vector<int32_t> outside = {8};
   EXPECT_THAT(replica->EvaluateRows(&*engine_, task_, *data_, outside),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 8 of a dataset of 8")));
-}
-
-TEST_F(ReplicaTest, EvaluationRowsAreAllOrASeededSubset) {
-  EXPECT_THAT(EvaluationRows(1, 4, 0), ElementsAre(0, 1, 2, 3));
-  EXPECT_THAT(EvaluationRows(1, 4, 9), ElementsAre(0, 1, 2, 3));
-  const std::vector<int32_t> some = EvaluationRows(1, 1000, 100);
-  EXPECT_EQ(some.size(), 100u);
-  EXPECT_TRUE(std::is_sorted(some.begin(), some.end()));
-  EXPECT_EQ(std::adjacent_find(some.begin(), some.end()), some.end());
-  EXPECT_LT(some.front(), 100);
-  EXPECT_GT(some.back(), 900);
-  EXPECT_EQ(EvaluationRows(1, 1000, 100), some);
-  EXPECT_NE(EvaluationRows(2, 1000, 100), some);
 }
 
 }  // namespace

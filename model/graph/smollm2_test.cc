@@ -17,8 +17,8 @@
 namespace qzo::model {
 namespace {
 
-using ::testing::StartsWith;
 using qzo::testing::TestFile;
+using ::testing::StartsWith;
 
 class SmolLm2Test : public ::testing::Test {
  protected:
@@ -42,10 +42,11 @@ class SmolLm2Test : public ::testing::Test {
   std::vector<int32_t> Greedy(const std::vector<int32_t>& prompt, int max_tokens) {
     Generator generator(*model_, kernels::BestKernels(), &pool_, &lane_);
     std::vector<int32_t> ids;
-    EXPECT_OK(generator.Generate(prompt, {.max_tokens = max_tokens, .stop_tokens = {*model_->tokenizer().eos()}}, [&](int32_t id) {
-      ids.push_back(id);
-      return true;
-    }));
+    EXPECT_OK(generator.Generate(prompt, {.max_tokens = max_tokens, .stop_tokens = {*model_->tokenizer().eos()}},
+                                 [&](int32_t id) {
+                                   ids.push_back(id);
+                                   return true;
+                                 }));
     return ids;
   }
   std::vector<int32_t> Encode(std::string_view text) { return *model_->tokenizer().Encode(text, false); }
@@ -81,7 +82,8 @@ TEST_F(SmolLm2Test, PerplexityIsThatOfTheReference) {
   ASSERT_GE(ids.size(), 512u);
   ids.resize(512);
   const nlohmann::json& expected = reference_->at("shakespeare512");
-  EXPECT_EQ(std::vector<int32_t>(ids.begin(), ids.begin() + 16), expected.at("ids_first16").get<std::vector<int32_t>>());
+  EXPECT_EQ(std::vector<int32_t>(ids.begin(), ids.begin() + 16),
+            expected.at("ids_first16").get<std::vector<int32_t>>());
   Example example{.prompt = {ids[0]}, .branches = {{ids.begin() + 1, ids.end()}}, .scored = {}, .label = -1};
   const Example* one = &example;
   Engine engine(*model_, kernels::BestKernels(), &pool_);

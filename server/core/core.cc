@@ -8,6 +8,11 @@
 #include "base/log.h"
 
 namespace qzo::server::core {
+namespace {
+
+constexpr size_t kSamplesKept = 64;
+
+}  // namespace
 
 void Core::Handle(const Event& event, absl::Duration now, std::vector<Action>* actions) {
   now_ = now;
@@ -222,12 +227,15 @@ void Core::TakeAnswers(WorkerHandle worker_handle, JobHandle handle, uint32_t st
   }
   job.digest = digest;
   job.troubles = 0;
-  if (seconds > 0 && !split) {
+  if (seconds > 0) {
     const double per_item = seconds / count;
-    double& average = worker.seconds_per_item[handle];
-    average = average == 0 ? per_item : 0.7 * average + 0.3 * per_item;
-    job.item_seconds.push_back(per_item);
-    if (job.item_seconds.size() > 64) job.item_seconds.pop_front();
+    if (!split) {
+      double& average = worker.seconds_per_item[handle];
+      average = average == 0 ? per_item : 0.7 * average + 0.3 * per_item;
+    }
+    std::deque<double>& recent = split ? job.evaluation_seconds : job.item_seconds;
+    recent.push_back(per_item);
+    if (recent.size() > kSamplesKept) recent.pop_front();
   }
   uint32_t accepted = 0;
   for (uint32_t i = 0; i < count; ++i) {

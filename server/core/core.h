@@ -91,6 +91,7 @@ class Core {
     std::optional<SaveResult> saving;
     std::optional<absl::Duration> retry_at;  // submit `committing` or `saving` again then
     std::deque<double> item_seconds;         // recent, for the deadline
+    std::deque<double> evaluation_seconds;
     int troubles = 0;
     double virtual_time = 0;  // worker-seconds spent, for fair shares
   };

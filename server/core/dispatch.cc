@@ -170,8 +170,9 @@ void Core::Send(WorkerHandle worker_handle, JobHandle handle, Job& job, uint32_t
 }
 
 absl::Duration Core::Deadline(const Job& job, uint32_t count) const {
-  if (job.item_seconds.size() < kSamplesForDeadline) return options_.first_deadline;
-  const std::vector<double> seconds(job.item_seconds.begin(), job.item_seconds.end());
+  const std::deque<double>& recent = job.unit->evaluate() ? job.evaluation_seconds : job.item_seconds;
+  if (recent.size() < kSamplesForDeadline) return options_.first_deadline;
+  const std::vector<double> seconds(recent.begin(), recent.end());
   const double median = Median(seconds);
   std::vector<double> deviations;
   for (const double s : seconds) deviations.push_back(std::abs(s - median));
@@ -179,7 +180,7 @@ absl::Duration Core::Deadline(const Job& job, uint32_t count) const {
 }
 
 void Core::DuplicateLateItems(JobHandle handle, Job& job) {
-  if (!job.unit || job.committing || job.unit->evaluate()) return;
+  if (!job.unit || job.committing) return;
   const std::map<WorkerHandle, Assignment> assignments = job.unit->assignments();
   for (const auto& [late, assignment] : assignments) {
     if (now_ - assignment.sent < Deadline(job, assignment.count) || job.duplicated.contains(late) ||

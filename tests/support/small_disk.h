@@ -1,5 +1,5 @@
-// A file system that is soon full: a tmpfs mounted in a mount namespace of this process's own, so that nothing is left behind.
-// Needs root; where it cannot be had, mounted() is false and the test should skip.
+// A file system that is soon full: a tmpfs mounted in a mount namespace of this process's own, so that nothing is left
+// behind. Needs root; where it cannot be had, mounted() is false and the test should skip.
 #ifndef QZO_TESTS_SUPPORT_SMALL_DISK_H_
 #define QZO_TESTS_SUPPORT_SMALL_DISK_H_
 

@@ -40,7 +40,8 @@ class FlatLanes final : public model::LaneSource {
       : partition_(partition), lanes_(std::move(lanes)) {}
   int lanes() const override { return static_cast<int>(lanes_.size()); }
   kernels::Granularity granularity() const override {
-    return partition_.granularity() == method::Granularity::kGroup ? kernels::Granularity::kGroup : kernels::Granularity::kChannel;
+    return partition_.granularity() == method::Granularity::kGroup ? kernels::Granularity::kGroup
+                                                                   : kernels::Granularity::kChannel;
   }
   const float* Multipliers(int lane, int ordinal) override {
     return lanes_[static_cast<size_t>(lane)].data() + partition_.tensors()[static_cast<size_t>(ordinal)].offset;
@@ -78,10 +79,11 @@ inline void CopyKeys(const model::GgufFile& file, GgufBuilder* builder, const st
 
 inline kernels::WeightMatrix MatrixOf(const model::GgufTensor& tensor) {
   using model::GgmlType;
-  const std::vector<std::pair<GgmlType, kernels::WeightType>> types = {
-      {GgmlType::kF32, kernels::WeightType::kF32},   {GgmlType::kF16, kernels::WeightType::kF16},
-      {GgmlType::kQ4_0, kernels::WeightType::kQ4_0}, {GgmlType::kQ4_1, kernels::WeightType::kQ4_1},
-      {GgmlType::kQ8_0, kernels::WeightType::kQ8_0}};
+  const std::vector<std::pair<GgmlType, kernels::WeightType>> types = {{GgmlType::kF32, kernels::WeightType::kF32},
+                                                                       {GgmlType::kF16, kernels::WeightType::kF16},
+                                                                       {GgmlType::kQ4_0, kernels::WeightType::kQ4_0},
+                                                                       {GgmlType::kQ4_1, kernels::WeightType::kQ4_1},
+                                                                       {GgmlType::kQ8_0, kernels::WeightType::kQ8_0}};
   kernels::WeightMatrix matrix{.data = reinterpret_cast<const std::byte*>(tensor.bytes.data()),
                                .rows = tensor.dims.size() == 1 ? 1 : tensor.dims[1],
                                .cols = tensor.dims[0]};
@@ -91,8 +93,10 @@ inline kernels::WeightMatrix MatrixOf(const model::GgufTensor& tensor) {
   return matrix;
 }
 
-// A GGUF file like the model's with every tensor stored as F32, its trained weights multiplied: what lanes must amount to.
-inline std::string MultipliedFile(const model::Model& model, const method::Partition& partition, const std::vector<float>& multipliers) {
+// A GGUF file like the model's with every tensor stored as F32, its trained weights multiplied: what lanes must amount
+// to.
+inline std::string MultipliedFile(const model::Model& model, const method::Partition& partition,
+                                  const std::vector<float>& multipliers) {
   GgufBuilder builder;
   CopyKeys(model.file(), &builder);
   for (const model::GgufTensor& tensor : model.file().tensors()) {
@@ -102,7 +106,8 @@ inline std::string MultipliedFile(const model::Model& model, const method::Parti
     for (const method::PartitionTensor& trained : partition.tensors()) {
       if (trained.shape.name != tensor.name) continue;
       const int64_t values = matrix.rows * matrix.cols / trained.count;  // of one multiplier
-      for (size_t i = 0; i < w.size(); ++i) w[i] *= multipliers[static_cast<size_t>(trained.offset) + i / static_cast<size_t>(values)];
+      for (size_t i = 0; i < w.size(); ++i)
+        w[i] *= multipliers[static_cast<size_t>(trained.offset) + i / static_cast<size_t>(values)];
     }
     builder.Tensor(tensor.name, model::GgmlType::kF32, {tensor.dims.begin(), tensor.dims.end()},
                    {reinterpret_cast<const char*>(w.data()), w.size() * sizeof(float)});

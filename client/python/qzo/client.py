@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,8 +145,12 @@ class Client:
                 if self.get(request.name).state in _ENDED:
                     return
             except grpc.RpcError as error:
-                if error.code() not in _TRANSPORT or time.monotonic() - heard > self._watch_patience:
-                    raise QzoError.from_rpc(error) from error
+                failure = QzoError.from_rpc(error)
+                if failure.code not in _TRANSPORT or time.monotonic() - heard > self._watch_patience:
+                    raise failure from error
+            except QzoError as error:  # of get
+                if error.code not in _TRANSPORT or time.monotonic() - heard > self._watch_patience:
+                    raise
             finally:
                 stream.cancel()
             self._sleep(_backoff(failures))
@@ -182,9 +186,9 @@ class Client:
         """The events stored so far."""
         return self._pages(self._jobs.ListJobEvents, job_pb2.ListJobEventsRequest(parent=self._name("jobs", job)), "events")
 
-    def evaluations(self, job: str) -> list[common_pb2.Evaluation]:
+    def evaluations(self, job: str) -> Sequence[common_pb2.Evaluation]:
         request = job_pb2.ListEvaluationsRequest(parent=self._name("jobs", job))
-        return list(self._read(self._jobs.ListEvaluations, request).evaluations)
+        return self._read(self._jobs.ListEvaluations, request).evaluations
 
     # Files
 
@@ -225,8 +229,7 @@ class Client:
         try:
             return send(with_data=False)
         except QzoError as error:
-            wants_data = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
-            if error.code not in wants_data:
+            if error.code != grpc.StatusCode.FAILED_PRECONDITION:  # what a server says that needs the data
                 raise
         return send(with_data=True)
 

@@ -1,0 +1,55 @@
+# Images of the coordinator and of a CPU worker:
+#   docker build --target coordinator -t qzo-coordinator .
+#   docker build --target worker-cpu -t qzo-worker-cpu .
+# There is no encryption or authentication yet. A published port is as open as the network it is published on:
+#   docker network create qzo
+#   docker run -d --network qzo --name qzo -p 127.0.0.1:7070:7070 -v qzo-data:/var/lib/qzo qzo-coordinator \
+#     --listen 0.0.0.0:7070 --insecure
+#   docker run -d --network qzo -v qzo-models:/var/cache/qzo qzo-worker-cpu --server qzo:7070 --insecure
+FROM debian:bookworm-slim AS build
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+WORKDIR /src
+COPY scripts/packages.txt scripts/
+# Versions are those of the Debian release, which only gets fixes.
+# hadolint ignore=DL3008
+RUN apt-get update \
+  && grep -v '^#' scripts/packages.txt | DEBIAN_FRONTEND=noninteractive xargs apt-get install -y --no-install-recommends \
+  && rm -rf /var/lib/apt/lists/*
+COPY . .
+RUN cmake --preset release -DQZO_TESTS=OFF -DQZO_BENCH=OFF \
+  && cmake --build --preset release --target qzo-server qzo-worker qzoctl \
+  && strip build/release/bin/qzo-server build/release/bin/qzo-worker build/release/bin/qzoctl
+
+# The shared libraries that both programs link.
+FROM debian:bookworm-slim AS runtime
+# hadolint ignore=DL3008
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends \
+    libabsl20220623 libfmt9 libgrpc++1.51 libgrpc29 libpcre2-8-0 libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0 \
+    libprotobuf32 libspdlog1.10 libssl3 libxxhash0 \
+  && rm -rf /var/lib/apt/lists/* \
+  && useradd --uid 10001 --create-home --home-dir /home/qzo --shell /usr/sbin/nologin qzo
+COPY LICENSE /usr/share/doc/qzo/
+
+FROM runtime AS coordinator
+# hadolint ignore=DL3008
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends libsqlite3-0 libyaml-cpp0.7 \
+  && rm -rf /var/lib/apt/lists/* \
+  && install -d -o qzo -g qzo /var/lib/qzo
+COPY --from=build /src/build/release/bin/qzo-server /src/build/release/bin/qzoctl /usr/local/bin/
+ENV QZO_DATA_DIR=/var/lib/qzo
+VOLUME /var/lib/qzo
+EXPOSE 7070
+USER 10001
+# Asks this container's own server.
+HEALTHCHECK --interval=10s --timeout=15s --start-period=30s CMD ["qzoctl", "--quiet", "get", "workers"]
+ENTRYPOINT ["qzo-server"]
+
+FROM runtime AS worker-cpu
+RUN install -d -o qzo -g qzo /var/cache/qzo
+COPY --from=build /src/build/release/bin/qzo-worker /usr/local/bin/
+ENV QZO_CACHE_DIR=/var/cache/qzo
+VOLUME /var/cache/qzo
+USER 10001
+ENTRYPOINT ["qzo-worker"]

@@ -1,0 +1,88 @@
+#include "server/job_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace qzo::server {
+namespace {
+
+model::DatasetReport Report(int64_t rows, int64_t tokens, int32_t longest) {
+  model::DatasetReport report;
+  report.rows = rows;
+  report.tokens = tokens;
+  report.longest = longest;
+  return report;
+}
+
+class JobPlanTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    method_.steps = 10;
+    method_.probes = 3;
+    method_.batch_size = 8;
+    method_.micro_batches = 2;
+    model_.trained = {{"a", 4, 64, 32}, {"b", 2, 96, 32}};
+    model_.file_bytes = 1000;
+    reports_.training = Report(100, 2500, 60);
+    reports_.validation = Report(70, 700, 20);
+    reports_.test = Report(33, 330, 20);
+    spec_.mutable_task()->set_sequence_len(50);
+    spec_.mutable_evaluation()->set_eval_steps(4);
+  }
+
+  v1::JobSpec spec_;
+  method::MethodSpec method_;
+  model::ModelInfo model_;
+  SplitReports reports_;
+};
+
+TEST_F(JobPlanTest, CountsTokensOfBothLanesOfEveryProbe) {
+  const v1::Plan plan = PlanOf(spec_, method_, model_, reports_);
+  EXPECT_EQ(plan.steps(), 10u);
+  EXPECT_EQ(plan.items_per_step(), 6u);
+  EXPECT_EQ(plan.training_tokens(), 25 * 8 * 3 * 2 * 10);
+  EXPECT_EQ(FactsOf(spec_, method_, reports_).tokens_per_step, 25 * 8 * 3 * 2);
+}
+
+TEST_F(JobPlanTest, CountsEveryEvaluation) {
+  // Validation at steps 0, 4, 8 and 10; the test before and after.
+  EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).evaluation_tokens(), 4 * 700 + 2 * 330);
+  spec_.mutable_evaluation()->set_eval_rows(7);
+  EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).evaluation_tokens(), 4 * 70 + 2 * 330);
+  spec_.mutable_evaluation()->set_eval_steps(0);
+  EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).evaluation_tokens(), 2 * 70 + 2 * 330);
+}
+
+TEST_F(JobPlanTest, EvaluationItemsHoldThirtyTwoRows) {
+  EXPECT_EQ(FactsOf(spec_, method_, reports_).validation_items, 3u);
+  EXPECT_EQ(FactsOf(spec_, method_, reports_).test_items, 2u);
+  spec_.mutable_evaluation()->set_eval_rows(32);
+  EXPECT_EQ(FactsOf(spec_, method_, reports_).validation_items, 1u) << "eval_rows is about validation";
+  EXPECT_EQ(FactsOf(spec_, method_, reports_).test_items, 2u);
+  spec_.mutable_evaluation()->set_eval_rows(1000);
+  EXPECT_EQ(FactsOf(spec_, method_, reports_).validation_items, 3u);
+  reports_.validation = {};
+  reports_.test = {};
+  EXPECT_EQ(FactsOf(spec_, method_, reports_).validation_items, 0u);
+  EXPECT_EQ(FactsOf(spec_, method_, reports_).test_items, 0u);
+}
+
+TEST_F(JobPlanTest, MultipliersFollowTheGranularity) {
+  EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).multipliers(), 6);
+  method_.granularity = method::Granularity::kGroup;
+  EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).multipliers(), 14);
+}
+
+TEST_F(JobPlanTest, JournalIsEightBytesAProbeAndStep) {
+  EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).journal_bytes(), 10 * 3 * 8);
+}
+
+TEST_F(JobPlanTest, AStepsMessagesGrowWithProbesAndItemsOnly) {
+  const double bytes = PlanOf(spec_, method_, model_, reports_).payload_bytes_per_step();
+  EXPECT_GE(bytes, 3 * 4 + 6 * 2 * 8);
+  EXPECT_LE(bytes, 3 * 4 + 6 * 2 * 8 + 50);
+  reports_.training = Report(1'000'000, 99'000'000, 60);
+  EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).payload_bytes_per_step(), bytes);
+}
+
+}  // namespace
+}  // namespace qzo::server

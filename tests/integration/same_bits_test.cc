@@ -1,0 +1,102 @@
+// The promise: one job, one result, bit for bit, whoever worked and whatever happened to them. Real processes; each test is
+// compared with an undisturbed run on one worker.
+#include <gtest/gtest.h>
+
+#include "tests/integration/fleet.h"
+
+namespace qzo::testing {
+namespace {
+
+constexpr int kSteps = 30;
+
+// Made once: the same job with one worker and no trouble.
+const Fleet::Result& Undisturbed() {
+  static const Fleet::Result* const result = [] {
+    Fleet fleet;
+    fleet.StartWorker("only");
+    EXPECT_EQ(fleet.Ctl({"submit", "-f", fleet.TinyJob("job", kSteps), "--detach"}).code, 0);
+    fleet.ExpectSuccess("job");
+    return new Fleet::Result(fleet.Download("job"));
+  }();
+  return *result;
+}
+
+class SameBits : public ::testing::Test {
+ protected:
+  void Submit() {
+    const CommandResult result = fleet_.Ctl({"submit", "-f", fleet_.TinyJob("job", kSteps), "--detach"});
+    ASSERT_EQ(result.code, 0) << result.errors;
+  }
+  void WaitForStep(uint32_t step) {
+    ASSERT_TRUE(Eventually([&] { return fleet_.Step("job") >= step; })) << fleet_.Ctl({"logs", "job"}).out;
+    ASSERT_LT(fleet_.Step("job"), uint32_t{kSteps}) << "the job was over before it could be disturbed";
+  }
+  void ExpectUndisturbedResult() {
+    fleet_.ExpectSuccess("job");
+    const Fleet::Result result = fleet_.Download("job");
+    EXPECT_FALSE(result.journal.empty());
+    EXPECT_TRUE(result.journal == Undisturbed().journal) << "the journals differ";
+    EXPECT_TRUE(result.adapter == Undisturbed().adapter) << "the adapters differ";
+  }
+  Fleet fleet_;
+};
+
+TEST_F(SameBits, WithTwoWorkers) {
+  fleet_.StartWorker("a");
+  fleet_.StartWorker("b");
+  Submit();
+  ExpectUndisturbedResult();
+}
+
+TEST_F(SameBits, WithThreeWorkersOneOfWhichIsKilledInTheMiddle) {
+  for (const char* name : {"a", "b", "c"}) fleet_.StartWorker(name);
+  Submit();
+  WaitForStep(5);
+  EXPECT_EQ(fleet_.StopWorker("b", SIGKILL), 128 + SIGKILL);
+  ExpectUndisturbedResult();
+}
+
+TEST_F(SameBits, WithAWorkerThatComesLateAndOneThatDrains) {
+  fleet_.StartWorker("a");
+  Submit();
+  WaitForStep(5);
+  fleet_.StartWorker("late");
+  ASSERT_TRUE(Eventually([&] { return fleet_.Job("job")["progress"].value("workers", 0) == 2; }));
+  EXPECT_EQ(fleet_.StopWorker("a", SIGTERM), 0) << "a clean drain";
+  ExpectUndisturbedResult();
+}
+
+TEST_F(SameBits, WithTheCoordinatorKilledAndStartedAgain) {
+  fleet_.StartWorker("a");
+  fleet_.StartWorker("b");
+  Submit();
+  WaitForStep(5);
+  const uint32_t acknowledged = fleet_.Step("job");
+  fleet_.KillServer(SIGKILL);
+  fleet_.StartServer();
+  EXPECT_GE(fleet_.Step("job"), acknowledged) << "an acknowledged step was lost";
+  ExpectUndisturbedResult();
+}
+
+TEST_F(SameBits, WithPauseAndResume) {
+  fleet_.StartWorker("a");
+  Submit();
+  WaitForStep(5);
+  ASSERT_EQ(fleet_.Ctl({"pause", "job"}).code, 0);
+  EXPECT_EQ(fleet_.State("job"), "PAUSED");
+  EXPECT_EQ(fleet_.Ctl({"pause", "job"}).code, 8) << "pausing twice is a conflict";
+  ASSERT_EQ(fleet_.Ctl({"resume", "job"}).code, 0);
+  ExpectUndisturbedResult();
+}
+
+TEST_F(SameBits, TheAdapterIsProvedFromItsJournal) {
+  fleet_.StartWorker("a");
+  Submit();
+  ExpectUndisturbedResult();
+  const CommandResult proof =
+      fleet_.Ctl({"verify", fleet_.dir().File("job.safetensors"), "--model", TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")});
+  EXPECT_EQ(proof.code, 0) << proof.out << proof.errors;
+}
+
+}  // namespace
+}  // namespace qzo::testing
