@@ -109,8 +109,8 @@ INSTANTIATE_TEST_SUITE_P(Types, RoundTrip,
                                            RoundTripCase{"Q4_1", method::Granularity::kChannel, 0x1p-11},
                                            RoundTripCase{"Q4_1", method::Granularity::kGroup, 0x1p-11}),
                          [](const auto& test) {
-                           return info.param.type +
-                                  (info.param.granularity == method::Granularity::kGroup ? "ByGroup" : "ByChannel");
+                           return test.param.type +
+                                  (test.param.granularity == method::Granularity::kGroup ? "ByGroup" : "ByChannel");
                          });
 
 // A file with one tensor "w" of two rows.

@@ -109,6 +109,7 @@ TEST_F(LocalModelTest, MeasuresAStepFromItsItems) {
   ASSERT_OK_AND_ASSIGN(const v1::Task task, TaskOf(adapter_));
   v1::JobSpec job;
   *job.mutable_task() = task;
+  job.set_training_digest(base::Sha256Hex("rows"));
   v1::Method& method = *job.mutable_method();
   method.set_preset(v1::DEFAULT);
   method.set_steps(1);

@@ -110,15 +110,15 @@ TEST(FinalReport, ComparesBeforeWithAfter) {
   adapter.set_step(180);
   EXPECT_EQ(FinalReport(job, &adapter),
             "spam SUCCEEDED after 200 of 200 steps in 3m12s\n"
-            "                        BEFORE                            AFTER\n"
-            "test loss               0.5                               0.5\n"
+            "                        BEFORE                           AFTER\n"
+            "test loss               0.5                              0.5\n"
             "test accuracy           86.60% (95%: 85.60% to 87.60%)   98.10% (95%: 97.10% to 99.10%)\n"
-            "macro-F1                46.40%                            95.70%\n"
-            "F1 of 'spam'            0.00%                             92.50%\n"
-            "majority accuracy       86.60%                            86.60%\n"
-            "peak worker memory      -                                 300 MiB\n"
-            "bytes per worker-step   -                                 78.1\n"
-            "adapter                 -                                 spam (12 KiB, step 180)\n");
+            "macro-F1                46.40%                           95.70%\n"
+            "F1 of 'spam'            0.00%                            92.50%\n"
+            "majority accuracy       86.60%                           86.60%\n"
+            "peak worker memory      -                                300 MiB\n"
+            "bytes per worker-step   -                                78.1\n"
+            "adapter                 -                                spam (12 KiB, step 180)\n");
 }
 
 TEST(FinalReport, OfAFailedJobSaysWhy) {

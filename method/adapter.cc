@@ -39,8 +39,7 @@ std::vector<int64_t> MultiplierShape(Granularity granularity, const TensorShape&
   return {shape.rows, shape.cols / shape.group};
 }
 
-// --- what __metadata__ says
-// --------------------------------------------------------------------------------------------------
+// --- what __metadata__ says ---
 
 // Every integer field of MethodSpec under its name, in one place for both directions; 64-bit values are decimal strings
 // because other readers' JSON numbers are doubles.
@@ -170,8 +169,7 @@ absl::StatusOr<std::vector<TensorShape>> ParsePartition(const Json& metadata, Gr
   return shapes;
 }
 
-// --- safetensors
-// -------------------------------------------------------------------------------------------------------------
+// --- safetensors ---
 
 struct Entry {
   std::string dtype;

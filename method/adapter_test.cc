@@ -149,7 +149,7 @@ TEST(Adapter, UnknownKeysAreTolerated) {
 
 TEST(Adapter, AFileThatIsSomethingElseIsRefused) {
   EXPECT_THAT(DecodeAdapter(""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0 bytes")));
-  EXPECT_THAT(DecodeAdapter("GGUF\3\0\0\0 and so on"),
+  EXPECT_THAT(DecodeAdapter(std::string_view("GGUF\3\0\0\0 and so on", 18)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("header of")));
   EXPECT_THAT(DecodeAdapter(Join("not json", "")),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("JSON object")));

@@ -92,12 +92,13 @@ TEST_F(DatasetServiceTest, EveryBadLineIsNamedAndNothingIsKept) {
   EXPECT_EQ(rpc::ReasonOf(status), "BAD_ROWS");
   ASSERT_TRUE(rpc::BadRequestOf(status).has_value());
   std::vector<std::string> fields;
-  for (const auto& violation : rpc::BadRequestOf(status)->field_violations()) fields.push_back(violation.field());
+  const google::rpc::BadRequest details = *rpc::BadRequestOf(status);
+  for (const auto& violation : details.field_violations()) fields.push_back(violation.field());
   ASSERT_EQ(fields.size(), 4u);
   EXPECT_THAT(fields[0], HasSubstr("bad:2:"));
   EXPECT_THAT(fields[3], HasSubstr("bad:5:7")) << "the column of the byte that is not UTF-8";
   EXPECT_EQ(server_.CountBlobs(), 0u);
-  EXPECT_THAT(Get("projects/p/datasets/bad"), StatusIs(absl::StatusCode::kNotFound, ""));
+  EXPECT_THAT(Get("projects/p/datasets/bad"), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
 }
 
 TEST_F(DatasetServiceTest, OfManyBadLinesTwentyAreShown) {
@@ -105,13 +106,14 @@ TEST_F(DatasetServiceTest, OfManyBadLinesTwentyAreShown) {
   for (int i = 0; i < 100; ++i) rows += "x\n";
   const absl::Status status = server_.UploadDataset("bad", rows).status();
   ASSERT_TRUE(rpc::BadRequestOf(status).has_value());
-  const auto& violations = rpc::BadRequestOf(status)->field_violations();
+  const google::rpc::BadRequest details = *rpc::BadRequestOf(status);
+  const auto& violations = details.field_violations();
   ASSERT_EQ(violations.size(), 21);
   EXPECT_EQ(violations[20].description(), "80 more bad rows of 100");
 }
 
 TEST_F(DatasetServiceTest, UploadsThatAreNoneAreRefused) {
-  EXPECT_THAT(server_.UploadDataset("a", ""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data: missing")));
+  EXPECT_THAT(server_.UploadDataset("a", ""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no bytes came")));
   EXPECT_THAT(server_.UploadDataset("A", Rows(1)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("dataset_id")));
   v1::CreateDatasetRequest::Header header = Header("a");
@@ -174,12 +176,12 @@ TEST_F(DatasetServiceTest, ABrokenOffUploadLeavesNothing) {
     request.set_data(Rows(100));
     ASSERT_TRUE(writer->Write(request));
     context.TryCancel();
-    EXPECT_THAT(rpc::FromGrpc(writer->Finish()), StatusIs(absl::StatusCode::kCancelled, ""));
+    EXPECT_THAT(rpc::FromGrpc(writer->Finish()), StatusIs(absl::StatusCode::kCancelled, ::testing::_));
   }
   server_.Stop();  // waits for every call
   EXPECT_EQ(server_.CountBlobs(), 0u);
   server_.Start();
-  EXPECT_THAT(Get("projects/p/datasets/a"), StatusIs(absl::StatusCode::kNotFound, ""));
+  EXPECT_THAT(Get("projects/p/datasets/a"), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
 }
 
 TEST_F(DatasetServiceTest, WithTaskAndModelEveryRowIsRenderedAndCounted) {
@@ -209,7 +211,7 @@ TEST_F(DatasetServiceTest, ValidateOnlyStoresNothing) {
   header.set_validate_only(true);
   ASSERT_OK_AND_ASSIGN(const v1::Dataset would_be, server_.UploadDataset(header, Rows(5)));
   EXPECT_EQ(would_be.rows(), 5);
-  EXPECT_THAT(Get("projects/p/datasets/a"), StatusIs(absl::StatusCode::kNotFound, ""));
+  EXPECT_THAT(Get("projects/p/datasets/a"), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
   EXPECT_EQ(server_.CountBlobs(), 0u);
 }
 
@@ -245,7 +247,7 @@ TEST_F(DatasetServiceTest, MissingAndMalformedNames) {
   EXPECT_EQ(rpc::ReasonOf(status), "DATASET_NOT_FOUND");
   EXPECT_THAT(Get("none"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("projects/{project}/datasets/{dataset}")));
-  EXPECT_THAT(Delete("projects/p/datasets/none"), StatusIs(absl::StatusCode::kNotFound, ""));
+  EXPECT_THAT(Delete("projects/p/datasets/none"), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
 }
 
 }  // namespace

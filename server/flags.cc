@@ -1,9 +1,12 @@
 #include "server/flags.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/credentials.h"
@@ -27,6 +30,18 @@ std::string CheckAddress(const std::string& address) {
     return "";
   }
   return absl::StrCat("'", address, "': expected host:port");
+}
+
+// CLI11 takes what follows "--flag=" for its value; an empty value is meant.
+std::vector<std::string> WithEmptyValues(int argc, const char* const* argv) {
+  std::vector<std::string> arguments;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const bool empty = argument.starts_with("--") && argument.find('=') == argument.size() - 1;
+    arguments.push_back(empty ? argument.substr(0, argument.size() - 1) : argument);
+    if (empty) arguments.emplace_back();
+  }
+  return arguments;
 }
 
 std::string CheckMetricsAddress(const std::string& address) { return address.empty() ? "" : CheckAddress(address); }
@@ -60,8 +75,10 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--log-level", "QZO_LOG_LEVEL", flags.log_level, "least severity")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
   add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
+  std::vector<std::string> arguments = WithEmptyValues(argc, argv);
+  std::reverse(arguments.begin(), arguments.end());  // the order that this overload of parse wants
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(arguments));
     if (!server.insecure && !IsLoopback(server.listen)) {
       throw CLI::ValidationError("--listen", absl::StrCat(server.listen, " is not on loopback; --insecure allows it"));
     }
@@ -79,20 +96,17 @@ Supervisor::Options DevWorker(const Flags& flags, const std::string& address) {
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
   Supervisor::Options options;
   options.program = (self.parent_path() / "qzo-worker").string();
-  options.arguments = {"--server",
-                       address,
-                       "--name",
-                       "dev",
-                       "--threads",
-                       absl::StrCat(flags.dev_worker_threads),
-                       "--log-level",
-                       flags.log_level,
-                       "--log-format",
-                       flags.log_format,
-                       "--metrics-address",
-                       ""};
+  const auto pass = [&options](const char* flag, const std::string& value) {
+    options.arguments.insert(options.arguments.end(), {flag, value});
+  };
+  pass("--server", address);
+  pass("--name", "dev");
+  pass("--threads", absl::StrCat(flags.dev_worker_threads));
+  pass("--log-level", flags.log_level);
+  pass("--log-format", flags.log_format);
+  pass("--metrics-address", "");  // the environment's is the server's
   for (const std::string& model : flags.server.import_models) {
-    options.arguments.insert(options.arguments.end(), {"--model", model});  // used where it lies instead of fetched
+    pass("--model", model);  // used where it lies instead of fetched
   }
   if (flags.server.insecure) options.arguments.push_back("--insecure");
   return options;

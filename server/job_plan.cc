@@ -66,6 +66,21 @@ int64_t WorkerMemory(const method::MethodSpec& method, const model::ModelInfo& m
 
 }  // namespace
 
+absl::Status CheckMode(const method::MethodSpec& method, const model::ModelInfo& model, bool have_scales) {
+  if (method.mode != method::Mode::kAbsolute) return absl::OkStatus();
+  if (!have_scales) {
+    return absl::InvalidArgumentError(
+        "method.mode: ABSOLUTE, expected RELATIVE: some of the model's trained weights are plain floats without stored "
+        "scales");
+  }
+  const bool one_scale_a_row =
+      std::all_of(model.trained.begin(), model.trained.end(),
+                  [](const method::TensorShape& tensor) { return tensor.group == tensor.cols; });
+  if (method.granularity == method::Granularity::kGroup || one_scale_a_row) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "method.granularity: CHANNEL, expected GROUP: mode ABSOLUTE needs it where a row has several stored scales");
+}
+
 JobFacts FactsOf(const v1::JobSpec& spec, const method::MethodSpec& method, const SplitReports& reports) {
   JobFacts facts;
   facts.validation_items = EvaluationItems(ValidatedRows(spec, method, reports.validation));

@@ -1,7 +1,8 @@
-// What a job will cost. Pure; thread-safe.
+// Whether a method fits a model, and what the job will cost. Pure; thread-safe.
 #ifndef QZO_SERVER_JOB_PLAN_H_
 #define QZO_SERVER_JOB_PLAN_H_
 
+#include "absl/status/status.h"
 #include "method/spec.h"
 #include "model/formats/model_info.h"
 #include "model/tasks/task.h"
@@ -9,6 +10,10 @@
 #include "server/coordinator.h"
 
 namespace qzo::server {
+
+// Absolute mode needs a stored scale for every multiplier. INVALID_ARGUMENT as a "method.field: found, expected" line.
+// `have_scales`: no trained tensor is stored as plain floats.
+absl::Status CheckMode(const method::MethodSpec& method, const model::ModelInfo& model, bool have_scales);
 
 // Reports of the splits; rows = 0 for one that the job does not have.
 struct SplitReports {

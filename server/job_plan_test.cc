@@ -1,9 +1,15 @@
 #include "server/job_plan.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "tests/support/status_matchers.h"
 
 namespace qzo::server {
 namespace {
+
+using ::qzo::testing::StatusIs;
+using ::testing::HasSubstr;
 
 model::DatasetReport Report(int64_t rows, int64_t tokens, int32_t longest) {
   model::DatasetReport report;
@@ -34,6 +40,20 @@ class JobPlanTest : public ::testing::Test {
   model::ModelInfo model_;
   SplitReports reports_;
 };
+
+TEST_F(JobPlanTest, AbsoluteModeNeedsAStoredScaleAMultiplier) {
+  EXPECT_OK(CheckMode(method_, model_, false));
+  method_.mode = method::Mode::kAbsolute;
+  EXPECT_THAT(CheckMode(method_, model_, true),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method.granularity: CHANNEL, expected GROUP")));
+  method_.granularity = method::Granularity::kGroup;
+  EXPECT_OK(CheckMode(method_, model_, true));
+  EXPECT_THAT(CheckMode(method_, model_, false),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method.mode: ABSOLUTE, expected RELATIVE")));
+  method_.granularity = method::Granularity::kChannel;
+  for (method::TensorShape& tensor : model_.trained) tensor.group = tensor.cols;
+  EXPECT_OK(CheckMode(method_, model_, true)) << "one scale a row";
+}
 
 TEST_F(JobPlanTest, CountsTokensOfBothLanesOfEveryProbe) {
   const v1::Plan plan = PlanOf(spec_, method_, model_, reports_);

@@ -29,7 +29,7 @@ class JobServiceTest : public ::testing::Test {
   // The violations of a request that must be refused, by field.
   std::map<std::string, std::string> Violations(const v1::CreateJobRequest& request) {
     const absl::Status status = Create(request).status();
-    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, ""));
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, ::testing::_));
     EXPECT_EQ(rpc::ReasonOf(status), "INVALID_JOB");
     std::map<std::string, std::string> violations;
     if (const auto details = rpc::BadRequestOf(status)) {
@@ -118,7 +118,7 @@ TEST_F(JobServiceTest, ValidateOnlyAnswersAsIfAndStoresNothing) {
   EXPECT_EQ(job.name(), "projects/p/jobs/j");
   EXPECT_EQ(job.plan().steps(), 4u);
   EXPECT_EQ(job.uid(), "");
-  EXPECT_THAT(server_.GetJob(job.name()), StatusIs(absl::StatusCode::kNotFound, ""));
+  EXPECT_THAT(server_.GetJob(job.name()), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
 }
 
 TEST_F(JobServiceTest, ARepeatedRequestReturnsTheSameJobAndATakenIdIsRefused) {
@@ -179,19 +179,14 @@ TEST_F(JobServiceTest, TheTaskMustBeSoundAndFitTheModel) {
   EXPECT_THAT(Violations(request).at("task.sequence_len"), HasSubstr("4096, expected at most 512"));
 }
 
-TEST_F(JobServiceTest, AbsoluteModeNeedsOneScaleAMultiplier) {
+TEST_F(JobServiceTest, TheMethodMustFitTheModel) {
+  // Its feed-forward length is no multiple of a block, so the file holds some of the trained weights as floats.
   v1::CreateJobRequest request = JobRequest("paper");
-  v1::Method& method = *request.mutable_job()->mutable_spec()->mutable_method();
-  method.set_preset(v1::QZO_PAPER);
-  ASSERT_OK_AND_ASSIGN(const Job job, Create(request));
-  EXPECT_EQ(job.spec().method().mode(), v1::ABSOLUTE);
-  EXPECT_EQ(job.spec().method().granularity(), v1::GROUP);
-  method.set_granularity(v1::CHANNEL);
-  EXPECT_THAT(Violations(request).at("method.granularity"), HasSubstr("expected GROUP"));
-  ASSERT_OK(server_.UploadModel("floats", StoriesModel("F32")));
-  method.clear_granularity();
-  request.mutable_job()->mutable_spec()->set_base_model("projects/p/models/floats");
+  request.mutable_job()->mutable_spec()->mutable_method()->set_preset(v1::QZO_PAPER);
   EXPECT_THAT(Violations(request).at("method.mode"), HasSubstr("expected RELATIVE"));
+  request = JobRequest("balanced");
+  request.mutable_job()->mutable_spec()->mutable_method()->set_sampling(v1::BALANCED);
+  EXPECT_OK(Create(request));
 }
 
 TEST_F(JobServiceTest, WhatIsNamedMustExist) {
@@ -249,8 +244,8 @@ TEST_F(JobServiceTest, OnlyEndedJobsAreDeletedUnlessForced) {
   ASSERT_OK_AND_ASSIGN(const Job a, Create(JobRequest("a")));
   EXPECT_THAT(Delete(a.name(), false), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("QUEUED")));
   ASSERT_OK(Delete(a.name(), true));
-  EXPECT_THAT(server_.GetJob(a.name()), StatusIs(absl::StatusCode::kNotFound, ""));
-  EXPECT_THAT(Delete(a.name(), true), StatusIs(absl::StatusCode::kNotFound, ""));
+  EXPECT_THAT(server_.GetJob(a.name()), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
+  EXPECT_THAT(Delete(a.name(), true), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
   ASSERT_OK_AND_ASSIGN(const Job b, Create(JobRequest("b")));
   ASSERT_OK(Cancel(b.name()));
   EXPECT_OK(Delete(b.name(), false));
@@ -305,7 +300,7 @@ TEST_F(JobServiceTest, EventsPageInOrder) {
   EXPECT_GE(expected, 3u) << "created, paused, cancelled";
   request.set_parent("projects/p/jobs/none");
   EXPECT_THAT(server_.Call(server_.jobs, &v1::JobService::Stub::ListJobEvents, request),
-              StatusIs(absl::StatusCode::kNotFound, ""));
+              StatusIs(absl::StatusCode::kNotFound, ::testing::_));
 }
 
 TEST_F(JobServiceTest, JobsOutliveTheServer) {

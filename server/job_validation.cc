@@ -142,15 +142,9 @@ class Resolution {
     if (method_->sampling == method::Sampling::kBalanced && spec_.task().kind() != v1::CLASSIFICATION) {
       Violate("method.sampling", "BALANCED, expected SHUFFLED for a task without labels");
     }
-    if (method_->mode != method::Mode::kAbsolute || model_ == nullptr) return;
-    const auto& trained = model_->info.trained;
-    if (!model_->trained_have_scales) {
-      Violate("method.mode", "ABSOLUTE, expected RELATIVE: the model's weights are plain floats without stored scales");
-    } else if (method_->granularity != method::Granularity::kGroup &&
-               !std::all_of(trained.begin(), trained.end(),
-                            [](const auto& tensor) { return tensor.group == tensor.cols; })) {
-      Violate("method.granularity",
-              "CHANNEL, expected GROUP: mode ABSOLUTE needs it where a row has several stored scales");
+    if (model_ == nullptr) return;
+    if (const absl::Status status = CheckMode(*method_, model_->info, model_->trained_have_scales); !status.ok()) {
+      Violate(status);
     }
   }
 

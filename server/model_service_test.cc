@@ -69,12 +69,13 @@ TEST_F(ModelServiceTest, AKnownDigestNeedsNoData) {
 }
 
 TEST_F(ModelServiceTest, AFileThatIsNoModelIsRefusedAndNotKept) {
-  EXPECT_THAT(server_.UploadModel("m", "GGUF, or perhaps not"), StatusIs(absl::StatusCode::kInvalidArgument, ""));
+  EXPECT_THAT(server_.UploadModel("m", "GGUF, or perhaps not"),
+              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::_));
   EXPECT_THAT(server_.UploadModel("m", StoriesModel().substr(0, 100'000)),
-              StatusIs(absl::StatusCode::kInvalidArgument, ""));
-  EXPECT_THAT(server_.UploadModel("m", ""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("data: missing")));
+              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::_));
+  EXPECT_THAT(server_.UploadModel("m", ""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no bytes came")));
   EXPECT_EQ(server_.CountBlobs(), 0u);
-  EXPECT_THAT(Get("projects/p/models/m"), StatusIs(absl::StatusCode::kNotFound, ""));
+  EXPECT_THAT(Get("projects/p/models/m"), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
 }
 
 TEST_F(ModelServiceTest, NamesAreUniqueAndRequestsRepeatable) {
@@ -104,7 +105,7 @@ TEST_F(ModelServiceTest, DeletedModelsAreGone) {
   EXPECT_EQ(server_.CountBlobs(), 0u);
   EXPECT_THAT(Get(kModelName), StatusIs(absl::StatusCode::kNotFound, HasSubstr(kModelName)));
   EXPECT_THAT(Download(kModelName), StatusIs(absl::StatusCode::kNotFound, HasSubstr(kModelName)));
-  EXPECT_THAT(Delete(kModelName), StatusIs(absl::StatusCode::kNotFound, ""));
+  EXPECT_THAT(Delete(kModelName), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
 }
 
 TEST_F(ModelServiceTest, AModelInUseStays) {

@@ -42,8 +42,8 @@ constexpr int kWindowBytes = 4 << 20;
 // every step's few bytes; a fixed window serves uploads instead.
 void ConfigureTransport(grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxMessageBytes);
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
-                              0);  // a second server on the port is an error, not a load balancer
+  // A second server on the port is an error, not a load balancer.
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -87,7 +87,6 @@ class Server::Impl {
     const std::string host = options_.listen.substr(0, options_.listen.rfind(':'));
     return absl::StrCat(host == "0.0.0.0" || host == "[::]" ? "127.0.0.1" : host, ":", port_);
   }
-  std::shared_ptr<grpc::Channel> InProcessChannel() { return grpc_->InProcessChannel(grpc::ChannelArguments()); }
 
  private:
   absl::Status OpenStorage() {
@@ -188,6 +187,5 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() { Stop(); }
 void Server::Stop() { impl_->Stop(); }
 std::string Server::local_address() const { return impl_->LocalAddress(); }
-std::shared_ptr<grpc::Channel> Server::InProcessChannel() { return impl_->InProcessChannel(); }
 
 }  // namespace qzo::server

@@ -9,10 +9,6 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
-namespace grpc {
-class Channel;
-}  // namespace grpc
-
 namespace qzo::server {
 
 class Server {
@@ -41,8 +37,6 @@ class Server {
 
   // Where it can be reached on this machine: host:port or unix:path.
   std::string local_address() const;
-  // A channel to this server within the process.
-  std::shared_ptr<grpc::Channel> InProcessChannel();
 
  private:
   class Impl;

@@ -29,7 +29,8 @@ class ServerTest : public ::testing::Test {
     return options;
   }
   static absl::StatusOr<v1::Model> GetModel(Server* server, const std::string& name) {
-    const auto stub = v1::ModelService::NewStub(server->InProcessChannel());
+    const auto stub =
+        v1::ModelService::NewStub(grpc::CreateChannel(server->local_address(), grpc::InsecureChannelCredentials()));
     grpc::ClientContext context;
     v1::GetModelRequest request;
     request.set_name(name);

@@ -1,5 +1,5 @@
-// A whole server in the test's process, reached without a port, and the client calls that several tests need. Tests
-// only.
+// A whole server in the test's process, reached over a socket in its directory, and the client calls that several tests
+// need. Tests only.
 #ifndef QZO_SERVER_TEST_SERVER_H_
 #define QZO_SERVER_TEST_SERVER_H_
 
@@ -65,7 +65,9 @@ class TestServer {
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
     ASSERT_OK(server);
     server_ = *std::move(server);
-    const std::shared_ptr<grpc::Channel> channel = server_->InProcessChannel();
+    // Not the channel within the process: its transport lets a sender wait for ever for a server that has answered
+    // early.
+    const auto channel = grpc::CreateChannel(server_->local_address(), grpc::InsecureChannelCredentials());
     jobs = v1::JobService::NewStub(channel);
     datasets = v1::DatasetService::NewStub(channel);
     models = v1::ModelService::NewStub(channel);

@@ -61,9 +61,10 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
  private:
   void Take() {
     const absl::StatusOr<bool> complete = Handle();
-    if (!complete.ok() || *complete) {
+    if (!complete.ok()) {
       heavy_->Run([this, status = complete.status()] { Conclude(status); });
     } else {
+      complete_ = *complete;
       this->StartRead(&request_);
     }
   }
@@ -74,6 +75,8 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
       return receiver_->Begin(request_.header());
     }
     if (!begun_) return InvalidField("header", "missing, expected it first");
+    // Nothing more is needed, but a sender that is in the middle of writing hears an answer only after it has ended.
+    if (complete_) return true;
     if (request_.data().size() > kMaxChunkBytes) {
       return InvalidField("data", absl::StrCat(request_.data().size(), " bytes, expected at most ", kMaxChunkBytes));
     }
@@ -100,6 +103,7 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
   std::unique_ptr<Receiver> receiver_;
   Request request_;
   bool begun_ = false;
+  bool complete_ = false;
 };
 
 }  // namespace qzo::server

@@ -47,10 +47,14 @@ int ExitCodeOf(v1::FineTuningJob::State state) {
 
 std::string ErrorText(const absl::Status& status, std::string_view server, bool verbose) {
   std::string text(status.message());
-  if (absl::IsUnavailable(status)) {
-    text = absl::StrCat("cannot reach ", base::ToAbsl(server), ": ",
-                        text.substr(text.rfind(": ") == std::string::npos ? 0 : text.rfind(": ") + 2),
+  if (absl::IsUnavailable(status) && rpc::ReasonOf(status).empty()) {
+    // No server has answered: gRPC's own words, of which the last part is the cause.
+    const size_t cause = text.rfind(": ");
+    if (cause != std::string::npos) text.erase(0, cause + 2);
+    text = absl::StrCat("cannot reach ", base::ToAbsl(server), ": ", text,
                         "; is qzo-server running there? --server or QZO_SERVER names another");
+  } else if (absl::IsUnavailable(status)) {
+    text = absl::StrCat(base::ToAbsl(server), " cannot serve this now: ", text, "; try again");
   } else if (absl::IsDeadlineExceeded(status)) {
     text = absl::StrCat(base::ToAbsl(server), " did not answer in time: ", text,
                         "; try again, or look at the server's log");

@@ -128,6 +128,14 @@ TEST_F(QzoctlTest, EveryStatusHasItsExitCode) {
   }
 }
 
+TEST(ErrorText, TellsAServerThatIsBusyFromOneThatIsNotThere) {
+  const absl::Status refused = absl::UnavailableError("failed to connect to all addresses: Connection refused");
+  EXPECT_THAT(ErrorText(refused, "h:1", false),
+              StartsWith("cannot reach h:1: Connection refused; is qzo-server running"));
+  EXPECT_EQ(ErrorText(rpc::WithReason(absl::UnavailableError("draining"), "DRAINING"), "h:1", false),
+            "h:1 cannot serve this now: draining; try again");
+}
+
 TEST(ErrorText, ListsViolationsOnePerLine) {
   const absl::Status status = rpc::ViolationsFromLines(
       absl::InvalidArgumentError("method.steps: 0, expected 1 or more\ntask.prompt: empty"), "BAD_SPEC");
@@ -170,7 +178,7 @@ TEST_F(QzoctlTest, SubmitReadsStandardInput) {
 TEST_F(QzoctlTest, ABadJobFileReachesNoServer) {
   const std::string path = Write("bad.yaml", "base_modle: m\n");
   EXPECT_EQ(Run({"submit", "-f", path}), kUsage);
-  EXPECT_THAT(err(), StartsWith("qzoctl: " + path + ":1:1: base_model"));
+  EXPECT_THAT(err(), StartsWith("qzoctl: " + path + ":1:1: base_modle: unknown key"));
   EXPECT_THAT(err(), HasSubstr("did you mean 'base_model'"));
   EXPECT_EQ(dialled_, "");
   EXPECT_EQ(Run({"submit", "-f", dir_.File("none.yaml")}), kNotFound);
@@ -224,7 +232,6 @@ TEST_F(QzoctlTest, WaitKnowsStatesAndTimeouts) {
   EXPECT_EQ(Run({"wait", "j", "--for", "running"}), kUsage);
   server_.jobs.HoldStreams();
   EXPECT_EQ(Run({"wait", "j", "--timeout", "0.05s"}), kTimedOut);
-  server_.jobs.AddJob(kJob, v1::FineTuningJob::FAILED);
 }
 
 TEST_F(QzoctlTest, WaitEndsWithAJobThatCannotGetThereAnyMore) {
@@ -300,7 +307,7 @@ TEST_F(LocalVerbs, ClassifyPrintsLabelsAndProbabilities) {
   one.insert(one.end(), {"--text", "text=Once upon a time", "-o", "json"});
   EXPECT_EQ(Run(one), kOk);
   const auto line = nlohmann::json::parse(out());
-  EXPECT_THAT(line["label"], ::testing::AnyOf("neg", "pos"));
+  EXPECT_THAT(line["label"].get<std::string>(), ::testing::AnyOf("neg", "pos"));
   EXPECT_NEAR(line["options"][0]["probability"].get<double>() + line["options"][1]["probability"].get<double>(), 1,
               1e-9);
   in_.str("{\"text\":\"a\"}\n{\"text\":\"b\"}\n");

@@ -81,6 +81,23 @@ TEST_F(CoreTest, SplitsAStepOverReadyWorkersAndCommitsWhenAllAnswered) {
   }
 }
 
+TEST_F(CoreTest, AnEvaluationGoesOutInPiecesSoThatLatecomersCanHelp) {
+  JobConfig config;
+  config.project = "p";
+  config.method.steps = 1;
+  config.test_items = 6;
+  Send(JobAdded{1, config, {}});
+  Send(WorkerAttached{1, "k"});
+  Send(WorkerAttached{2, "k"});
+  Send(ReplicaReady{1, 1, 0, kDigest});
+  ASSERT_EQ(All<SendWork>().size(), 1u);
+  EXPECT_EQ(All<SendWork>()[0].item_count, 2u);
+  Send(ReplicaReady{2, 1, 0, kDigest});
+  ASSERT_EQ(All<SendWork>().size(), 1u);
+  EXPECT_EQ(All<SendWork>()[0].worker, 2u);
+  EXPECT_EQ(All<SendWork>()[0].first_item, 2u);
+}
+
 TEST_F(CoreTest, ItemsOfALostWorkerGoToAnother) {
   AddJob(1, 4);
   Send(WorkerAttached{1, "k"});

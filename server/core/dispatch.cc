@@ -16,6 +16,9 @@ double Median(std::vector<double> values) {
 
 constexpr double kDeviations = 6;          // an item later than median + 6 MAD is given out again
 constexpr size_t kSamplesForDeadline = 5;
+// A step's items go out in one message a worker, because messages are what a step costs; an evaluation is long, and goes out in
+// pieces so that workers that get ready meanwhile can help.
+constexpr uint32_t kEvaluationItemsAtOnce = 2;
 
 }  // namespace
 
@@ -147,7 +150,8 @@ void Core::HandOut(JobHandle handle, Job& job, const std::vector<WorkerHandle>& 
     for (const auto& [first, count] : free) items_left += count;
     const double weight = speed(worker) > 0 ? speed(worker) : usual;
     if (items_left > 0) {
-      const auto share = static_cast<uint32_t>(std::lround(items_left * weight / weight_left));
+      auto share = static_cast<uint32_t>(std::lround(items_left * weight / weight_left));
+      if (job.unit->evaluate()) share = std::min(share, kEvaluationItemsAtOnce);
       const auto largest = std::max_element(free.begin(), free.end(), [](auto a, auto b) { return a.second < b.second; });
       Send(worker, handle, job, largest->first, std::clamp<uint32_t>(share, 1, largest->second));
     }

@@ -266,11 +266,12 @@ void Simulator::Disturb() {
   Worker& worker = workers_[w];
   const double what = std::uniform_real_distribution<double>(0, 1)(random_);
   if (what < 0.45) {  // a worker is killed, and a new one takes its place later
-    // Not within the same step again and again: three in a row would rightly be called a poison item.
     if (!worker.alive || worker.handle == 0) return;
     ++kills_;
     const WorkerHandle handle = worker.handle;
-    const bool orderly = Chance(0.7);
+    // Three in a row at one item would rightly be called its fault.
+    const bool orderly = hard_kills_ >= 2 || Chance(0.3);
+    if (!orderly) ++hard_kills_;
     worker.alive = false;
     worker.handle = 0;
     At(now_ + Soon(10), [this, handle, orderly, i = incarnation_] {

@@ -102,6 +102,7 @@ class Simulator {
   uint64_t delivered_ = 0;
   uint64_t crashes_ = 0;
   uint64_t kills_ = 0;
+  int hard_kills_ = 0;  // without goodbye
 };
 
 }  // namespace qzo::server::core

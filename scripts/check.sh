@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
+#   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python fuzz)
+scripts/install.sh scripts/packages.txt scripts/packages-check.txt
+
+sources() { git ls-files '*.h' '*.cc'; }
+
+for part in "${parts[@]}"; do
+  printf '\n== %s\n' "$part"
+  case $part in
+    shell) shellcheck scripts/*.sh bench/*.sh .ci/run ;;
+    format) sources | xargs clang-format-14 --dry-run --Werror ;;
+    clang) # also the thread-safety analysis
+      scripts/build.sh clang-dev
+      ctest --preset clang-dev -j "$(nproc)"
+      ;;
+    asan)
+      scripts/build.sh asan
+      ctest --preset asan -j "$(nproc)"
+      ;;
+    tsan) # gRPC and OpenSSL are not instrumented: only what does without them
+      scripts/build.sh tsan base_fs_test kernels_parallel_test server_sqlite_store_test server_simulator_test
+      TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --preset tsan -R 'base_fs|kernels_parallel|server_sqlite_store_test|server_simulator'
+      ;;
+    tidy)
+      scripts/build.sh clang-dev
+      git ls-files '*.cc' | grep -v -e _test.cc -e ^bench/ -e ^tests/ | xargs -P "$(nproc)" -n 4 clang-tidy-14 --quiet -p build/clang-dev
+      ;;
+    simulator)
+      scripts/build.sh release server_simulator_test
+      QZO_SIMULATOR_SEEDS=100000 QZO_SIMULATOR_FIRST=1000000 build/release/tests/server_simulator_test --gtest_filter='*Every*'
+      ;;
+    python) scripts/python-test.sh ;;
+    fuzz) # QZO_FUZZ_SECONDS each, 600 by default
+      scripts/build.sh fuzz
+      for fuzzer in build/fuzz/fuzzers/fuzz_*; do
+        name=${fuzzer##*/fuzz_}
+        found=$(mktemp -d)
+        "$fuzzer" -max_total_time="${QZO_FUZZ_SECONDS:-600}" -rss_limit_mb=4096 "$found" "tests/fuzz/corpus/$name"
+        rm -rf "$found"
+      done
+      ;;
+    *) echo "check.sh: unknown part $part" >&2; exit 2 ;;
+  esac
+done
