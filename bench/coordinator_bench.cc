@@ -1,11 +1,13 @@
-// What the coordinator costs without a network and without any computing: the real Coordinator over the real SqliteStore, with
-// workers that answer at once, each on a thread of its own. The database lies in TMPDIR: its fsync is part of the figures.
+// What the coordinator costs without a network and without any computing: the real Coordinator over the real
+// SqliteStore, with workers that answer at once, each on a thread of its own. The database lies in TMPDIR: its fsync is
+// part of the figures.
 //
 //   qzo_coordinator_bench SECONDS     prints "metric value unit" lines
 //
 // 1. Fifty jobs share four workers for SECONDS: durable steps per second, and how many of them share a commit.
 // 2. The store alone, writing commits of as many steps, in turns with 1.
-// 3. One job on one worker: the time from the results of a step to the work of the next, less the time the store took to
+// 3. One job on one worker: the time from the results of a step to the work of the next, less the time the store took
+// to
 //    make the step durable, is what the coordinator adds.
 #include <unistd.h>
 
@@ -36,7 +38,7 @@ namespace {
 constexpr int kJobs = 50;
 constexpr int kWorkers = 4;
 constexpr int kRounds = 5;
-constexpr uint32_t kSteps = 2000;         // the longest job of which every step is also an event
+constexpr uint32_t kSteps = 2000;          // the longest job of which every step is also an event
 constexpr uint32_t kMeasuredSteps = 1900;  // of a job: none ends while it is measured
 
 absl::Duration Now() { return base::SystemClock()->Monotonic(); }
@@ -199,7 +201,8 @@ class Bench {
     absl::StatusOr<std::unique_ptr<BlobStore>> blobs = BlobStore::Open(directory_ + "/blobs", base::RealFileSystem());
     QZO_CHECK(blobs.ok());
     blobs_ = *std::move(blobs);
-    coordinator_ = std::make_unique<Coordinator>(Coordinator::Options{}, timed_.get(), blobs_.get(), base::SystemClock(), &metrics_);
+    coordinator_ = std::make_unique<Coordinator>(Coordinator::Options{}, timed_.get(), blobs_.get(),
+                                                 base::SystemClock(), &metrics_);
   }
   ~Bench() {
     coordinator_.reset();
@@ -286,7 +289,8 @@ Throughput MeasureStore(size_t steps_per_commit, absl::Duration duration) {
   for (uint32_t step = 0; Now() - begin < duration; ++step) {
     WriteBatch batch;
     for (size_t job = 0; job < steps_per_commit; ++job) {
-      batch.push_back(AppendStep{absl::StrCat("job-", job), 1, {step, std::vector<float>(8, 0.5f), std::vector<float>(8, 1e-3f)}, {1}});
+      batch.push_back(AppendStep{
+          absl::StrCat("job-", job), 1, {step, std::vector<float>(8, 0.5f), std::vector<float>(8, 1e-3f)}, {1}});
     }
     QZO_CHECK(bench.store().Write(std::move(batch)).ok());
   }
@@ -338,13 +342,16 @@ int Main(int argc, char** argv) {
     store += MeasureStore(group, absl::Seconds(seconds / kRounds));
   }
   const Latency latency = MeasureLatency(absl::Seconds(seconds / 2));
-  std::printf("durable_steps_per_s %.1f of %d jobs on %d instant workers; target: at least 1000\n", jobs.steps_per_s(), kJobs, kWorkers);
+  std::printf("durable_steps_per_s %.1f of %d jobs on %d instant workers; target: at least 1000\n", jobs.steps_per_s(),
+              kJobs, kWorkers);
   std::printf("steps_per_commit %.1f the mean group of these\n", jobs.steps_per_commit());
   std::printf("store_steps_per_s %.1f of the store alone, in groups of that size\n", store.steps_per_s());
   std::printf("ratio %.3f of the two; target: at least 0.5\n", jobs.steps_per_s() / store.steps_per_s());
-  std::printf("added_p50_us %.1f from a step's results to the next step's work, without the commit\n", Quantile(latency.added_us, 0.5));
+  std::printf("added_p50_us %.1f from a step's results to the next step's work, without the commit\n",
+              Quantile(latency.added_us, 0.5));
   std::printf("added_p99_us %.1f the same, of the slowest hundredth\n", Quantile(latency.added_us, 0.99));
-  std::printf("commit_p50_us %.1f of the same %zu steps of one job\n", Quantile(latency.commit_us, 0.5), latency.commit_us.size());
+  std::printf("commit_p50_us %.1f of the same %zu steps of one job\n", Quantile(latency.commit_us, 0.5),
+              latency.commit_us.size());
   return 0;
 }
 

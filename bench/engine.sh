@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Speed of the engine on this machine's CPUs with SmolLM2-135M-Instruct (or the GGUF file that QZO_BENCH_MODEL names): token rows of
-# perturbed forward passes, as a training step does them, and tokens of generation, on 1 and 2 threads.
+# Speed of the engine on this machine's CPUs with SmolLM2-135M-Instruct (or the GGUF file that QZO_BENCH_MODEL names): token
+# rows of perturbed forward passes, as a training step does them, and tokens of generation, on 1 and 2 threads.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=5 tokens=128 json=()
@@ -24,8 +24,9 @@ import json, re, sys
 names = {"1": "tokens_per_s_1_thread", "2": "tokens_per_s"}
 for case in json.load(sys.stdin)["benchmarks"]:
     threads = re.search("/threads:([0-9]+)/", case["name"]).group(1)
-    print(names[threads], case["rows/s"], f"token rows, both lanes counted; 16 rows of about 40 tokens, {threads} threads, kernels '"$fastest"'")
+    print(names[threads], case["rows/s"], f"token rows, both lanes counted; 16 rows of about 40 tokens, {threads} threads")
 '
   echo "generation_tokens_per_s_1_thread $("${generation[@]}" 1) tokens of one greedy text, 1 thread"
   echo "generation_tokens_per_s $("${generation[@]}" 2) tokens of one greedy text, 2 threads"
-} | python3 bench/report.py engine --command "QZO_BENCH_MODEL=$QZO_BENCH_MODEL ${forward[*]}" --command "${generation[*]} 2" "${json[@]}"
+} | python3 bench/report.py engine --command "QZO_BENCH_MODEL=$QZO_BENCH_MODEL ${forward[*]}" \
+  --command "${generation[*]} 2" "${json[@]}"

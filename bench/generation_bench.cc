@@ -39,7 +39,8 @@ absl::StatusOr<double> TokensPerSecond(const Model& model, int max_tokens, int t
 int Main(int argc, char** argv) {
   int tokens = 0;
   int threads = 0;
-  if (argc != 4 || !absl::SimpleAtoi(argv[2], &tokens) || tokens < 2 || !absl::SimpleAtoi(argv[3], &threads) || threads < 1) {
+  if (argc != 4 || !absl::SimpleAtoi(argv[2], &tokens) || tokens < 2 || !absl::SimpleAtoi(argv[3], &threads) ||
+      threads < 1) {
     std::fprintf(stderr, "usage: qzo_generation_bench MODEL.gguf TOKENS THREADS  (at least 2 tokens, 1 thread)\n");
     return 2;
   }

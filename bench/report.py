@@ -10,7 +10,9 @@ import sys
 
 
 def hardware() -> str:
-    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    with open("/proc/cpuinfo") as file:
+        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    cpu = models[0] if models else platform.machine()
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{cpu}, {len(os.sched_getaffinity(0))} CPUs, {gib:.0f} GiB, Linux {platform.release()}"
 

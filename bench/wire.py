@@ -56,7 +56,8 @@ class Hosts:
                 run("ip", "-n", space, "neigh", "add", peer_ip, "lladdr", peer_mac, "dev", link)
         except (OSError, subprocess.CalledProcessError) as error:
             self.__exit__()
-            print(f"wire: skipped: network namespaces cannot be made here: {getattr(error, 'stderr', None) or error}", file=sys.stderr)
+            why = getattr(error, "stderr", None) or error
+            print(f"wire: skipped: network namespaces cannot be made here: {why}", file=sys.stderr)
             sys.exit(77)
         return self
 
@@ -171,7 +172,8 @@ def measure(cluster: Cluster, steps: int) -> list[tuple[str, float, str]]:
     return [
         ("payload_down_bytes", difference("payloadDownBytes") / worker_steps, "bytes per worker-step; target: at most 64"),
         ("payload_up_bytes", difference("payloadUpBytes") / worker_steps, "bytes per worker-step; target: at most 64"),
-        ("wire_bytes", (bytes_after - bytes_before) / worker_steps, "bytes of IP packets per worker-step; target: at most 400"),
+        ("wire_bytes", (bytes_after - bytes_before) / worker_steps,
+         "bytes of IP packets per worker-step; target: at most 400"),
         ("packets", (packets_after - packets_before) / worker_steps, "per worker-step"),
         ("step_ms", pace * 1e3, "per step; at least 100"),
         ("steps", counted_steps, "counted"),
@@ -180,7 +182,8 @@ def measure(cluster: Cluster, steps: int) -> list[tuple[str, float, str]]:
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="bench/wire.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="bench/wire.sh", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="100 steps instead of 1000")
     parser.add_argument("--json", help="also write the figures to this file")
     arguments = parser.parse_args()
