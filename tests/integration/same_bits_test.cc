@@ -7,7 +7,7 @@
 namespace qzo::testing {
 namespace {
 
-constexpr int kSteps = 30;
+constexpr int kSteps = 80;
 
 // Made once: the same job with one worker and no trouble.
 const Fleet::Result& Undisturbed() {
