@@ -22,8 +22,7 @@ using Job = v1::FineTuningJob;
 // A worker that computes nothing: its losses are made up, but the same for the same question.
 class ScriptedWorker {
  public:
-  ScriptedWorker(TestServer* server, const std::string& name)
-      : server_(server), stream_(server->coordination->Work(&context_)) {
+  ScriptedWorker(TestServer* server, const std::string& name) : stream_(server->coordination->Work(&context_)) {
     v1::WorkerMessage message;
     v1::Attach& attach = *message.mutable_attach();
     attach.set_worker(name);
@@ -109,7 +108,6 @@ class ScriptedWorker {
     if (answer.message_case() != v1::WorkerMessage::MESSAGE_NOT_SET) stream_->Write(answer);
   }
 
-  TestServer* const server_;
   grpc::ClientContext context_;
   const std::unique_ptr<grpc::ClientReaderWriter<v1::WorkerMessage, v1::CoordinatorMessage>> stream_;
   base::Mutex mu_;

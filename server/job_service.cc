@@ -76,10 +76,11 @@ absl::StatusOr<v1::FineTuningJob> JobService::Create(const v1::CreateJobRequest&
 grpc::ServerUnaryReactor* JobService::Steer(
     grpc::CallbackServerContext* context, const std::string& name, v1::FineTuningJob* response,
     absl::StatusOr<v1::FineTuningJob> (Coordinator::*verb)(const std::string&)) {
-  return AnswerOn(backend_.calls, context, response, [this, &name, verb]() -> absl::StatusOr<v1::FineTuningJob> {
-    QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", name).status());
-    return (backend_.coordinator->*verb)(name);
-  });
+  return AnswerOn(backend_.calls, context, response,
+                  [coordinator = backend_.coordinator, &name, verb]() -> absl::StatusOr<v1::FineTuningJob> {
+                    QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", name).status());
+                    return (coordinator->*verb)(name);
+                  });
 }
 
 grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
