@@ -78,7 +78,7 @@ void Coordinator::Impl::Run() {
         if (worker.stream != nullptr) worker.stream->Tick();
       }
       for (auto& [handle, live] : jobs_) {
-        if (std::exchange(live.saved_badly, false)) Save(handle, {Update(live)});
+        if (!live.unsaved.empty() && clock_->Monotonic() >= live.save_again_at) Save(handle, std::exchange(live.unsaved, {}));
       }
     }
     SendOpens();

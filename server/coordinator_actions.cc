@@ -18,6 +18,7 @@ namespace {
 using ::qzo::base::MutexLock;
 
 constexpr uint32_t kStepEventsPerJob = 2000;
+constexpr absl::Duration kSaveAgain = absl::Seconds(1);
 
 }  // namespace
 
@@ -322,15 +323,20 @@ AppendEvent Coordinator::Impl::NewEvent(LiveJob& live, v1::JobEvent event) {
 }
 
 void Coordinator::Impl::Save(core::JobHandle handle, WriteBatch batch) {
-  store_->Submit(std::move(batch), [this, handle](const absl::Status& status) {
+  store_->Submit(batch, [this, handle, batch](const absl::Status& status) {
     {
       MutexLock lock(&mu_);
       LiveJob* live = Find(handle);
       if (live == nullptr) return;
       if (!status.ok()) {
-        spdlog::error("{}: not stored: {}", live->job().name(), status.ToString());
         metrics_->store_errors.Add({{"op", "update_job"}}).Increment();
-        live->saved_badly = !absl::IsAborted(status) && !absl::IsNotFound(status);
+        // The job is another process's now, unless it is refused for the gap that an earlier failure left.
+        const bool lost = (absl::IsAborted(status) || absl::IsNotFound(status)) && live->unsaved.empty();
+        if (live->unsaved.empty()) {
+          spdlog::error("{}: not stored{}: {}", live->job().name(), lost ? "" : ", to be tried again", status.ToString());
+          live->save_again_at = clock_->Monotonic() + kSaveAgain;
+        }
+        if (!lost) live->unsaved.insert(live->unsaved.end(), batch.begin(), batch.end());
         return;
       }
       to_wake_.insert(live->uid);

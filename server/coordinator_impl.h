@@ -79,7 +79,7 @@ class Coordinator::Impl {
   // The mutations that store a job's present state, with an event about it.
   UpdateResource Update(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   AppendEvent NewEvent(LiveJob& live, v1::JobEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Submits; when durable, wakes the job's watchers, and forgets the job if it has ended. When not, tries again at a tick.
+  // Submits; when durable, wakes the job's watchers, and forgets the job if it has ended. When not, tries again later.
   void Save(core::JobHandle handle, WriteBatch batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BuildAndStoreAdapter(const core::SaveResult& save);
 
