@@ -40,6 +40,13 @@ enum class WeightType : uint8_t {
   kIQ4_XS,
   kTQ1_0,
   kTQ2_0,
+  kIQ1_S,
+  kIQ1_M,
+  kIQ2_XXS,
+  kIQ2_XS,
+  kIQ2_S,
+  kIQ3_XXS,
+  kIQ3_S,
 };
 
 // Values per block, bytes per block. Plain types are blocks of one value. K must be a multiple of the block size.

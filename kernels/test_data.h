@@ -66,6 +66,10 @@ inline std::vector<std::byte> RandomWeights(std::mt19937& random, WeightType typ
     } else if (type == WeightType::kMXFP4) {
       bytes[at] = static_cast<std::byte>(random() % 8 == 0 ? random() % 2 : 120 + random() % 8);
     } else {
+      if (type == WeightType::kIQ1_M) {  // the half is spread over four words: leave its exponent small
+        bytes[at + 55] &= std::byte{0x8f};
+        continue;
+      }
       for (const size_t offset : HalvesOf(type)) {
         const uint16_t half = random_half();
         std::memcpy(&bytes[at + offset], &half, 2);
@@ -77,7 +81,7 @@ inline std::vector<std::byte> RandomWeights(std::mt19937& random, WeightType typ
 
 inline std::vector<WeightType> AllWeightTypes() {
   std::vector<WeightType> types;
-  for (int type = 0; type <= static_cast<int>(WeightType::kTQ2_0); ++type) {
+  for (int type = 0; type <= static_cast<int>(WeightType::kIQ3_S); ++type) {
     types.push_back(static_cast<WeightType>(type));
   }
   return types;

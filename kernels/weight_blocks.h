@@ -32,6 +32,15 @@ void DecodeIQ4_XS(const std::byte* block, int part, CodeBlock* out);
 void DecodeTQ1_0(const std::byte* block, int part, CodeBlock* out);
 void DecodeTQ2_0(const std::byte* block, int part, CodeBlock* out);
 
+// weights_iq.cc: blocks of 256, codes from grids
+void DecodeIQ1_S(const std::byte* block, int part, CodeBlock* out);
+void DecodeIQ1_M(const std::byte* block, int part, CodeBlock* out);
+void DecodeIQ2_XXS(const std::byte* block, int part, CodeBlock* out);
+void DecodeIQ2_XS(const std::byte* block, int part, CodeBlock* out);
+void DecodeIQ2_S(const std::byte* block, int part, CodeBlock* out);
+void DecodeIQ3_XXS(const std::byte* block, int part, CodeBlock* out);
+void DecodeIQ3_S(const std::byte* block, int part, CodeBlock* out);
+
 inline int Load8(const std::byte* p) { return std::to_integer<int>(*p); }
 inline uint16_t Load16(const std::byte* p) {
   uint16_t value;

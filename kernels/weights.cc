@@ -35,7 +35,14 @@ constexpr TypeInfo kTypes[] = {{"F32", 1, 4, 1},
                                {"Q6_K", 256, 210, 16, DecodeQ6_K},
                                {"IQ4_XS", 256, 136, 32, DecodeIQ4_XS},
                                {"TQ1_0", 256, 54, 256, DecodeTQ1_0},
-                               {"TQ2_0", 256, 66, 256, DecodeTQ2_0}};
+                               {"TQ2_0", 256, 66, 256, DecodeTQ2_0},
+                               {"IQ1_S", 256, 50, 32, DecodeIQ1_S},
+                               {"IQ1_M", 256, 56, 16, DecodeIQ1_M},
+                               {"IQ2_XXS", 256, 66, 32, DecodeIQ2_XXS},
+                               {"IQ2_XS", 256, 74, 16, DecodeIQ2_XS},
+                               {"IQ2_S", 256, 82, 16, DecodeIQ2_S},
+                               {"IQ3_XXS", 256, 98, 32, DecodeIQ3_XXS},
+                               {"IQ3_S", 256, 110, 32, DecodeIQ3_S}};
 
 const TypeInfo& Info(WeightType type) { return kTypes[static_cast<size_t>(type)]; }
 

@@ -71,15 +71,31 @@ TEST(Weights, DescribeTheirTypes) {
     WeightType type;
     std::string_view name;
     int64_t values, bytes, group;
-  } expected[] = {{WeightType::kF32, "F32", 1, 4, 1},          {WeightType::kF16, "F16", 1, 2, 1},
-                  {WeightType::kBF16, "BF16", 1, 2, 1},        {WeightType::kQ4_0, "Q4_0", 32, 18, 32},
-                  {WeightType::kQ4_1, "Q4_1", 32, 20, 32},     {WeightType::kQ5_0, "Q5_0", 32, 22, 32},
-                  {WeightType::kQ5_1, "Q5_1", 32, 24, 32},     {WeightType::kQ8_0, "Q8_0", 32, 34, 32},
-                  {WeightType::kIQ4_NL, "IQ4_NL", 32, 18, 32}, {WeightType::kMXFP4, "MXFP4", 32, 17, 32},
-                  {WeightType::kQ2_K, "Q2_K", 256, 84, 16},    {WeightType::kQ3_K, "Q3_K", 256, 110, 16},
-                  {WeightType::kQ4_K, "Q4_K", 256, 144, 32},   {WeightType::kQ5_K, "Q5_K", 256, 176, 32},
-                  {WeightType::kQ6_K, "Q6_K", 256, 210, 16},   {WeightType::kIQ4_XS, "IQ4_XS", 256, 136, 32},
-                  {WeightType::kTQ1_0, "TQ1_0", 256, 54, 256}, {WeightType::kTQ2_0, "TQ2_0", 256, 66, 256}};
+  } expected[] = {{WeightType::kF32, "F32", 1, 4, 1},
+                  {WeightType::kF16, "F16", 1, 2, 1},
+                  {WeightType::kBF16, "BF16", 1, 2, 1},
+                  {WeightType::kQ4_0, "Q4_0", 32, 18, 32},
+                  {WeightType::kQ4_1, "Q4_1", 32, 20, 32},
+                  {WeightType::kQ5_0, "Q5_0", 32, 22, 32},
+                  {WeightType::kQ5_1, "Q5_1", 32, 24, 32},
+                  {WeightType::kQ8_0, "Q8_0", 32, 34, 32},
+                  {WeightType::kIQ4_NL, "IQ4_NL", 32, 18, 32},
+                  {WeightType::kMXFP4, "MXFP4", 32, 17, 32},
+                  {WeightType::kQ2_K, "Q2_K", 256, 84, 16},
+                  {WeightType::kQ3_K, "Q3_K", 256, 110, 16},
+                  {WeightType::kQ4_K, "Q4_K", 256, 144, 32},
+                  {WeightType::kQ5_K, "Q5_K", 256, 176, 32},
+                  {WeightType::kQ6_K, "Q6_K", 256, 210, 16},
+                  {WeightType::kIQ4_XS, "IQ4_XS", 256, 136, 32},
+                  {WeightType::kTQ1_0, "TQ1_0", 256, 54, 256},
+                  {WeightType::kTQ2_0, "TQ2_0", 256, 66, 256},
+                  {WeightType::kIQ1_S, "IQ1_S", 256, 50, 32},
+                  {WeightType::kIQ1_M, "IQ1_M", 256, 56, 16},
+                  {WeightType::kIQ2_XXS, "IQ2_XXS", 256, 66, 32},
+                  {WeightType::kIQ2_XS, "IQ2_XS", 256, 74, 16},
+                  {WeightType::kIQ2_S, "IQ2_S", 256, 82, 16},
+                  {WeightType::kIQ3_XXS, "IQ3_XXS", 256, 98, 32},
+                  {WeightType::kIQ3_S, "IQ3_S", 256, 110, 32}};
   ASSERT_EQ(std::size(expected), AllWeightTypes().size());
   for (const auto& row : expected) {
     EXPECT_EQ(WeightTypeName(row.type), row.name);
