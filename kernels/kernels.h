@@ -21,11 +21,39 @@
 namespace qzo::kernels {
 
 // How the elements of a weight matrix are stored: GGUF's layouts (docs/formats.md).
-enum class WeightType : uint8_t { kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ8_0 };
+enum class WeightType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kIQ4_NL,
+  kMXFP4,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_XS,
+  kTQ1_0,
+  kTQ2_0,
+  kIQ1_S,
+  kIQ1_M,
+  kIQ2_XXS,
+  kIQ2_XS,
+  kIQ2_S,
+  kIQ3_XXS,
+  kIQ3_S,
+};
 
 // Values per block, bytes per block. Plain types are blocks of one value. K must be a multiple of the block size.
 int64_t BlockValues(WeightType type);
 int64_t BlockBytes(WeightType type);
+// Values that share one stored scale: a block, or a part of it of 16 or 32. 1 for plain types, which have none.
+int64_t GroupValues(WeightType type);
 std::string_view WeightTypeName(WeightType type);
 
 // W [rows = N, cols = K], row-major, borrowed, any alignment.
@@ -39,7 +67,7 @@ struct WeightMatrix {
 enum class Granularity : uint8_t { kChannel, kGroup };
 
 // Rows [begin, end) of x and y belong to one lane, which sees W scaled by `multipliers`:
-// kChannel [N], kGroup [N, K / BlockValues] row-major, nullptr = all ones (bit-identical to an array of ones).
+// kChannel [N], kGroup [N, K / GroupValues] row-major, nullptr = all ones (bit-identical to an array of ones).
 struct LaneRows {
   int64_t begin = 0;
   int64_t end = 0;
@@ -111,10 +139,10 @@ struct Kernels {
   std::string_view name;  // "reference", "avx2", "avx512"
   bool (*supported)();    // whether this machine can run it
 
-  // Columns [n_begin, n_end) of y = x · Wᵀ, multiplied per lane. w_k is the stored value decoded to fp32 (exact product
-  // d·q, then one rounding where a minimum is added).
+  // Columns [n_begin, n_end) of y = x · Wᵀ, multiplied per lane. w_k is the stored value decoded to fp32: fma(scale,
+  // code, minimum) of weights.h, whose product is exact.
   //   kChannel: acc = fma(x_k, w_k, acc) in ascending k from +0; result = multiplier · acc
-  //   kGroup:   part likewise within each block; total = fma(multiplier_g, part_g, total) in ascending g from +0
+  //   kGroup:   part likewise within each scale group; total = fma(multiplier_g, part_g, total) in ascending g from +0
   void (*matmul)(const MatMulArgs& args, int64_t n_begin, int64_t n_end);
 
   // out[0 … cols) = row `row` of w, decoded.

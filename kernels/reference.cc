@@ -31,7 +31,7 @@ float Dot(const float* x, const float* w, int64_t n) {
 
 void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
   const int64_t k = args.w.cols;
-  const int64_t block = BlockValues(args.w.type);
+  const int64_t block = GroupValues(args.w.type);
   const int64_t groups = k / block;
   float* w = ThreadScratch(Scratch::kPanel, k);
   for (int64_t n = n_begin; n < n_end; ++n) {
