@@ -1,6 +1,6 @@
 // The op contracts. Each op has a plain reference and one variant per instruction set; a caller holds a `Kernels` table and
 // never sees which. Variants of one arithmetic mode are *bit-identical*: the order of every accumulation is part of the
-// contract below, and kernels_test.cc holds every variant to the reference bit for bit.
+// contract below, and the tests of this folder hold every variant to the reference bit for bit.
 //
 // Shared rules
 //   - All arithmetic is IEEE binary32 round-to-nearest with denormals kept, unless a double is named. fma(a,b,c) rounds once.
@@ -75,7 +75,7 @@ struct AttentionArgs {
   std::span<const KeySpan> spans;  // one per query row, at least one key each
   int heads = 0;
   int kv_heads = 0;  // divides heads; head h reads kv head h / (heads / kv_heads)
-  int head_dim = 0;  // multiple of 16
+  int head_dim = 0;
   float scale = 1;
   float* out = nullptr;  // [rows, heads * head_dim], row stride ldo
   int64_t ldo = 0;
@@ -127,8 +127,8 @@ struct Kernels {
   // a' = fma(a, cos, −(b · sin)), b' = fma(a, sin, b · cos), products rounded.
   void (*rope)(const RopeArgs& args, int64_t row_begin, int64_t row_end);
 
-  // s_j = scale · tree16(q_i · k_ji), products rounded; p_j = exp(s_j − max s); out_i = (fma chain over j of p_j · v_ji, from
-  // +0) / tree16(p_j), j running over the row's keys in span order.
+  // s_j = scale · (fma chain over i of q_i · k_ji, from +0); p_j = exp(s_j − max s); out_i = (fma chain over j of
+  // p_j · v_ji, from +0) · (1 / tree16(p_j)), j running over the row's keys in span order.
   void (*attention)(const AttentionArgs& args, int64_t row_begin, int64_t row_end);
 
   // out_i = silu(gate_i) · up_i; out may be gate or up.

@@ -90,14 +90,13 @@ void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
     const int64_t prefix = span.prefix_end - span.prefix_begin;
     const int64_t keys = prefix + (span.own_end - span.own_begin);
     const auto key_row = [&](int64_t j) { return j < prefix ? span.prefix_begin + j : span.own_begin + (j - prefix); };
-    float* p = ThreadScratch(Scratch::kScores, keys);
+    float* p = ThreadScratch(Scratch::kAttention, keys);
     for (int head = 0; head < args.heads; ++head) {
       const float* q = args.q + row * args.ldq + head * dim;
       float* out = args.out + row * args.ldo + head * dim;
       const int64_t kv_offset = head / (args.heads / args.kv_heads) * dim;
       for (int64_t j = 0; j < keys; ++j) {
-        const float* k = args.k + key_row(j) * args.ldkv + kv_offset;
-        p[j] = args.scale * Tree16<float>(dim, [&](int64_t i) { return q[i] * k[i]; });
+        p[j] = args.scale * Dot(q, args.k + key_row(j) * args.ldkv + kv_offset, dim);
       }
       const float max = *std::max_element(p, p + keys);
       for (int64_t j = 0; j < keys; ++j) p[j] = Exp(p[j] - max);
@@ -107,7 +106,8 @@ void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
         const float* v = args.v + key_row(j) * args.ldkv + kv_offset;
         for (int64_t i = 0; i < dim; ++i) out[i] = Fma(p[j], v[i], out[i]);
       }
-      for (int64_t i = 0; i < dim; ++i) out[i] /= sum;
+      const float inverse = 1.0f / sum;
+      for (int64_t i = 0; i < dim; ++i) out[i] *= inverse;
     }
   }
 }

@@ -6,16 +6,6 @@
 #include "kernels/parallel.h"
 
 namespace qzo::model {
-namespace {
-
-// The contract of the attention op asks for heads of a multiple of 16. The reference computes any size, to the same
-// bits.
-const kernels::Kernels& AttentionKernels(const ModelInfo& info, const kernels::Kernels& kernels) {
-  return info.head_dim % 16 == 0 ? kernels : *kernels::AllKernels().front();
-}
-
-}  // namespace
-
 void PassRows::Clear() {
   tokens.clear();
   positions.clear();
@@ -40,7 +30,6 @@ Forward::Forward(const Model& model, const kernels::Kernels& kernels, kernels::T
     : model_(model),
       info_(model.info()),
       kernels_(kernels),
-      attention_(AttentionKernels(info_, kernels)),
       pool_(*pool),
       dim_(info_.embedding_length),
       q_dim_(int64_t{info_.heads} * info_.head_dim),
@@ -146,7 +135,7 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
   if (index + 1 == info_.layers) KeepRows(rows, view);
   linear(layer.q, 0, hidden, q, false);
   Rotate(q, *view, info_.heads);
-  kernels::Attention(attention_, pool_,
+  kernels::Attention(kernels_, pool_,
                      {.q = q,
                       .ldq = q_dim_,
                       .k = all_k,

@@ -100,7 +100,6 @@ class Forward {
   const Model& model_;
   const ModelInfo& info_;
   const kernels::Kernels& kernels_;
-  const kernels::Kernels& attention_;  // the table whose attention is used
   kernels::ThreadPool& pool_;
   const int64_t dim_, q_dim_, kv_dim_;
   Buffer residual_;  // [rows, embedding_length]
