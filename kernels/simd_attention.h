@@ -39,15 +39,23 @@ QZO_VEC int64_t KeyCount(const KeySpan& span) {
   return int64_t{span.prefix_end} - span.prefix_begin + span.own_end - span.own_begin;
 }
 
-// p[0 … keys) = exp(p − max), p[keys … next multiple of 16) = 0; returns tree16 of p.
+// a with +0 in all but the first `lanes` lanes.
+QZO_VEC F32x16 KeepFirst(F32x16 a, int64_t lanes) {
+  alignas(64) static constexpr uint32_t kMasks[32] = {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u,
+                                                      ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u};
+  return FromBits(Bits(a) & LoadWords(kMasks + 16 - lanes));
+}
+
+// p[0 … keys) = exp(p − max); returns tree16 of them. p[keys … next multiple of 16) is working memory.
 QZO_VEC float SoftmaxNumerators(float* p, int64_t keys) {
-  for (int64_t j = keys; j % 16 != 0; ++j) p[j] = -__builtin_inff();  // no maximum, and its exp is 0
-  F32x16 largest(-__builtin_inff());
-  for (int64_t j = 0; j < keys; j += 16) largest = Max(largest, Load(p + j));
+  // Not −∞, which has no influence on the maximum either: the exp of that is a denormal on its way to 0, and slow.
+  for (int64_t j = keys; j % 16 != 0; ++j) p[j] = p[0];
+  F32x16 largest = Load(p);
+  for (int64_t j = 16; j < keys; j += 16) largest = Max(largest, Load(p + j));
   const F32x16 max(LargestLane(largest));
   F32x16 sum(0.0f);
   for (int64_t j = 0; j < keys; j += 16) {
-    const F32x16 value = Exp(Load(p + j) - max);
+    const F32x16 value = KeepFirst(Exp(Load(p + j) - max), Smaller<int64_t>(16, keys - j));
     Store(p + j, value);
     sum = sum + value;
   }
