@@ -6,14 +6,6 @@
 #include "kernels/parallel.h"
 
 namespace qzo::model {
-void PassRows::Clear() {
-  tokens.clear();
-  positions.clear();
-  spans.clear();
-  kept.clear();
-  lanes.clear();
-}
-
 KeyValueCache::KeyValueCache(const ModelInfo& info)
     : keys(static_cast<size_t>(info.layers)),
       values(static_cast<size_t>(info.layers)),

@@ -11,29 +11,9 @@
 #include "kernels/thread_pool.h"
 #include "model/graph/engine.h"
 #include "model/graph/model.h"
+#include "model/graph/pack.h"
 
 namespace qzo::model {
-
-// Rows [begin, end) of a pass belong to `lane`; of the kept rows, those at [kept_begin, kept_end).
-struct LaneSlice {
-  int lane = 0;
-  int64_t begin = 0;
-  int64_t end = 0;
-  int64_t kept_begin = 0;
-  int64_t kept_end = 0;
-};
-
-// Rows in lane order. `kept` are those whose final hidden state is wanted, ascending.
-struct PassRows {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> positions;
-  std::vector<kernels::KeySpan> spans;  // rows of this pass, or of the cache where there is one
-  std::vector<int32_t> kept;
-  std::vector<LaneSlice> lanes;
-
-  void Clear();
-  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
-};
 
 // Keys and values of earlier rows of one sequence, layer by layer.
 class KeyValueCache {
