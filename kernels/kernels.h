@@ -77,7 +77,7 @@ struct AttentionArgs {
   int kv_heads = 0;  // divides heads; head h reads kv head h / (heads / kv_heads)
   int head_dim = 0;
   float scale = 1;
-  float* out = nullptr;  // [rows, heads * head_dim], row stride ldo
+  float* out = nullptr;  // [rows, heads * head_dim], row stride ldo; may be q with the same stride
   int64_t ldo = 0;
 };
 
@@ -124,7 +124,7 @@ struct Kernels {
   void (*rms_norm)(const float* x, int64_t ldx, const float* weight, float epsilon, int64_t rows, int64_t dim, float* y,
                    int64_t ldy);
 
-  // a' = fma(a, cos, −(b · sin)), b' = fma(a, sin, b · cos), products rounded.
+  // a' = fma(a, cos, −(b · sin)), b' = fma(b, cos, a · sin), products rounded.
   void (*rope)(const RopeArgs& args, int64_t row_begin, int64_t row_end);
 
   // s_j = scale · (fma chain over i of q_i · k_ji, from +0); p_j = exp(s_j − max s); out_i = (fma chain over j of

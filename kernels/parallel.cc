@@ -95,13 +95,6 @@ void Noise(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_
                    [&](int64_t from, int64_t to) { kernels.noise(key, begin + from, to - from, z + from); });
 }
 
-void Perturb(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count,
-             const float* k, const float* unit, float signed_epsilon, float* out) {
-  pool.ParallelFor(count, NoiseGrain(1), [&](int64_t from, int64_t to) {
-    kernels.perturb(key, begin + from, to - from, k + from, At(unit, from), signed_epsilon, out + from);
-  });
-}
-
 void Update(const Kernels& kernels, ThreadPool& pool, std::span<const NoiseKey> keys,
             std::span<const float> coefficients, int64_t begin, int64_t count, const float* unit, float* k) {
   pool.ParallelFor(count, NoiseGrain(keys.size()), [&](int64_t from, int64_t to) {

@@ -29,8 +29,6 @@ void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t
 
 // Multipliers [begin, begin + count) of one tensor; begin is a multiple of 128, pointers as in kernels.h.
 void Noise(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count, float* z);
-void Perturb(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count,
-             const float* k, const float* unit, float signed_epsilon, float* out);
 void Update(const Kernels& kernels, ThreadPool& pool, std::span<const NoiseKey> keys,
             std::span<const float> coefficients, int64_t begin, int64_t count, const float* unit, float* k);
 

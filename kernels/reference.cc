@@ -77,7 +77,7 @@ void Rope(const RopeArgs& args, int64_t row_begin, int64_t row_end) {
         float& second = x[adjacent ? 2 * i + 1 : i + half];
         const float a = first, b = second;
         first = Fma(a, cos[i], -(b * sin[i]));
-        second = Fma(a, sin[i], b * cos[i]);
+        second = Fma(b, cos[i], a * sin[i]);
       }
     }
   }

@@ -42,11 +42,27 @@ void RmsNorm(const float* x, int64_t ldx, const float* weight, float epsilon, in
   }
 }
 
-// Elementwise, so the compiler's own vectors serve.
+// Elementwise, so the compiler's own vectors serve where pairs are halves apart.
 QZO_VEC void Rotate(float* first, float* second, float cos, float sin) {
   const float a = *first, b = *second;
   *first = Fma(a, cos, -(b * sin));
-  *second = Fma(a, sin, b * cos);
+  *second = Fma(b, cos, a * sin);
+}
+
+// Pairs of neighbours, 16 elements at a time for all heads. Returns how many elements of a head that were.
+QZO_VEC int RotateNeighbours(float* x, const RopeArgs& args, const float* cos, const float* sin) {
+  const U32x16 first_sign = ((Iota() & U32x16(1u)) ^ U32x16(1u)) << 31;
+  int i = 0;
+  for (; i + 16 <= args.rotary_dim; i += 16) {
+    const F32x16 c = LoadPairs(cos + i / 2);
+    const F32x16 s = FromBits(Bits(LoadPairs(sin + i / 2)) ^ first_sign);
+    for (int head = 0; head < args.heads; ++head) {
+      float* at = x + int64_t{head} * args.head_dim + i;
+      const F32x16 value = Load(at);
+      Store(at, Fma(value, c, SwapPairs(value) * s));
+    }
+  }
+  return i;
 }
 
 void Rope(const RopeArgs& args, int64_t row_begin, int64_t row_end) {
@@ -55,12 +71,16 @@ void Rope(const RopeArgs& args, int64_t row_begin, int64_t row_end) {
     const int64_t angles = int64_t{args.positions[static_cast<size_t>(row)]} * half;
     const float* cos = args.cos + angles;
     const float* sin = args.sin + angles;
-    for (int head = 0; head < args.heads; ++head) {
-      float* x = args.x + row * args.ldx + int64_t{head} * args.head_dim;
-      if (args.layout == RopeLayout::kAdjacent) {
-        for (int i = 0; i < half; ++i) Rotate(x + 2 * i, x + 2 * i + 1, cos[i], sin[i]);
-      } else {
-        for (int i = 0; i < half; ++i) Rotate(x + i, x + half + i, cos[i], sin[i]);
+    float* x = args.x + row * args.ldx;
+    const bool adjacent = args.layout == RopeLayout::kAdjacent;
+    const int done = adjacent ? RotateNeighbours(x, args, cos, sin) / 2 : 0;
+    for (int head = 0; head < args.heads; ++head, x += args.head_dim) {
+      for (int i = done; i < half; ++i) {
+        if (adjacent) {
+          Rotate(x + 2 * i, x + 2 * i + 1, cos[i], sin[i]);
+        } else {
+          Rotate(x + i, x + half + i, cos[i], sin[i]);
+        }
       }
     }
   }

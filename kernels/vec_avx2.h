@@ -113,6 +113,13 @@ QZO_VEC void StoreFirst(float* p, int64_t lanes, F32x16 a) {
   std::memcpy(p, buffer, static_cast<size_t>(lanes) * sizeof(float));
 }
 
+QZO_VEC F32x16 LoadPairs(const float* p) {
+  const __m256 a = _mm256_loadu_ps(p);
+  const __m256 outer = _mm256_unpacklo_ps(a, a), inner = _mm256_unpackhi_ps(a, a);  // of each 128-bit part
+  return {_mm256_permute2f128_ps(outer, inner, 0x20), _mm256_permute2f128_ps(outer, inner, 0x31)};
+}
+QZO_VEC F32x16 SwapPairs(F32x16 a) { return {_mm256_permute_ps(a.low, 0xb1), _mm256_permute_ps(a.high, 0xb1)}; }
+
 QZO_VEC __m256i Load128(const std::byte* a, const std::byte* b) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a))),
                                  _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)), 1);

@@ -80,6 +80,13 @@ QZO_VEC F32x16 LoadFirst(const float* p, int64_t lanes, float fill) {
 }
 QZO_VEC void StoreFirst(float* p, int64_t lanes, F32x16 a) { _mm512_mask_storeu_ps(p, FirstLanes(lanes), a.v); }
 
+// Lanes 2i and 2i + 1 = p[i].
+QZO_VEC F32x16 LoadPairs(const float* p) {
+  const __m512i index = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+}
+QZO_VEC F32x16 SwapPairs(F32x16 a) { return _mm512_permute_ps(a.v, 0xb1); }
+
 QZO_VEC __m512i Load128(const std::byte* a, const std::byte* b, const std::byte* c, const std::byte* d) {
   const __m512i low = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a)));
   const __m512i two = _mm512_inserti32x4(low, _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)), 1);

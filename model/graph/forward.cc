@@ -107,6 +107,7 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
   const auto linear = [&](const kernels::WeightMatrix& w, int part, const float* x, float* y, bool accumulate) {
     Linear(w, layer.trained_base + part, rows, *view, lanes, x, y, accumulate);
   };
+  lanes->Prepare(rows.lanes.front().lane, rows.lanes.back().lane + 1, layer.trained_base, kTrainedPerLayer);
   float* residual = residual_.Get(0);
   float* hidden = hidden_.Get(0);
   float* q = wide_.Get(0);
