@@ -1,6 +1,7 @@
 #include "kernels/parallel.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 namespace qzo::kernels {
@@ -30,32 +31,52 @@ bool TooFewPanels(int64_t columns, int64_t threads) {
   return 10 * panels < 9 * rounds * threads;
 }
 
-void MatMulRows(const Kernels& kernels, const MatMulArgs& args, int64_t begin, int64_t end) {
+// Rows [begin, end) of a product, as a product of their own.
+template <typename Args>
+Args RowsOf(const Args& args, int64_t begin, int64_t end) {
   thread_local std::vector<LaneRows> lanes;  // keeps its capacity: no allocation in a steady state
   lanes.clear();
   for (const LaneRows& lane : args.lanes) {
     const int64_t first = std::max(begin, lane.begin), last = std::min(end, lane.end);
     if (first < last) lanes.push_back({first - begin, last - begin, lane.multipliers});
   }
-  MatMulArgs part = args;
-  part.x += begin * args.ldx;
+  Args part = args;
+  if constexpr (std::is_same_v<Args, RoundedMatMulArgs>) {
+    part.x = args.x.Slice(begin, end);
+  } else {
+    part.x += begin * args.ldx;
+  }
   part.y += begin * args.ldy;
   part.lanes = lanes;
-  kernels.matmul(part, 0, args.w.rows);
+  return part;
+}
+
+template <typename Args>
+void SplitMatMul(void (*matmul)(const Args&, int64_t, int64_t), ThreadPool& pool, const Args& args) {
+  const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
+  const int64_t threads = pool.threads();
+  if (rows >= kRowsPerDecode * threads && TooFewPanels(args.w.rows, threads)) {
+    pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) { matmul(RowsOf(args, begin, end), 0, args.w.rows); });
+    return;
+  }
+  const bool small = rows * args.w.rows * args.w.cols < 16 * kMinWork;
+  const int64_t grain = small ? std::max<int64_t>(1, args.w.rows) : kPanelColumns;
+  pool.ParallelFor(args.w.rows, grain, [&](int64_t begin, int64_t end) { matmul(args, begin, end); });
 }
 
 }  // namespace
 
 void MatMul(const Kernels& kernels, ThreadPool& pool, const MatMulArgs& args) {
-  const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
-  const int64_t threads = pool.threads();
-  if (rows >= kRowsPerDecode * threads && TooFewPanels(args.w.rows, threads)) {
-    pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) { MatMulRows(kernels, args, begin, end); });
-    return;
-  }
-  const bool small = rows * args.w.rows * args.w.cols < 16 * kMinWork;
-  const int64_t grain = small ? std::max<int64_t>(1, args.w.rows) : kPanelColumns;
-  pool.ParallelFor(args.w.rows, grain, [&](int64_t begin, int64_t end) { kernels.matmul(args, begin, end); });
+  SplitMatMul(kernels.matmul, pool, args);
+}
+
+void MatMulRounded(const Kernels& kernels, ThreadPool& pool, const RoundedMatMulArgs& args) {
+  SplitMatMul(kernels.matmul_rounded, pool, args);
+}
+
+void RoundRows(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, RoundedRows* out) {
+  pool.ParallelFor(rows, RowGrain(out->cols),
+                   [&](int64_t begin, int64_t end) { kernels.round_rows(x, ldx, begin, end, out); });
 }
 
 void RmsNorm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, float epsilon,

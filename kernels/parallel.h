@@ -15,6 +15,10 @@ namespace qzo::kernels {
 // All columns: split by columns, or by rows when there are too few columns to go round and enough rows to pay for
 // decoding the weights once per thread.
 void MatMul(const Kernels& kernels, ThreadPool& pool, const MatMulArgs& args);
+void MatMulRounded(const Kernels& kernels, ThreadPool& pool, const RoundedMatMulArgs& args);
+
+// Rows [0, rows).
+void RoundRows(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, RoundedRows* out);
 
 // All rows.
 void RmsNorm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, float epsilon,

@@ -1,12 +1,14 @@
-// Every op over the 16-lane types of QZO_VEC_HEADER, which the including file defines: one text for all instruction
-// sets. Included by the x86_*.cc files only; the anonymous namespace gives each its own copy. Order of operations:
-// kernels.h.
+// Every op over the 16-lane types of QZO_VEC_HEADER and the integer products of QZO_DOT_HEADER, which the including
+// file defines: one text for all instruction sets. Included by the x86_*.cc files only; the anonymous namespace gives
+// each its own copy. Order of operations: kernels.h.
 #ifndef QZO_KERNELS_SIMD_BODY_H_
 #define QZO_KERNELS_SIMD_BODY_H_
 
 #include "kernels/noise.h"
 #include "kernels/simd_attention.h"
+#include "kernels/simd_integer.h"
 #include "kernels/simd_matmul.h"
+#include "kernels/simd_round.h"
 #include "kernels/weights.h"
 
 namespace qzo::kernels {
@@ -199,10 +201,13 @@ void Update(std::span<const NoiseKey> keys, std::span<const float> coefficients,
 }
 
 // dequantize_row serves embedding look-ups: too little work to have a second version of.
-constexpr Kernels MakeKernels(std::string_view name, bool (*supported)()) {
+constexpr Kernels MakeKernels(std::string_view name, bool (*supported)(),
+                              decltype(Kernels::matmul_rounded) matmul_rounded) {
   return {.name = name,
           .supported = supported,
           .matmul = MatMul,
+          .matmul_rounded = matmul_rounded,
+          .round_rows = RoundRows,
           .dequantize_row = DequantizeRow,
           .rms_norm = RmsNorm,
           .rope = Rope,

@@ -26,14 +26,17 @@ uint16_t Load16(const std::byte* p) {
   return value;
 }
 
-// Blocks of 32: half d, then 16 bytes of nibbles, low nibbles first; Q4_1 has a half minimum after d.
-void DecodeNibbles(const std::byte* quants, float d, int bias, float minimum, bool has_minimum, float* out) {
+void SetScale(float scale, float minimum, CodeBlock* out) {
+  out->scale[0] = out->scale[1] = scale;
+  out->minimum[0] = out->minimum[1] = minimum;
+}
+
+// Low nibbles first.
+void SetNibbles(const std::byte* quants, int bias, CodeBlock* out) {
   for (int i = 0; i < 16; ++i) {
     const int byte = std::to_integer<int>(quants[i]);
-    const float low = d * static_cast<float>((byte & 15) - bias);
-    const float high = d * static_cast<float>((byte >> 4) - bias);
-    out[i] = has_minimum ? low + minimum : low;
-    out[i + 16] = has_minimum ? high + minimum : high;
+    out->codes[i] = static_cast<int8_t>((byte & 15) - bias);
+    out->codes[i + 16] = static_cast<int8_t>((byte >> 4) - bias);
   }
 }
 
@@ -42,6 +45,7 @@ void DecodeNibbles(const std::byte* quants, float d, int bias, float minimum, bo
 int64_t BlockValues(WeightType type) { return Info(type).values; }
 int64_t BlockBytes(WeightType type) { return Info(type).bytes; }
 std::string_view WeightTypeName(WeightType type) { return Info(type).name; }
+bool HasMinimum(WeightType type) { return type == WeightType::kQ4_1; }
 
 float HalfToFloat(uint16_t half) {
   const uint32_t sign = (half & 0x8000u) << 16;
@@ -52,6 +56,26 @@ float HalfToFloat(uint16_t half) {
   }
   return FromBits(Bits(FromBits(magnitude << 13) * 0x1p112f) |
                   sign);  // moves the exponent's bias; exact for denormals too
+}
+
+// Blocks of 32: half d, then codes; Q4_1 has a half minimum after d.
+void DecodeCodes(WeightType type, const std::byte* row, int64_t first_value, CodeBlock* out) {
+  const std::byte* block = row + first_value / 32 * BlockBytes(type);
+  const float d = HalfToFloat(Load16(block));
+  switch (type) {
+    case WeightType::kQ4_0:
+      SetScale(d, 0, out);
+      return SetNibbles(block + 2, 8, out);
+    case WeightType::kQ4_1:
+      SetScale(d, HalfToFloat(Load16(block + 2)), out);
+      return SetNibbles(block + 4, 0, out);
+    case WeightType::kQ8_0:
+      SetScale(d, 0, out);
+      std::memcpy(out->codes, block + 2, 32);
+      return;
+    default:
+      QZO_CHECK(false);
+  }
 }
 
 void DequantizeRow(const WeightMatrix& w, int64_t row, float* out) {
@@ -69,22 +93,15 @@ void DequantizeRow(const WeightMatrix& w, int64_t row, float* out) {
     case WeightType::kBF16:
       for (int64_t i = 0; i < blocks; ++i) out[i] = FromBits(uint32_t{Load16(p + 2 * i)} << 16);
       return;
-    case WeightType::kQ4_0:
-      for (int64_t b = 0; b < blocks; ++b, p += bytes) {
-        DecodeNibbles(p + 2, HalfToFloat(Load16(p)), 8, 0, false, out + 32 * b);
+    default:
+      for (int64_t k = 0; k < w.cols; k += 32) {
+        CodeBlock block;
+        DecodeCodes(w.type, p, k, &block);
+        for (int i = 0; i < 32; ++i) {
+          const float value = block.scale[i / 16] * static_cast<float>(block.codes[i]);
+          out[k + i] = HasMinimum(w.type) ? value + block.minimum[i / 16] : value;
+        }
       }
-      return;
-    case WeightType::kQ4_1:
-      for (int64_t b = 0; b < blocks; ++b, p += bytes) {
-        DecodeNibbles(p + 4, HalfToFloat(Load16(p)), 0, HalfToFloat(Load16(p + 2)), true, out + 32 * b);
-      }
-      return;
-    case WeightType::kQ8_0:
-      for (int64_t b = 0; b < blocks; ++b, p += bytes) {
-        const float d = HalfToFloat(Load16(p));
-        for (int i = 0; i < 32; ++i) out[32 * b + i] = d * static_cast<float>(std::to_integer<int8_t>(p[2 + i]));
-      }
-      return;
   }
 }
 

@@ -12,6 +12,21 @@ namespace qzo::kernels {
 // IEEE binary16 to binary32, exact; a signalling NaN becomes quiet, as in hardware.
 float HalfToFloat(uint16_t half);
 
+// 32 values of a quantized row: value i = code · scale[i / 16] (exact in fp32) + minimum[i / 16] for types that have
+// one. Both halves are alike unless scale groups are of 16.
+struct CodeBlock {
+  int8_t codes[32];
+  float scale[2];
+  float minimum[2];
+};
+
+// Values [first_value, first_value + 32) of the row that begins at `row`; first_value is a multiple of 32. Not for
+// plain types.
+void DecodeCodes(WeightType type, const std::byte* row, int64_t first_value, CodeBlock* out);
+
+// Whether blocks store a minimum; their codes are then 0 … 127.
+bool HasMinimum(WeightType type);
+
 // out[0 … cols) = row `row` of w, decoded.
 void DequantizeRow(const WeightMatrix& w, int64_t row, float* out);
 
