@@ -4,6 +4,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/scratch.h"
+
 namespace qzo::kernels {
 namespace {
 
@@ -80,28 +82,44 @@ void RoundRows(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t
 }
 
 void RmsNorm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, float epsilon,
-             int64_t rows, int64_t dim, float* y, int64_t ldy) {
+             int64_t rows, int64_t dim, float* y, int64_t ldy, RoundedRows* rounded) {
   pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
-    kernels.rms_norm(x + begin * ldx, ldx, weight, epsilon, end - begin, dim, y + begin * ldy, ldy);
+    if (rounded == nullptr) {
+      kernels.rms_norm(x + begin * ldx, ldx, weight, epsilon, end - begin, dim, y + begin * ldy, ldy);
+      return;
+    }
+    float* row_y = y == nullptr ? ThreadScratch(Scratch::kRow, dim) : nullptr;
+    for (int64_t row = begin; row < end; ++row) {
+      if (y != nullptr) row_y = y + row * ldy;
+      kernels.rms_norm(x + row * ldx, ldx, weight, epsilon, 1, dim, row_y, dim);
+      RoundedRows one = rounded->Slice(row, row + 1);
+      kernels.round_rows(row_y, dim, 0, 1, &one);
+    }
+  });
+}
+
+void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args, RoundedRows* rounded) {
+  // The keys of a row are not counted: rows are dealt one by one, and even a short row costs about a hundred keys'
+  // worth.
+  pool.ParallelFor(static_cast<int64_t>(args.spans.size()), 1, [&](int64_t begin, int64_t end) {
+    kernels.attention(args, begin, end);
+    if (rounded != nullptr) kernels.round_rows(args.out, args.ldo, begin, end, rounded);
+  });
+}
+
+void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t rows, int64_t dim,
+              float* out, RoundedRows* rounded) {
+  pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      kernels.silu_gate(gate + row * dim, up + row * dim, dim, out + row * dim);
+      if (rounded != nullptr) kernels.round_rows(out, dim, row, row + 1, rounded);
+    }
   });
 }
 
 void Rope(const Kernels& kernels, ThreadPool& pool, const RopeArgs& args) {
   pool.ParallelFor(static_cast<int64_t>(args.positions.size()), RowGrain(int64_t{args.heads} * args.rotary_dim),
                    [&](int64_t begin, int64_t end) { kernels.rope(args, begin, end); });
-}
-
-void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args) {
-  // The keys of a row are not counted: rows are dealt one by one, and even a short row costs about a hundred keys'
-  // worth.
-  pool.ParallelFor(static_cast<int64_t>(args.spans.size()), 1,
-                   [&](int64_t begin, int64_t end) { kernels.attention(args, begin, end); });
-}
-
-void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t n, float* out) {
-  pool.ParallelFor(n, kMinWork, [&](int64_t begin, int64_t end) {
-    kernels.silu_gate(gate + begin, up + begin, end - begin, out + begin);
-  });
 }
 
 void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n,

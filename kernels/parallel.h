@@ -20,12 +20,15 @@ void MatMulRounded(const Kernels& kernels, ThreadPool& pool, const RoundedMatMul
 // Rows [0, rows).
 void RoundRows(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, RoundedRows* out);
 
-// All rows.
+// All rows. Where `rounded` is given it receives the result's rows as well, rounded while they are in the cache.
+// RmsNorm then takes a null y, for a result that is wanted rounded only.
 void RmsNorm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, float epsilon,
-             int64_t rows, int64_t dim, float* y, int64_t ldy);
+             int64_t rows, int64_t dim, float* y, int64_t ldy, RoundedRows* rounded = nullptr);
+void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args, RoundedRows* rounded = nullptr);
+// gate, up, out [rows, dim], dense.
+void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t rows, int64_t dim,
+              float* out, RoundedRows* rounded = nullptr);
 void Rope(const Kernels& kernels, ThreadPool& pool, const RopeArgs& args);
-void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args);
-void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t n, float* out);
 
 // out[row] = log_sum_exp of row `row` of x [rows, n], row stride ldx.
 void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n,

@@ -59,8 +59,13 @@ absl::Status CheckExample(TaskKind kind, const Example& example, const ModelInfo
 
 class Engine::Impl {
  public:
-  Impl(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, int64_t max_rows)
-      : info_(model.info()), kernels_(kernels), pool_(*pool), max_rows_(max_rows), forward_(model, kernels, pool) {}
+  Impl(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, kernels::Arithmetic arithmetic,
+       int64_t max_rows)
+      : info_(model.info()),
+        kernels_(kernels),
+        pool_(*pool),
+        max_rows_(max_rows),
+        forward_(model, kernels, pool, arithmetic) {}
 
   absl::Status Losses(TaskKind kind, ExampleSpan examples, LaneSource* lanes, std::vector<ExampleLoss>* out) {
     for (const Example* example : examples) QZO_RETURN_IF_ERROR(CheckExample(kind, *example, info_));
@@ -202,8 +207,9 @@ class Engine::Impl {
   std::vector<double> scores_;
 };
 
-Engine::Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, int64_t max_rows)
-    : impl_(std::make_unique<Impl>(model, kernels, pool, max_rows)) {}
+Engine::Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
+               kernels::Arithmetic arithmetic, int64_t max_rows)
+    : impl_(std::make_unique<Impl>(model, kernels, pool, arithmetic, max_rows)) {}
 Engine::~Engine() = default;
 
 absl::Status Engine::Losses(TaskKind kind, absl::Span<const Example* const> examples, LaneSource* lanes,

@@ -49,7 +49,7 @@ void BenchItems(benchmark::State& state, const Model& model, const kernels::Kern
   spec.batch_size = static_cast<uint32_t>(c.examples);
   spec.granularity = c.granularity;
   kernels::ThreadPool pool(c.threads);
-  Engine engine(model, kernels, &pool);
+  Engine engine(model, kernels, &pool, kernels::Arithmetic::kFp32);
   auto replica = Replica::Create(model, spec, kernels, &pool);
   const method::BatchOrder order(spec, "", data.rows_by_label());
   int64_t rows = 0;

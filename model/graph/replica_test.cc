@@ -47,7 +47,7 @@ class ReplicaTest : public ::testing::Test {
     auto data = TaskDataset::Load(task_, model_->tokenizer(), kRows, "rows", &report);
     ASSERT_OK(data);
     data_.emplace(std::move(data).value());
-    engine_.emplace(*model_, kernels::BestKernels(), &pool_);
+    engine_.emplace(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   }
   std::unique_ptr<Replica> Make() {
     auto replica = Replica::Create(*model_, spec_, kernels::BestKernels(), &pool_);
@@ -64,7 +64,7 @@ class ReplicaTest : public ::testing::Test {
   double ExplicitLoss(const Replica& replica, const std::vector<float>& multipliers, uint32_t micro_batch) {
     const std::string bytes = MultipliedFile(*model_, replica.partition(), multipliers);
     const std::unique_ptr<Model> multiplied = LoadBytes(bytes);
-    Engine engine(*multiplied, kernels::BestKernels(), &pool_);
+    Engine engine(*multiplied, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
     std::vector<const Example*> examples;
     const method::BatchOrder order(spec_, "digest", data_->rows_by_label());
     for (const int32_t row : order.Rows(replica.step(), micro_batch)) examples.push_back(&data_->example(row));
