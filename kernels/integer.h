@@ -40,19 +40,19 @@ struct RoundedRows {
   Arithmetic arithmetic = Arithmetic::kInt16;
   int64_t rows = 0;
   int64_t cols = 0;
-  std::byte* codes =
-      nullptr;              // [rows, cols]: int8, or int16 whose order in a block is that of the products (rounding.h)
-  float* scales = nullptr;  // [rows, cols / 32]: s
-  float* sums = nullptr;    // same shape
-  int32_t* starts = nullptr;  // same shape, int8 only: −128 · Σ q, which makes up for codes stored with 128 added
+  // [rows, cols / 32] blocks, one after the other: 32 codes (int16 ones in the order of rounding.h), s and sum as fp32,
+  // and with int8 codes −128 · Σ q as int32, which makes up for stored codes that a variant shifts to be positive.
+  std::byte* data = nullptr;
 
-  int64_t blocks() const { return cols / kRoundedBlock; }
-  int64_t row_bytes() const { return arithmetic == Arithmetic::kInt16 ? 2 * cols : cols; }
+  int64_t code_bytes() const { return arithmetic == Arithmetic::kInt16 ? 64 : 32; }
+  int64_t block_bytes() const { return code_bytes() + (arithmetic == Arithmetic::kInt16 ? 8 : 12); }
+  int64_t row_bytes() const { return cols / kRoundedBlock * block_bytes(); }
+  std::byte* block(int64_t row, int64_t b) const { return data + row * row_bytes() + b * block_bytes(); }
   RoundedRows Slice(int64_t begin, int64_t end) const;  // rows [begin, end), the same storage
 };
 
 int64_t RoundedBytes(Arithmetic arithmetic, int64_t rows, int64_t cols);
-// `storage`: RoundedBytes of them, 64-byte aligned.
+// `storage`: RoundedBytes of them, any alignment.
 RoundedRows MakeRoundedRows(Arithmetic arithmetic, std::byte* storage, int64_t rows, int64_t cols);
 
 }  // namespace qzo::kernels

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <utility>
 
 #include "kernels/parallel.h"
@@ -20,16 +19,23 @@ constexpr Granularity kGranularities[] = {Granularity::kChannel, Granularity::kG
 // Rounded rows with storage of their own.
 struct Rounded {
   Rounded(Arithmetic arithmetic, int64_t rows, int64_t cols)
-      : bytes(static_cast<size_t>(RoundedBytes(arithmetic, rows, cols))),
-        storage(new (std::align_val_t{64}) std::byte[bytes]),
-        view(MakeRoundedRows(arithmetic, storage.get(), rows, cols)) {
-    std::fill_n(storage.get(), bytes, std::byte{0xa5});
+      : storage(static_cast<size_t>(RoundedBytes(arithmetic, rows, cols)), std::byte{0xa5}),
+        view(MakeRoundedRows(arithmetic, storage.data(), rows, cols)) {}
+  BlockSums Sums(int64_t row, int64_t b) const {
+    BlockSums sums;
+    std::memcpy(&sums, view.block(row, b) + view.code_bytes(), offsetof(BlockSums, start));
+    return sums;
   }
-  struct Free {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
-  };
-  size_t bytes;
-  std::unique_ptr<std::byte[], Free> storage;
+  // Code of value k of a row, in the order of the values.
+  int32_t Code(int64_t row, int64_t k) const {
+    const std::byte* codes = view.block(row, k / 32);
+    if (view.arithmetic == Arithmetic::kInt8) return std::to_integer<int8_t>(codes[k % 32]);
+    int16_t code;
+    std::memcpy(&code, codes + 2 * PairPlace(static_cast<int>(k % 32)), sizeof(code));
+    return code;
+  }
+
+  std::vector<std::byte> storage;
   RoundedRows view;
 };
 
@@ -69,15 +75,6 @@ struct RoundedCase : MatMulCase {
   Arithmetic arithmetic;
 };
 
-// Code of value k of a row, in the order of the values.
-int32_t Code(const RoundedRows& x, int64_t row, int64_t k) {
-  const std::byte* codes = x.codes + row * x.row_bytes();
-  if (x.arithmetic == Arithmetic::kInt8) return std::to_integer<int8_t>(codes[k]);
-  int16_t code;
-  std::memcpy(&code, codes + 2 * (k / 32 * 32 + PairPlace(static_cast<int>(k % 32))), sizeof(code));
-  return code;
-}
-
 TEST(ArithmeticTest, NamesReadBack) {
   for (const Arithmetic arithmetic : {Arithmetic::kFp32, Arithmetic::kInt16, Arithmetic::kInt8}) {
     EXPECT_EQ(ParseArithmetic(ArithmeticName(arithmetic)), arithmetic);
@@ -114,8 +111,7 @@ TEST_P(RoundRowsTest, EqualsTheReferenceBitForBit) {
       const std::vector<float> x = AwkwardRows(random_, rows, ldx);
       const Rounded got = Round(kernels(), arithmetic, x.data(), ldx, rows, cols);
       const Rounded expected = Round(reference(), arithmetic, x.data(), ldx, rows, cols);
-      ASSERT_EQ(std::memcmp(got.storage.get(), expected.storage.get(), got.bytes), 0)
-          << ArithmeticName(arithmetic) << " " << blocks << " blocks";
+      ASSERT_EQ(got.storage, expected.storage) << ArithmeticName(arithmetic) << " " << blocks << " blocks";
     }
   }
 }
@@ -129,10 +125,10 @@ TEST_P(RoundRowsTest, WritesOnlyItsRows) {
     for (const auto& [begin, end] : {std::pair{3, 5}, {0, 0}, {1, 3}}) {
       kernels().round_rows(x.data(), 64, begin, end, &parts.view);
     }
-    EXPECT_EQ(std::memcmp(parts.view.codes, untouched.view.codes, static_cast<size_t>(whole.view.row_bytes())), 0);
-    EXPECT_EQ(std::memcmp(parts.view.scales, untouched.view.scales, 2 * sizeof(float)), 0);
+    EXPECT_EQ(std::memcmp(parts.storage.data(), untouched.storage.data(), static_cast<size_t>(whole.view.row_bytes())),
+              0);
     kernels().round_rows(x.data(), 64, 0, 1, &parts.view);
-    EXPECT_EQ(std::memcmp(parts.storage.get(), whole.storage.get(), whole.bytes), 0);
+    EXPECT_EQ(parts.storage, whole.storage);
   }
 }
 
@@ -142,17 +138,17 @@ TEST_P(RoundRowsTest, RoundsToTheNearestCode) {
     const int32_t limit = arithmetic == Arithmetic::kInt16 ? 32767 : 127;
     const Rounded rounded = Round(kernels(), arithmetic, x.data(), 640, 1, 640);
     for (int64_t b = 0; b < 20; ++b) {
-      const double scale = rounded.view.scales[b];
+      const double scale = rounded.Sums(0, b).scale;
       int32_t largest = 0, sum = 0;
       for (int64_t i = 32 * b; i < 32 * b + 32; ++i) {
-        const int32_t code = Code(rounded.view, 0, i);
+        const int32_t code = rounded.Code(0, i);
         largest = std::max(largest, std::abs(code));
         sum += code;
         // Half a unit, and the roundings of s and r.
         ASSERT_NEAR(code * scale, x[static_cast<size_t>(i)], scale * (0.5 + 0x1p-22 * limit));
       }
       EXPECT_EQ(largest, limit);
-      EXPECT_EQ(rounded.view.sums[b], rounded.view.scales[b] * static_cast<float>(sum));
+      EXPECT_EQ(rounded.Sums(0, b).sum, rounded.Sums(0, b).scale * static_cast<float>(sum));
     }
   }
 }
@@ -164,11 +160,11 @@ TEST_P(RoundRowsTest, MarksBlocksThatAreNotFiniteAndDropsThoseTooSmall) {
   std::fill_n(&x[64], 32, 1e-37f);
   for (const Arithmetic arithmetic : kIntegers) {
     const Rounded rounded = Round(kernels(), arithmetic, x.data(), 128, 1, 128);
-    for (int64_t k = 0; k < 96; ++k) ASSERT_EQ(Code(rounded.view, 0, k), 0) << k;
-    EXPECT_TRUE(std::isnan(rounded.view.scales[0]) && std::isnan(rounded.view.sums[0]));
-    EXPECT_TRUE(std::isnan(rounded.view.scales[1]) && std::isnan(rounded.view.sums[1]));
-    EXPECT_EQ(rounded.view.scales[2], 0.0f);
-    EXPECT_GT(rounded.view.scales[3], 0.0f);
+    for (int64_t k = 0; k < 96; ++k) ASSERT_EQ(rounded.Code(0, k), 0) << k;
+    EXPECT_TRUE(std::isnan(rounded.Sums(0, 0).scale) && std::isnan(rounded.Sums(0, 0).sum));
+    EXPECT_TRUE(std::isnan(rounded.Sums(0, 1).scale) && std::isnan(rounded.Sums(0, 1).sum));
+    EXPECT_EQ(rounded.Sums(0, 2).scale, 0.0f);
+    EXPECT_GT(rounded.Sums(0, 3).scale, 0.0f);
   }
 }
 
@@ -313,7 +309,7 @@ TEST_P(RoundedMatMulTest, StaysWithinTheErrorBoundOfAnExactProduct) {
             for (int64_t i = 0; i < k; ++i) {
               const int64_t at = granularity == Granularity::kChannel ? column : column * groups + i / 32;
               const double multiplier = multipliers == nullptr ? 1.0 : multipliers[at];
-              const double x = double{rounded.view.scales[row * groups + i / 32]} * Code(rounded.view, row, i);
+              const double x = double{rounded.Sums(row, i / 32).scale} * rounded.Code(row, i);
               CodeBlock block;
               DecodeCodes(type, w, i / 32 * 32, &block);
               const double product = multiplier * x * block.scale[0] * block.codes[i % 32];

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -70,20 +69,12 @@ void BenchMatMul(benchmark::State& state, const Kernels& kernels, WeightType typ
   CountOperations(state, m, n, k, w.size());
 }
 
-struct AlignedFree {
-  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
-};
-using AlignedBytes = std::unique_ptr<std::byte[], AlignedFree>;
-AlignedBytes AllocateBytes(int64_t bytes) {
-  return AlignedBytes(new (std::align_val_t{64}) std::byte[static_cast<size_t>(bytes)]);
-}
-
 void BenchMatMulRounded(benchmark::State& state, const Kernels& kernels, Arithmetic arithmetic, WeightType type,
                         Granularity granularity) {
   const int64_t m = state.range(0), n = state.range(1), k = state.range(2);
   const std::vector<float> x = RandomFloats(static_cast<size_t>(m * k), 1);
-  const AlignedBytes storage = AllocateBytes(RoundedBytes(arithmetic, m, k));
-  RoundedRows rounded = MakeRoundedRows(arithmetic, storage.get(), m, k);
+  std::vector<std::byte> storage(static_cast<size_t>(RoundedBytes(arithmetic, m, k)));
+  RoundedRows rounded = MakeRoundedRows(arithmetic, storage.data(), m, k);
   kernels.round_rows(x.data(), k, 0, m, &rounded);
   const std::vector<std::byte> w = RandomWeights(type, n, k);
   const std::vector<float> multipliers(static_cast<size_t>(n * k / BlockValues(type)), 1.0f);
@@ -101,8 +92,8 @@ void BenchMatMulRounded(benchmark::State& state, const Kernels& kernels, Arithme
 void BenchRoundRows(benchmark::State& state, const Kernels& kernels, Arithmetic arithmetic) {
   const int64_t m = 256, k = 576;
   const std::vector<float> x = RandomFloats(static_cast<size_t>(m * k), 1);
-  const AlignedBytes storage = AllocateBytes(RoundedBytes(arithmetic, m, k));
-  RoundedRows rounded = MakeRoundedRows(arithmetic, storage.get(), m, k);
+  std::vector<std::byte> storage(static_cast<size_t>(RoundedBytes(arithmetic, m, k)));
+  RoundedRows rounded = MakeRoundedRows(arithmetic, storage.data(), m, k);
   for (auto _ : state) {
     kernels.round_rows(x.data(), k, 0, m, &rounded);
     benchmark::ClobberMemory();

@@ -57,44 +57,39 @@ void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
 }
 
 void RoundRows(const float* x, int64_t ldx, int64_t row_begin, int64_t row_end, RoundedRows* out) {
-  const float limit = RoundingLimit(out->arithmetic);
+  const bool pairs = out->arithmetic == Arithmetic::kInt16;
   for (int64_t row = row_begin; row < row_end; ++row) {
-    std::byte* codes = out->codes + row * out->row_bytes();
-    for (int64_t b = 0; b < out->blocks(); ++b) {
+    for (int64_t b = 0; b < out->cols / kRoundedBlock; ++b) {
       const float* block = x + row * ldx + b * kRoundedBlock;
+      std::byte* codes = out->block(row, b);
       uint32_t largest = 0;
       for (int i = 0; i < kRoundedBlock; ++i) largest = std::max(largest, Bits(block[i]) & 0x7fffffffu);
-      const BlockRounding rounding = RoundingOf(largest, limit);
+      const BlockRounding rounding = RoundingOf(largest, RoundingLimit(out->arithmetic));
       int32_t sum = 0;
       for (int i = 0; i < kRoundedBlock; ++i) {
         const int32_t code = static_cast<int32_t>(RoundProduct(block[i], rounding.factor) & rounding.keep);
         sum += code;
-        if (out->arithmetic == Arithmetic::kInt16) {
+        if (pairs) {
           const int16_t value = static_cast<int16_t>(code);
-          std::memcpy(codes + 2 * (b * kRoundedBlock + PairPlace(i)), &value, sizeof(value));
+          std::memcpy(codes + 2 * PairPlace(i), &value, sizeof(value));
         } else {
-          codes[b * kRoundedBlock + i] = static_cast<std::byte>(code);
+          codes[i] = static_cast<std::byte>(code);
         }
       }
-      const int64_t at = row * out->blocks() + b;
-      out->scales[at] = rounding.scale;
-      out->sums[at] = rounding.scale * static_cast<float>(sum);
-      if (out->starts != nullptr) out->starts[at] = -128 * sum;
+      StoreBlockSums(rounding.scale, sum, pairs, codes);
     }
   }
 }
 
-int32_t RoundedCode(const RoundedRows& x, int64_t row, int64_t k) {
-  const std::byte* codes = x.codes + row * x.row_bytes();
-  if (x.arithmetic == Arithmetic::kInt8) return std::to_integer<int8_t>(codes[k]);
+int32_t RoundedCode(const std::byte* codes, bool pairs, int i) {
+  if (!pairs) return std::to_integer<int8_t>(codes[i]);
   int16_t value;
-  const int64_t place = k / kRoundedBlock * kRoundedBlock + PairPlace(static_cast<int>(k % kRoundedBlock));
-  std::memcpy(&value, codes + 2 * place, sizeof(value));
+  std::memcpy(&value, codes + 2 * PairPlace(i), sizeof(value));
   return value;
 }
 
 void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
-  const int64_t blocks = args.x.blocks();
+  const bool pairs = args.x.arithmetic == Arithmetic::kInt16;
   const int64_t group = args.granularity == Granularity::kGroup ? BlockValues(args.w.type) : args.w.cols;
   const std::byte* weights = args.w.data;
   const int64_t row_bytes = args.w.cols / BlockValues(args.w.type) * BlockBytes(args.w.type);
@@ -105,18 +100,21 @@ void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end
       };
       for (int64_t m = lane.begin; m < lane.end; ++m) {
         float acc = 0;
-        for (int64_t b = 0; b < blocks; ++b) {
+        for (int64_t b = 0; b < args.w.cols / kRoundedBlock; ++b) {
           CodeBlock block;
           DecodeCodes(args.w.type, weights + n * row_bytes, b * kRoundedBlock, &block);
+          const std::byte* x = args.x.block(m, b);
           int32_t p = 0;
-          for (int i = 0; i < kRoundedBlock; ++i) p += RoundedCode(args.x, m, b * kRoundedBlock + i) * block.codes[i];
+          for (int i = 0; i < kRoundedBlock; ++i) p += RoundedCode(x, pairs, i) * block.codes[i];
+          BlockSums sums;
+          std::memcpy(&sums, x + args.x.code_bytes(), offsetof(BlockSums, start));
           float d = block.scale[0], minimum = block.minimum[0];
           if (args.granularity == Granularity::kGroup) {
             d = multiplier(b * kRoundedBlock) * d;
             minimum = multiplier(b * kRoundedBlock) * minimum;
           }
-          acc = Fma(static_cast<float>(p), args.x.scales[m * blocks + b] * d, acc);
-          if (HasMinimum(args.w.type)) acc = Fma(args.x.sums[m * blocks + b], minimum, acc);
+          acc = Fma(static_cast<float>(p), sums.scale * d, acc);
+          if (HasMinimum(args.w.type)) acc = Fma(sums.sum, minimum, acc);
         }
         const float result = args.granularity == Granularity::kGroup ? acc : multiplier(0) * acc;
         float& y = args.y[m * args.ldy + n];

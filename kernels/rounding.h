@@ -2,7 +2,9 @@
 #ifndef QZO_KERNELS_ROUNDING_H_
 #define QZO_KERNELS_ROUNDING_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/exact_math.h"
 #include "kernels/integer.h"
@@ -29,6 +31,19 @@ QZO_EXACT BlockRounding RoundingOf(uint32_t largest, float limit) {
   const float scale = small ? 0.0f : FromBits(largest) / limit;
   return {
       .scale = finite ? scale : FromBits(0x7fc00000u), .factor = factor, .keep = finite && !small ? 0xffffffffu : 0};
+}
+
+// What follows the codes of a block.
+struct BlockSums {
+  float scale;
+  float sum;
+  int32_t start;  // int8 only
+};
+
+// Writes it, `codes` being the first code.
+QZO_EXACT void StoreBlockSums(float scale, int32_t sum, bool pairs, std::byte* codes) {
+  const BlockSums sums{.scale = scale, .sum = scale * static_cast<float>(sum), .start = -128 * sum};
+  std::memcpy(codes + (pairs ? 64 : 32), &sums, pairs ? 8 : 12);
 }
 
 // round(x · factor) of the exact product, for magnitudes below 2^22: the addition leaves it in the low bits.

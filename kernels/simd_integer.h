@@ -7,6 +7,7 @@
 
 #include <cstring>
 
+#include "kernels/rounding.h"
 #include "kernels/scratch.h"
 #include "kernels/simd_codes.h"
 
@@ -19,22 +20,26 @@ constexpr int64_t kChunkWords = 128;          // of a column decoded at once: 16
 constexpr int64_t kCachedBytes = 768 * 1024;  // of activations that stay in the second-level cache
 
 struct RoundedTile {
-  const std::byte* codes;  // first row, at the first block of this chunk; likewise the next three
-  const float* scales;
-  const float* sums;
-  const int32_t* starts;
-  int64_t row_bytes, row_blocks;
+  const std::byte* x;  // first row, at the first block of this chunk
+  int64_t row_bytes;
   const uint32_t* words;  // panel: [blocks, kWords, kPanel]
+  const float* scales;    // [blocks, kPanel], as the rows' lane sees them
+  const float* minima;    // same
   int64_t blocks;
-  const float* d[kDotRows];            // for each row's lane: [blocks, kPanel]
-  const float* m[kDotRows];            // same
-  const float* multipliers[kDotRows];  // [kPanel]; nullptr when they are in d and m
   float* totals;                       // [rows, kPanel]: what earlier chunks gave
   bool first, last;                    // chunks
+  const float* multipliers[kDotRows];  // of each row's lane: [kPanel]; nullptr when they are in scales and minima
   float* y;
   int64_t ldy, columns;
   bool accumulate;
 };
+
+template <typename T>
+QZO_VEC T LoadValue(const std::byte* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(value));
+  return value;
+}
 
 // acc += codes · words over one block.
 template <bool kPairs, bool kNegativeCodes, int kRows>
@@ -45,8 +50,7 @@ QZO_VEC void AddBlock(const std::byte* codes, int64_t row_bytes, const uint32_t*
       U32x16 w[kTileVectors];
       Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { w[v] = LoadWords(words + (step + i) * kPanel + 16 * v); });
       Unroll<kRows>([&](auto row) QZO_VEC_LAMBDA {
-        uint32_t x;
-        std::memcpy(&x, codes + row * row_bytes + 4 * (step + i), sizeof(x));
+        const uint32_t x = LoadValue<uint32_t>(codes + row * row_bytes + 4 * (step + i));
         Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA {
           if constexpr (kPairs) {
             DotPairs(acc[row][v], w[v], U32x16(x));
@@ -61,24 +65,36 @@ QZO_VEC void AddBlock(const std::byte* codes, int64_t row_bytes, const uint32_t*
 
 template <bool kPairs, bool kHasMinimum, int kRows>
 void RunRoundedTile(const RoundedTile& tile) {
+  constexpr int64_t kCodeBytes = 4 * kWords<kPairs>, kBlockBytes = kCodeBytes + (kPairs ? 8 : 12);
   constexpr bool kStarts = !kPairs && !kHasMinimum && kByteFlip != 0;
+  float* const totals = tile.totals;
   if (tile.first) {
-    ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA { Store(tile.totals + row * kPanel + 16 * v, F32x16(0.0f)); });
+    ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA { Store(totals + row * kPanel + 16 * v, F32x16(0.0f)); });
   }
-  for (int64_t b = 0; b < tile.blocks; ++b) {
+  const std::byte* x = tile.x;
+  const int64_t row_bytes = tile.row_bytes, blocks = tile.blocks;
+  const uint32_t* words = tile.words;
+  const float *scales = tile.scales, *minima = tile.minima;
+  for (int64_t b = 0; b < blocks; ++b) {
     U32x16 acc[kRows][kTileVectors];
     ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-      acc[row][v] = U32x16(kStarts ? static_cast<uint32_t>(tile.starts[row * tile.row_blocks + b]) : 0);
+      const std::byte* start = x + row * row_bytes + kCodeBytes + offsetof(BlockSums, start);
+      acc[row][v] = U32x16(kStarts ? LoadValue<uint32_t>(start) : 0);
     });
-    AddBlock<kPairs, !kHasMinimum, kRows>(tile.codes + b * 4 * kWords<kPairs>, tile.row_bytes,
-                                          tile.words + b * kWords<kPairs> * kPanel, acc);
+    AddBlock<kPairs, !kHasMinimum, kRows>(x, row_bytes, words, acc);
     ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-      const int64_t at = b * kPanel + 16 * v, x = row * tile.row_blocks + b;
-      float* total = tile.totals + row * kPanel + 16 * v;
-      F32x16 sum = Fma(SignedToFloat(acc[row][v]), F32x16(tile.scales[x]) * Load(tile.d[row] + at), Load(total));
-      if constexpr (kHasMinimum) sum = Fma(F32x16(tile.sums[x]), Load(tile.m[row] + at), sum);
-      Store(total, sum);
+      const std::byte* sums = x + row * row_bytes + kCodeBytes;
+      const F32x16 scale(LoadValue<float>(sums)), sum(LoadValue<float>(sums + offsetof(BlockSums, sum)));
+      float* at = totals + row * kPanel + 16 * v;
+      F32x16 total = Fma(SignedToFloat(acc[row][v]), scale * Load(scales + 16 * v), Load(at));
+      if constexpr (kHasMinimum) total = Fma(sum, Load(minima + 16 * v), total);
+      Store(at, total);
     });
+    asm volatile("" ::: "memory");  // or g++ keeps the totals in registers that it does not have
+    x += kBlockBytes;
+    words += kWords<kPairs> * kPanel;
+    scales += kPanel;
+    minima += kPanel;
   }
   if (!tile.last) return;
   ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
@@ -106,7 +122,7 @@ class RoundedProduct {
       : args_(args),
         rows_(rows),
         grouped_(args.granularity == Granularity::kGroup),
-        blocks_(args.x.blocks()),
+        blocks_(args.w.cols / kRoundedBlock),
         chunks_((blocks_ * kWords<kPairs> + kChunkWords - 1) / kChunkWords),
         chunk_blocks_((blocks_ + chunks_ - 1) / chunks_) {
     const int64_t lanes = static_cast<int64_t>(args.lanes.size());
@@ -160,11 +176,11 @@ class RoundedProduct {
   }
 
   void RunTiles(int64_t begin, int64_t end, int64_t n, int64_t columns, int64_t b, int64_t count) {
-    const RoundedRows x = args_.x.Slice(begin, end);
     RoundedTile tile{};
-    tile.row_bytes = x.row_bytes();
-    tile.row_blocks = blocks_;
+    tile.row_bytes = args_.x.row_bytes();
     tile.words = panel_.words;
+    tile.scales = panel_.scales;
+    tile.minima = panel_.minima;
     tile.blocks = count;
     tile.first = b == 0;
     tile.last = b + count == blocks_;
@@ -172,22 +188,27 @@ class RoundedProduct {
     tile.columns = columns;
     tile.accumulate = args_.accumulate;
     size_t lane = lane_;
-    for (int64_t row = 0; row < end - begin; row += kDotRows) {
-      const int64_t rows = Smaller<int64_t>(kDotRows, end - begin - row);
-      tile.codes = x.codes + row * tile.row_bytes + b * 4 * kWords<kPairs>;
-      tile.scales = x.scales + row * blocks_ + b;
-      tile.sums = x.sums + row * blocks_ + b;
-      if (!kPairs) tile.starts = x.starts + row * blocks_ + b;
-      tile.totals = totals_ + row * kPanel;
-      tile.y = args_.y + (begin + row) * args_.ldy + n;
-      for (int64_t i = 0; i < rows; ++i) {
-        while (begin + row + i >= args_.lanes[lane].end) ++lane;
-        const float* packed = lane_scratch_ + static_cast<int64_t>(lane - lane_) * lane_floats_;
-        tile.d[i] = grouped_ ? packed : panel_.scales;
-        tile.m[i] = grouped_ ? packed + chunk_blocks_ * kPanel : panel_.minima;
-        tile.multipliers[i] = grouped_ ? nullptr : packed;
+    for (int64_t row = begin, rows; row < end; row += rows) {
+      while (row >= args_.lanes[lane].end) ++lane;
+      const float* packed = lane_scratch_ + static_cast<int64_t>(lane - lane_) * lane_floats_;
+      rows = Smaller<int64_t>(kDotRows, end - row);
+      if (grouped_) {  // a tile has one set of scales
+        rows = Smaller(rows, args_.lanes[lane].end - row);
+        tile.scales = packed;
+        tile.minima = packed + chunk_blocks_ * kPanel;
       }
-      RunRoundedTileOf<kPairs, kHasMinimum>(rows, tile, std::make_integer_sequence<int, kDotRows>{});
+      for (int64_t i = 0; i < rows && !grouped_; ++i) {
+        for (; row + i >= args_.lanes[lane].end; packed += lane_floats_) ++lane;
+        tile.multipliers[i] = packed;
+      }
+      tile.x = args_.x.block(row, b);
+      tile.totals = totals_ + (row - begin) * kPanel;
+      tile.y = args_.y + row * args_.ldy + n;
+      if (rows == kDotRows) {
+        RunRoundedTile<kPairs, kHasMinimum, kDotRows>(tile);
+      } else {
+        RunRoundedTileOf<kPairs, kHasMinimum>(rows, tile, std::make_integer_sequence<int, kDotRows - 1>{});
+      }
     }
   }
 

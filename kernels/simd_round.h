@@ -11,12 +11,11 @@ namespace {
 void RoundRows(const float* x, int64_t ldx, int64_t row_begin, int64_t row_end, RoundedRows* out) {
   const bool pairs = out->arithmetic == Arithmetic::kInt16;
   const float limit = RoundingLimit(out->arithmetic);
-  const int64_t blocks = out->blocks(), code_bytes = pairs ? 64 : 32;
+  const int64_t blocks = out->cols / kRoundedBlock;
   for (int64_t row = row_begin; row < row_end; ++row) {
     for (int64_t first = 0; first < blocks; first += 16) {  // so that the divisions of 16 blocks are one vector's
       const int64_t count = Smaller<int64_t>(16, blocks - first);
       const float* values = x + row * ldx + first * kRoundedBlock;
-      std::byte* codes = out->codes + row * out->row_bytes() + first * code_bytes;
       alignas(64) uint32_t largest[16] = {};
       for (int64_t b = 0; b < count; ++b) {
         const U32x16 low = Bits(Load(values + 32 * b)), high = Bits(Load(values + 32 * b + 16));
@@ -30,16 +29,13 @@ void RoundRows(const float* x, int64_t ldx, int64_t row_begin, int64_t row_end, 
         const U32x16 keep(rounding[b].keep);
         const U32x16 low = RoundProduct(Load(values + 32 * b), factor) & keep;
         const U32x16 high = RoundProduct(Load(values + 32 * b + 16), factor) & keep;
+        std::byte* codes = out->block(row, first + b);
         if (pairs) {
-          StorePairs(codes + b * code_bytes, low, high);
+          StorePairs(codes, low, high);
         } else {
-          StoreQuads(codes + b * code_bytes, low, high);
+          StoreQuads(codes, low, high);
         }
-        const int32_t sum = LaneSum(low + high);
-        const int64_t at = row * blocks + first + b;
-        out->scales[at] = rounding[b].scale;
-        out->sums[at] = rounding[b].scale * static_cast<float>(sum);
-        if (!pairs) out->starts[at] = -128 * sum;
+        StoreBlockSums(rounding[b].scale, LaneSum(low + high), pairs, codes);
       }
     }
   }
