@@ -21,7 +21,7 @@ namespace {
 absl::StatusOr<double> TokensPerSecond(const Model& model, int max_tokens, int threads) {
   kernels::ThreadPool pool(threads);
   PlainLane lane;
-  Generator generator(model, kernels::BestKernels(), &pool, &lane);
+  Generator generator(model, kernels::BestKernels(), &pool, kernels::Arithmetic::kFp32, &lane);
   const absl::StatusOr<std::vector<int32_t>> prompt =
       model.tokenizer().Encode("Once upon a time, in a village by the sea, there was", false);
   if (!prompt.ok()) return prompt.status();

@@ -100,9 +100,10 @@ absl::StatusOr<absl::Duration> LocalModel::MeasureStep(const v1::JobSpec& job, c
                        model::TaskDataset::Load(task, model_->tokenizer(), file->bytes(), dataset_path, &report));
   QZO_ASSIGN_OR_RETURN(const auto replica, model::Replica::Create(*model_, spec, kernels_, &pool_));
   const method::BatchOrder order(spec, job.training_digest(), data.rows_by_label());
+  std::vector<method::ItemLosses> losses;
   const auto measure = [&](uint32_t items) -> absl::StatusOr<absl::Duration> {
     const absl::Duration begin = clock.Monotonic();
-    QZO_RETURN_IF_ERROR(replica->MeasureItems(&engine_, task, data, order, 0, items).status());
+    QZO_RETURN_IF_ERROR(replica->MeasureItems(&engine_, task, data, order, 0, items, &losses));
     return std::max(clock.Monotonic() - begin, absl::Microseconds(1));
   };
   // The first item pays for page faults and buffers; it only says how many fit into the time that people wait.

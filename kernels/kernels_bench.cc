@@ -1,5 +1,5 @@
-// Speed of every supported variant on one thread: matrix products of SmolLM2-135M's shapes (2·M·N·K operations each),
-// noise and update (multipliers), attention (key·head pairs).
+// Speed of every supported variant on one thread: matrix products of SmolLM2-135M's shapes (2·M·N·K operations each,
+// in fp32 and in integers), rounding (values), noise and update (multipliers), attention (key·head pairs).
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -36,14 +36,25 @@ std::vector<std::byte> RandomWeights(WeightType type, int64_t rows, int64_t cols
   return bytes;
 }
 
+// The two lanes of one probe.
+std::vector<LaneRows> TwoLanes(int64_t m, const std::vector<float>& multipliers) {
+  return {{0, m / 2, multipliers.data()}, {m / 2, m, multipliers.data()}};
+}
+
+void CountOperations(benchmark::State& state, int64_t m, int64_t n, int64_t k, size_t weight_bytes) {
+  const double runs = static_cast<double>(state.iterations());
+  state.counters["flop/s"] = benchmark::Counter(static_cast<double>(2 * m * n * k) * runs, benchmark::Counter::kIsRate);
+  state.counters["weights B/s"] =
+      benchmark::Counter(static_cast<double>(weight_bytes) * runs, benchmark::Counter::kIsRate);
+}
+
 void BenchMatMul(benchmark::State& state, const Kernels& kernels, WeightType type, Granularity granularity) {
   const int64_t m = state.range(0), n = state.range(1), k = state.range(2);
   const std::vector<float> x = RandomFloats(static_cast<size_t>(m * k), 1);
   const std::vector<std::byte> w = RandomWeights(type, n, k);
   const std::vector<float> multipliers(static_cast<size_t>(n * k / BlockValues(type)), 1.0f);
   std::vector<float> y(static_cast<size_t>(m * n));
-  // Two lanes, as for one probe.
-  const LaneRows lanes[] = {{0, m / 2, multipliers.data()}, {m / 2, m, multipliers.data()}};
+  const std::vector<LaneRows> lanes = TwoLanes(m, multipliers);
   const MatMulArgs args{.x = x.data(),
                         .ldx = k,
                         .w = {type, w.data(), n, k},
@@ -55,8 +66,39 @@ void BenchMatMul(benchmark::State& state, const Kernels& kernels, WeightType typ
     kernels.matmul(args, 0, n);
     benchmark::ClobberMemory();
   }
-  state.counters["flop/s"] = benchmark::Counter(
-      static_cast<double>(2 * m * n * k) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  CountOperations(state, m, n, k, w.size());
+}
+
+void BenchMatMulRounded(benchmark::State& state, const Kernels& kernels, Arithmetic arithmetic, WeightType type,
+                        Granularity granularity) {
+  const int64_t m = state.range(0), n = state.range(1), k = state.range(2);
+  const std::vector<float> x = RandomFloats(static_cast<size_t>(m * k), 1);
+  std::vector<std::byte> storage(static_cast<size_t>(RoundedBytes(arithmetic, m, k)));
+  RoundedRows rounded = MakeRoundedRows(arithmetic, storage.data(), m, k);
+  kernels.round_rows(x.data(), k, 0, m, &rounded);
+  const std::vector<std::byte> w = RandomWeights(type, n, k);
+  const std::vector<float> multipliers(static_cast<size_t>(n * k / BlockValues(type)), 1.0f);
+  const std::vector<LaneRows> lanes = TwoLanes(m, multipliers);
+  std::vector<float> y(static_cast<size_t>(m * n));
+  const RoundedMatMulArgs args{
+      .x = rounded, .w = {type, w.data(), n, k}, .granularity = granularity, .lanes = lanes, .y = y.data(), .ldy = n};
+  for (auto _ : state) {
+    kernels.matmul_rounded(args, 0, n);
+    benchmark::ClobberMemory();
+  }
+  CountOperations(state, m, n, k, w.size());
+}
+
+void BenchRoundRows(benchmark::State& state, const Kernels& kernels, Arithmetic arithmetic) {
+  const int64_t m = 256, k = 576;
+  const std::vector<float> x = RandomFloats(static_cast<size_t>(m * k), 1);
+  std::vector<std::byte> storage(static_cast<size_t>(RoundedBytes(arithmetic, m, k)));
+  RoundedRows rounded = MakeRoundedRows(arithmetic, storage.data(), m, k);
+  for (auto _ : state) {
+    kernels.round_rows(x.data(), k, 0, m, &rounded);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * m * k);
 }
 
 void BenchNoise(benchmark::State& state, const Kernels& kernels, NoiseKind kind) {
@@ -119,20 +161,34 @@ void BenchSiluGate(benchmark::State& state, const Kernels& kernels) {
 
 void Register(const Kernels& kernels) {
   const auto name = [&](std::string_view op) { return std::string(kernels.name) + "/" + std::string(op); };
-  for (const WeightType type : {WeightType::kQ4_1, WeightType::kQ8_0, WeightType::kF16}) {
+  const auto add_shapes = [](benchmark::internal::Benchmark* matmul) {
+    matmul->ArgNames({"M", "N", "K"})->Unit(benchmark::kMicrosecond);
+    for (const int64_t m : {1, 4, 64, 1024}) {
+      matmul->Args({m, 576, 576})->Args({m, 1536, 576})->Args({m, 576, 1536});
+    }
+    matmul->Args({1, 49152, 576})->Args({16, 49152, 576});
+  };
+  for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0, WeightType::kF16}) {
     for (const Granularity granularity : {Granularity::kChannel, Granularity::kGroup}) {
       if (granularity == Granularity::kGroup && BlockValues(type) == 1) continue;
       const std::string op = "matmul/" + std::string(WeightTypeName(type)) +
                              (granularity == Granularity::kChannel ? "/channel" : "/group");
-      auto* matmul = benchmark::RegisterBenchmark(
-          name(op).c_str(),
-          [&kernels, type, granularity](benchmark::State& state) { BenchMatMul(state, kernels, type, granularity); });
-      matmul->ArgNames({"M", "N", "K"})->Unit(benchmark::kMicrosecond);
-      for (const int64_t m : {1, 4, 64, 1024}) {
-        matmul->Args({m, 576, 576})->Args({m, 1536, 576})->Args({m, 576, 1536});
+      add_shapes(benchmark::RegisterBenchmark(
+          name(op + "/fp32").c_str(),
+          [&kernels, type, granularity](benchmark::State& state) { BenchMatMul(state, kernels, type, granularity); }));
+      for (const Arithmetic arithmetic : {Arithmetic::kInt16, Arithmetic::kInt8}) {
+        if (BlockValues(type) == 1) continue;
+        add_shapes(benchmark::RegisterBenchmark(name(op + "/" + std::string(ArithmeticName(arithmetic))).c_str(),
+                                                [&kernels, arithmetic, type, granularity](benchmark::State& state) {
+                                                  BenchMatMulRounded(state, kernels, arithmetic, type, granularity);
+                                                }));
       }
-      matmul->Args({1, 49152, 576})->Args({16, 49152, 576});
     }
+  }
+  for (const Arithmetic arithmetic : {Arithmetic::kInt16, Arithmetic::kInt8}) {
+    benchmark::RegisterBenchmark(
+        name("round_rows/" + std::string(ArithmeticName(arithmetic))).c_str(),
+        [&kernels, arithmetic](benchmark::State& state) { BenchRoundRows(state, kernels, arithmetic); });
   }
   for (const NoiseKind kind : {NoiseKind::kRademacher, NoiseKind::kGaussian}) {
     const std::string suffix = kind == NoiseKind::kRademacher ? "/rademacher" : "/gaussian";

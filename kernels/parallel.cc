@@ -1,7 +1,10 @@
 #include "kernels/parallel.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
+
+#include "kernels/scratch.h"
 
 namespace qzo::kernels {
 namespace {
@@ -30,57 +33,93 @@ bool TooFewPanels(int64_t columns, int64_t threads) {
   return 10 * panels < 9 * rounds * threads;
 }
 
-void MatMulRows(const Kernels& kernels, const MatMulArgs& args, int64_t begin, int64_t end) {
+// Rows [begin, end) of a product, as a product of their own.
+template <typename Args>
+Args RowsOf(const Args& args, int64_t begin, int64_t end) {
   thread_local std::vector<LaneRows> lanes;  // keeps its capacity: no allocation in a steady state
   lanes.clear();
   for (const LaneRows& lane : args.lanes) {
     const int64_t first = std::max(begin, lane.begin), last = std::min(end, lane.end);
     if (first < last) lanes.push_back({first - begin, last - begin, lane.multipliers});
   }
-  MatMulArgs part = args;
-  part.x += begin * args.ldx;
+  Args part = args;
+  if constexpr (std::is_same_v<Args, RoundedMatMulArgs>) {
+    part.x = args.x.Slice(begin, end);
+  } else {
+    part.x += begin * args.ldx;
+  }
   part.y += begin * args.ldy;
   part.lanes = lanes;
-  kernels.matmul(part, 0, args.w.rows);
+  return part;
+}
+
+template <typename Args>
+void SplitMatMul(void (*matmul)(const Args&, int64_t, int64_t), ThreadPool& pool, const Args& args) {
+  const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
+  const int64_t threads = pool.threads();
+  if (rows >= kRowsPerDecode * threads && TooFewPanels(args.w.rows, threads)) {
+    pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) { matmul(RowsOf(args, begin, end), 0, args.w.rows); });
+    return;
+  }
+  const bool small = rows * args.w.rows * args.w.cols < 16 * kMinWork;
+  const int64_t grain = small ? std::max<int64_t>(1, args.w.rows) : kPanelColumns;
+  pool.ParallelFor(args.w.rows, grain, [&](int64_t begin, int64_t end) { matmul(args, begin, end); });
 }
 
 }  // namespace
 
 void MatMul(const Kernels& kernels, ThreadPool& pool, const MatMulArgs& args) {
-  const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
-  const int64_t threads = pool.threads();
-  if (rows >= kRowsPerDecode * threads && TooFewPanels(args.w.rows, threads)) {
-    pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) { MatMulRows(kernels, args, begin, end); });
-    return;
-  }
-  const bool small = rows * args.w.rows * args.w.cols < 16 * kMinWork;
-  const int64_t grain = small ? std::max<int64_t>(1, args.w.rows) : kPanelColumns;
-  pool.ParallelFor(args.w.rows, grain, [&](int64_t begin, int64_t end) { kernels.matmul(args, begin, end); });
+  SplitMatMul(kernels.matmul, pool, args);
+}
+
+void MatMulRounded(const Kernels& kernels, ThreadPool& pool, const RoundedMatMulArgs& args) {
+  SplitMatMul(kernels.matmul_rounded, pool, args);
+}
+
+void RoundRows(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, RoundedRows* out) {
+  pool.ParallelFor(rows, RowGrain(out->cols),
+                   [&](int64_t begin, int64_t end) { kernels.round_rows(x, ldx, begin, end, out); });
 }
 
 void RmsNorm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, float epsilon,
-             int64_t rows, int64_t dim, float* y, int64_t ldy) {
+             int64_t rows, int64_t dim, float* y, int64_t ldy, RoundedRows* rounded) {
   pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
-    kernels.rms_norm(x + begin * ldx, ldx, weight, epsilon, end - begin, dim, y + begin * ldy, ldy);
+    if (rounded == nullptr) {
+      kernels.rms_norm(x + begin * ldx, ldx, weight, epsilon, end - begin, dim, y + begin * ldy, ldy);
+      return;
+    }
+    float* row_y = y == nullptr ? ThreadScratch(Scratch::kRow, dim) : nullptr;
+    for (int64_t row = begin; row < end; ++row) {
+      if (y != nullptr) row_y = y + row * ldy;
+      kernels.rms_norm(x + row * ldx, ldx, weight, epsilon, 1, dim, row_y, dim);
+      RoundedRows one = rounded->Slice(row, row + 1);
+      kernels.round_rows(row_y, dim, 0, 1, &one);
+    }
+  });
+}
+
+void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args, RoundedRows* rounded) {
+  // The keys of a row are not counted: rows are dealt one by one, and even a short row costs about a hundred keys'
+  // worth.
+  pool.ParallelFor(static_cast<int64_t>(args.spans.size()), 1, [&](int64_t begin, int64_t end) {
+    kernels.attention(args, begin, end);
+    if (rounded != nullptr) kernels.round_rows(args.out, args.ldo, begin, end, rounded);
+  });
+}
+
+void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t rows, int64_t dim,
+              float* out, RoundedRows* rounded) {
+  pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      kernels.silu_gate(gate + row * dim, up + row * dim, dim, out + row * dim);
+      if (rounded != nullptr) kernels.round_rows(out, dim, row, row + 1, rounded);
+    }
   });
 }
 
 void Rope(const Kernels& kernels, ThreadPool& pool, const RopeArgs& args) {
   pool.ParallelFor(static_cast<int64_t>(args.positions.size()), RowGrain(int64_t{args.heads} * args.rotary_dim),
                    [&](int64_t begin, int64_t end) { kernels.rope(args, begin, end); });
-}
-
-void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args) {
-  // The keys of a row are not counted: rows are dealt one by one, and even a short row costs about a hundred keys'
-  // worth.
-  pool.ParallelFor(static_cast<int64_t>(args.spans.size()), 1,
-                   [&](int64_t begin, int64_t end) { kernels.attention(args, begin, end); });
-}
-
-void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t n, float* out) {
-  pool.ParallelFor(n, kMinWork, [&](int64_t begin, int64_t end) {
-    kernels.silu_gate(gate + begin, up + begin, end - begin, out + begin);
-  });
 }
 
 void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n,
@@ -93,13 +132,6 @@ void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t
 void Noise(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count, float* z) {
   pool.ParallelFor(count, NoiseGrain(1),
                    [&](int64_t from, int64_t to) { kernels.noise(key, begin + from, to - from, z + from); });
-}
-
-void Perturb(const Kernels& kernels, ThreadPool& pool, const NoiseKey& key, int64_t begin, int64_t count,
-             const float* k, const float* unit, float signed_epsilon, float* out) {
-  pool.ParallelFor(count, NoiseGrain(1), [&](int64_t from, int64_t to) {
-    kernels.perturb(key, begin + from, to - from, k + from, At(unit, from), signed_epsilon, out + from);
-  });
 }
 
 void Update(const Kernels& kernels, ThreadPool& pool, std::span<const NoiseKey> keys,

@@ -7,6 +7,7 @@
 #include "kernels/exact_math.h"
 #include "kernels/kernels.h"
 #include "kernels/noise.h"
+#include "kernels/rounding.h"
 #include "kernels/scratch.h"
 #include "kernels/weights.h"
 
@@ -55,6 +56,74 @@ void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
   }
 }
 
+void RoundRows(const float* x, int64_t ldx, int64_t row_begin, int64_t row_end, RoundedRows* out) {
+  const bool pairs = out->arithmetic == Arithmetic::kInt16;
+  for (int64_t row = row_begin; row < row_end; ++row) {
+    for (int64_t b = 0; b < out->cols / kRoundedBlock; ++b) {
+      const float* block = x + row * ldx + b * kRoundedBlock;
+      std::byte* codes = out->block(row, b);
+      uint32_t largest = 0;
+      for (int i = 0; i < kRoundedBlock; ++i) largest = std::max(largest, Bits(block[i]) & 0x7fffffffu);
+      const BlockRounding rounding = RoundingOf(largest, RoundingLimit(out->arithmetic));
+      int32_t sum = 0;
+      for (int i = 0; i < kRoundedBlock; ++i) {
+        const int32_t code = static_cast<int32_t>(RoundProduct(block[i], rounding.factor) & rounding.keep);
+        sum += code;
+        if (pairs) {
+          const int16_t value = static_cast<int16_t>(code);
+          std::memcpy(codes + 2 * PairPlace(i), &value, sizeof(value));
+        } else {
+          codes[i] = static_cast<std::byte>(code);
+        }
+      }
+      StoreBlockSums(rounding.scale, sum, pairs, codes);
+    }
+  }
+}
+
+int32_t RoundedCode(const std::byte* codes, bool pairs, int i) {
+  if (!pairs) return std::to_integer<int8_t>(codes[i]);
+  int16_t value;
+  std::memcpy(&value, codes + 2 * PairPlace(i), sizeof(value));
+  return value;
+}
+
+void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
+  const bool pairs = args.x.arithmetic == Arithmetic::kInt16;
+  const int64_t group = args.granularity == Granularity::kGroup ? GroupValues(args.w.type) : args.w.cols;
+  const std::byte* weights = args.w.data;
+  const int64_t row_bytes = args.w.cols / BlockValues(args.w.type) * BlockBytes(args.w.type);
+  for (int64_t n = n_begin; n < n_end; ++n) {
+    for (const LaneRows& lane : args.lanes) {
+      const auto multiplier = [&](int64_t k) {
+        return lane.multipliers == nullptr ? 1.0f : lane.multipliers[n * (args.w.cols / group) + k / group];
+      };
+      for (int64_t m = lane.begin; m < lane.end; ++m) {
+        float acc = 0;
+        for (int64_t b = 0; b < args.w.cols / kRoundedBlock; ++b) {
+          CodeBlock block;
+          DecodeCodes(args.w.type, weights + n * row_bytes, b * kRoundedBlock, &block);
+          const std::byte* x = args.x.block(m, b);
+          int32_t p = 0;
+          for (int i = 0; i < kRoundedBlock; ++i) p += RoundedCode(x, pairs, i) * block.codes[i];
+          BlockSums sums;
+          std::memcpy(&sums, x + args.x.code_bytes(), offsetof(BlockSums, start));
+          float d = block.scale[0], minimum = block.minimum[0];
+          if (args.granularity == Granularity::kGroup) {
+            d = multiplier(b * kRoundedBlock) * d;
+            minimum = multiplier(b * kRoundedBlock) * minimum;
+          }
+          acc = Fma(static_cast<float>(p), sums.scale * d, acc);
+          if (HasMinimum(args.w.type)) acc = Fma(sums.sum, minimum, acc);
+        }
+        const float result = args.granularity == Granularity::kGroup ? acc : multiplier(0) * acc;
+        float& y = args.y[m * args.ldy + n];
+        y = args.accumulate ? y + result : result;
+      }
+    }
+  }
+}
+
 void RmsNorm(const float* x, int64_t ldx, const float* weight, float epsilon, int64_t rows, int64_t dim, float* y,
              int64_t ldy) {
   for (int64_t row = 0; row < rows; ++row, x += ldx, y += ldy) {
@@ -77,7 +146,7 @@ void Rope(const RopeArgs& args, int64_t row_begin, int64_t row_end) {
         float& second = x[adjacent ? 2 * i + 1 : i + half];
         const float a = first, b = second;
         first = Fma(a, cos[i], -(b * sin[i]));
-        second = Fma(a, sin[i], b * cos[i]);
+        second = Fma(b, cos[i], a * sin[i]);
       }
     }
   }
@@ -90,14 +159,13 @@ void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
     const int64_t prefix = span.prefix_end - span.prefix_begin;
     const int64_t keys = prefix + (span.own_end - span.own_begin);
     const auto key_row = [&](int64_t j) { return j < prefix ? span.prefix_begin + j : span.own_begin + (j - prefix); };
-    float* p = ThreadScratch(Scratch::kScores, keys);
+    float* p = ThreadScratch(Scratch::kAttention, keys);
     for (int head = 0; head < args.heads; ++head) {
       const float* q = args.q + row * args.ldq + head * dim;
       float* out = args.out + row * args.ldo + head * dim;
       const int64_t kv_offset = head / (args.heads / args.kv_heads) * dim;
       for (int64_t j = 0; j < keys; ++j) {
-        const float* k = args.k + key_row(j) * args.ldkv + kv_offset;
-        p[j] = args.scale * Tree16<float>(dim, [&](int64_t i) { return q[i] * k[i]; });
+        p[j] = args.scale * Dot(q, args.k + key_row(j) * args.ldkv + kv_offset, dim);
       }
       const float max = *std::max_element(p, p + keys);
       for (int64_t j = 0; j < keys; ++j) p[j] = Exp(p[j] - max);
@@ -107,7 +175,8 @@ void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
         const float* v = args.v + key_row(j) * args.ldkv + kv_offset;
         for (int64_t i = 0; i < dim; ++i) out[i] = Fma(p[j], v[i], out[i]);
       }
-      for (int64_t i = 0; i < dim; ++i) out[i] /= sum;
+      const float inverse = 1.0f / sum;
+      for (int64_t i = 0; i < dim; ++i) out[i] *= inverse;
     }
   }
 }
@@ -178,6 +247,8 @@ const Kernels kReferenceKernels = {
     .name = "reference",
     .supported = [] { return true; },
     .matmul = MatMul,
+    .matmul_rounded = MatMulRounded,
+    .round_rows = RoundRows,
     .dequantize_row = DequantizeRow,
     .rms_norm = RmsNorm,
     .rope = Rope,

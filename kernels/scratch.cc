@@ -22,7 +22,7 @@ struct Buffer {
 }  // namespace
 
 float* ThreadScratch(Scratch purpose, int64_t floats) {
-  thread_local std::array<Buffer, 4> buffers;  // one per Scratch
+  thread_local std::array<Buffer, 5> buffers;  // one per Scratch
   Buffer& buffer = buffers[static_cast<size_t>(purpose)];
   if (buffer.floats < floats) {
     buffer.data.reset();

@@ -7,7 +7,7 @@
 
 namespace qzo::kernels {
 
-enum class Scratch : uint8_t { kPanel, kMultipliers, kTotals, kScores };
+enum class Scratch : uint8_t { kPanel, kMultipliers, kTotals, kAttention, kRow };
 
 // At least `floats` floats, 64-byte aligned, contents undefined; valid until this thread asks for the same purpose
 // again.

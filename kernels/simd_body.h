@@ -1,11 +1,14 @@
-// Every op over the 16-lane types of QZO_VEC_HEADER, which the including file defines: one text for all instruction
-// sets. Included by the x86_*.cc files only; the anonymous namespace gives each its own copy. Order of operations:
-// kernels.h.
+// Every op over the 16-lane types of QZO_VEC_HEADER and the integer products of QZO_DOT_HEADER, which the including
+// file defines: one text for all instruction sets. Included by the x86_*.cc files only; the anonymous namespace gives
+// each its own copy. Order of operations: kernels.h.
 #ifndef QZO_KERNELS_SIMD_BODY_H_
 #define QZO_KERNELS_SIMD_BODY_H_
 
 #include "kernels/noise.h"
+#include "kernels/simd_attention.h"
+#include "kernels/simd_integer.h"
 #include "kernels/simd_matmul.h"
+#include "kernels/simd_round.h"
 #include "kernels/weights.h"
 
 namespace qzo::kernels {
@@ -41,11 +44,27 @@ void RmsNorm(const float* x, int64_t ldx, const float* weight, float epsilon, in
   }
 }
 
-// Elementwise, so the compiler's own vectors serve.
+// Elementwise, so the compiler's own vectors serve where pairs are halves apart.
 QZO_VEC void Rotate(float* first, float* second, float cos, float sin) {
   const float a = *first, b = *second;
   *first = Fma(a, cos, -(b * sin));
-  *second = Fma(a, sin, b * cos);
+  *second = Fma(b, cos, a * sin);
+}
+
+// Pairs of neighbours, 16 elements at a time for all heads. Returns how many elements of a head that were.
+QZO_VEC int RotateNeighbours(float* x, const RopeArgs& args, const float* cos, const float* sin) {
+  const U32x16 first_sign = ((Iota() & U32x16(1u)) ^ U32x16(1u)) << 31;
+  int i = 0;
+  for (; i + 16 <= args.rotary_dim; i += 16) {
+    const F32x16 c = LoadPairs(cos + i / 2);
+    const F32x16 s = FromBits(Bits(LoadPairs(sin + i / 2)) ^ first_sign);
+    for (int head = 0; head < args.heads; ++head) {
+      float* at = x + int64_t{head} * args.head_dim + i;
+      const F32x16 value = Load(at);
+      Store(at, Fma(value, c, SwapPairs(value) * s));
+    }
+  }
+  return i;
 }
 
 void Rope(const RopeArgs& args, int64_t row_begin, int64_t row_end) {
@@ -54,146 +73,16 @@ void Rope(const RopeArgs& args, int64_t row_begin, int64_t row_end) {
     const int64_t angles = int64_t{args.positions[static_cast<size_t>(row)]} * half;
     const float* cos = args.cos + angles;
     const float* sin = args.sin + angles;
-    for (int head = 0; head < args.heads; ++head) {
-      float* x = args.x + row * args.ldx + int64_t{head} * args.head_dim;
-      if (args.layout == RopeLayout::kAdjacent) {
-        for (int i = 0; i < half; ++i) Rotate(x + 2 * i, x + 2 * i + 1, cos[i], sin[i]);
-      } else {
-        for (int i = 0; i < half; ++i) Rotate(x + i, x + half + i, cos[i], sin[i]);
-      }
-    }
-  }
-}
-
-// --- Attention ---
-
-// p[0 … keys) = exp(p − max), p[keys … next multiple of 16) = 0; returns tree16 of p.
-QZO_VEC float SoftmaxNumerators(float* p, int64_t keys) {
-  for (int64_t j = keys; j % 16 != 0; ++j) p[j] = -kInfinity;  // no maximum, and its exp is 0
-  F32x16 largest(-kInfinity);
-  for (int64_t j = 0; j < keys; j += 16) largest = Max(largest, Load(p + j));
-  const F32x16 max(LargestLane(largest));
-  F32x16 sum(0.0f);
-  for (int64_t j = 0; j < keys; j += 16) {
-    const F32x16 value = Exp(Load(p + j) - max);
-    Store(p + j, value);
-    sum = sum + value;
-  }
-  return TreeSum(sum);
-}
-
-// One row of queries that share a kv head.
-struct HeadGroup {
-  const float* q;  // [heads, dim], dense
-  const float* k;  // column of the kv head in row 0
-  const float* v;
-  int64_t ldkv;
-  KeySpan span;
-  int64_t dim;
-  float scale;
-  float* scores;  // [heads, stride]
-  int64_t stride;
-  const float* sums;  // [heads]
-  float* out;         // [heads, dim], dense
-};
-
-QZO_VEC int64_t KeyRow(const KeySpan& span, int64_t j) {
-  const int64_t prefix = span.prefix_end - span.prefix_begin;
-  return j < prefix ? span.prefix_begin + j : span.own_begin + (j - prefix);
-}
-
-// partial[i] += q · k[i], elements [d, d + 16 · kVectors).
-template <int kVectors>
-QZO_VEC void AddProducts(const float* q, const float* const (&k)[16], int64_t d, F32x16 (&partial)[16]) {
-  F32x16 values[kVectors];
-  Unroll<kVectors>([&](auto v) QZO_VEC_LAMBDA { values[v] = Load(q + d + 16 * v); });
-  Unroll<16>([&](auto i) QZO_VEC_LAMBDA {
-    Unroll<kVectors>([&](auto v) QZO_VEC_LAMBDA { partial[i] = partial[i] + values[v] * Load(k[i] + d + 16 * v); });
-  });
-}
-
-void Scores(const HeadGroup& group, int heads, int64_t keys) {
-  for (int64_t j = 0; j < keys; j += 16) {
-    const int64_t count = Smaller<int64_t>(16, keys - j);
-    const float* k[16];
-    for (int64_t i = 0; i < 16; ++i) k[i] = group.k + KeyRow(group.span, j + Smaller(i, count - 1)) * group.ldkv;
-    for (int head = 0; head < heads; ++head) {
-      const float* q = group.q + head * group.dim;
-      F32x16 partial[16];
-      Unroll<16>([&](auto i) QZO_VEC_LAMBDA { partial[i] = F32x16(0.0f); });
-      int64_t d = 0;
-      for (; d + 64 <= group.dim; d += 64) AddProducts<4>(q, k, d, partial);
-      for (; d < group.dim; d += 16) AddProducts<1>(q, k, d, partial);
-      Store(group.scores + head * group.stride + j, F32x16(group.scale) * TreeSums(partial));
-    }
-  }
-}
-
-// out[head] = fma chain over the keys of p_j · v_j, divided by the sum, for kHeads heads and 16 · kVectors elements
-// from d.
-template <int kHeads, int kVectors>
-void WeightedValues(const HeadGroup& group, int first_head, int64_t d) {
-  F32x16 acc[kHeads][kVectors];
-  Unroll<kHeads * kVectors>([&](auto i) QZO_VEC_LAMBDA { acc[i / kVectors][i % kVectors] = F32x16(0.0f); });
-  const float* p = group.scores + first_head * group.stride;
-  const auto add = [&](int64_t begin, int64_t end) QZO_VEC_LAMBDA {
-    for (int64_t row = begin; row < end; ++row, ++p) {
-      F32x16 v[kVectors];
-      Unroll<kVectors>([&](auto i) QZO_VEC_LAMBDA { v[i] = Load(group.v + row * group.ldkv + d + 16 * i); });
-      Unroll<kHeads>([&](auto head) QZO_VEC_LAMBDA {
-        const F32x16 weight(p[head * group.stride]);
-        Unroll<kVectors>([&](auto i) QZO_VEC_LAMBDA { acc[head][i] = Fma(weight, v[i], acc[head][i]); });
-      });
-    }
-  };
-  add(group.span.prefix_begin, group.span.prefix_end);
-  add(group.span.own_begin, group.span.own_end);
-  Unroll<kHeads>([&](auto head) QZO_VEC_LAMBDA {
-    const F32x16 sum(group.sums[first_head + head]);
-    Unroll<kVectors>([&](auto i) QZO_VEC_LAMBDA {
-      Store(group.out + (first_head + head) * group.dim + d + 16 * i, acc[head][i] / sum);
-    });
-  });
-}
-
-template <int kVectors, int... kIndex>
-void WeightedValuesOf(int heads, const HeadGroup& group, int first_head, int64_t d,
-                      std::integer_sequence<int, kIndex...>) {
-  constexpr void (*kRun[])(const HeadGroup&, int, int64_t) = {WeightedValues<kIndex + 1, kVectors>...};
-  kRun[heads - 1](group, first_head, d);
-}
-
-void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
-  const int heads = args.heads / args.kv_heads;
-  constexpr auto kHeadCounts = std::make_integer_sequence<int, kHeadBlock>{};
-  for (int64_t row = row_begin; row < row_end; ++row) {
-    const KeySpan& span = args.spans[static_cast<size_t>(row)];
-    const int64_t keys = int64_t{span.prefix_end} - span.prefix_begin + span.own_end - span.own_begin;
-    const int64_t stride = (keys + 15) / 16 * 16;
-    float* scores = ThreadScratch(Scratch::kScores, heads * (stride + 1));
-    float* sums = scores + heads * stride;
-    for (int kv_head = 0; kv_head < args.kv_heads; ++kv_head) {
-      const int64_t dim = args.head_dim, offset = int64_t{kv_head} * heads * dim;
-      const HeadGroup group{.q = args.q + row * args.ldq + offset,
-                            .k = args.k + kv_head * dim,
-                            .v = args.v + kv_head * dim,
-                            .ldkv = args.ldkv,
-                            .span = span,
-                            .dim = dim,
-                            .scale = args.scale,
-                            .scores = scores,
-                            .stride = stride,
-                            .sums = sums,
-                            .out = args.out + row * args.ldo + offset};
-      Scores(group, heads, keys);
-      for (int head = 0; head < heads; ++head) sums[head] = SoftmaxNumerators(scores + head * stride, keys);
-      for (int head = 0; head < heads; head += kHeadBlock) {
-        const int count = Smaller(kHeadBlock, heads - head);
-        int64_t d = 0;
-        for (; d + 16 * kHeadVectors <= dim; d += 16 * kHeadVectors) {
-          WeightedValuesOf<kHeadVectors>(count, group, head, d, kHeadCounts);
+    float* x = args.x + row * args.ldx;
+    const bool adjacent = args.layout == RopeLayout::kAdjacent;
+    const int done = adjacent ? RotateNeighbours(x, args, cos, sin) / 2 : 0;
+    for (int head = 0; head < args.heads; ++head, x += args.head_dim) {
+      for (int i = done; i < half; ++i) {
+        if (adjacent) {
+          Rotate(x + 2 * i, x + 2 * i + 1, cos[i], sin[i]);
+        } else {
+          Rotate(x + i, x + half + i, cos[i], sin[i]);
         }
-        for (; d < dim; d += 16) WeightedValuesOf<1>(count, group, head, d, kHeadCounts);
       }
     }
   }
@@ -312,10 +201,13 @@ void Update(std::span<const NoiseKey> keys, std::span<const float> coefficients,
 }
 
 // dequantize_row serves embedding look-ups: too little work to have a second version of.
-constexpr Kernels MakeKernels(std::string_view name, bool (*supported)()) {
+constexpr Kernels MakeKernels(std::string_view name, bool (*supported)(),
+                              decltype(Kernels::matmul_rounded) matmul_rounded) {
   return {.name = name,
           .supported = supported,
           .matmul = MatMul,
+          .matmul_rounded = matmul_rounded,
+          .round_rows = RoundRows,
           .dequantize_row = DequantizeRow,
           .rms_norm = RmsNorm,
           .rope = Rope,

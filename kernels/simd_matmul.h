@@ -5,40 +5,21 @@
 #define QZO_KERNELS_SIMD_MATMUL_H_
 
 #include <cstring>
-#include <type_traits>
-#include <utility>
 
 #include "kernels/exact_math.h"
-#include "kernels/kernels.h"
 #include "kernels/scratch.h"
+#include "kernels/simd_tile.h"
 #include "kernels/weights.h"
-#include QZO_VEC_HEADER
 
 namespace qzo::kernels {
 namespace {
 
-constexpr int64_t kPanel = 16 * kTileVectors;
 // Depth decoded at once. Up to one tile of rows uses a panel only once: it then need not leave the first-level cache.
 // Otherwise panels should fit the second level. Multiples of 32; with scale groups, whole ones are taken.
 constexpr int64_t kShallow = 4096 / kPanel;
 constexpr int64_t kDeep = 4096;
 constexpr int64_t kPanelFloats = 96 * 1024;
 constexpr int64_t kCachedFloats = 128 * 1024;
-
-template <typename T>
-QZO_VEC T Smaller(T a, T b) {
-  return a < b ? a : b;
-}
-
-// body(0) … body(N − 1) with constant arguments: what is indexed by them stays in registers.
-template <typename Body, int... kIndex>
-QZO_VEC void UnrollImpl(Body& body, std::integer_sequence<int, kIndex...>) {
-  (body(std::integral_constant<int, kIndex>{}), ...);
-}
-template <int kCount, typename Body>
-QZO_VEC void Unroll(Body&& body) {
-  UnrollImpl(body, std::make_integer_sequence<int, kCount>{});
-}
 
 // --- Decoding: `rows` are 16 weight rows, out[k · kPanel + i] = value k of row i. ---
 
@@ -193,12 +174,6 @@ struct Tile {
   bool accumulate;
 };
 
-// body(row, v) for every vector of a tile.
-template <int kRows, typename Body>
-QZO_VEC void ForTile(Body&& body) {
-  Unroll<kRows>([&](auto row) QZO_VEC_LAMBDA { Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { body(row, v); }); });
-}
-
 // acc += x · panel over `depth` values, k ascending.
 template <int kRows>
 QZO_VEC void Accumulate(const float* x, int64_t ldx, const float* panel, int64_t depth,
@@ -262,14 +237,6 @@ QZO_VEC void RunTileOf(int64_t rows, const Tile& tile, std::integer_sequence<int
   kRun[rows - 1](tile);
 }
 
-// out[group · kPanel + i] = multiplier of (column n + i, group), 1 without multipliers or past the last column.
-void PackMultipliers(const float* multipliers, int64_t n, int64_t columns, int64_t groups, float* out) {
-  for (int64_t i = 0; i < kPanel; ++i) {
-    const bool ones = multipliers == nullptr || i >= columns;
-    for (int64_t g = 0; g < groups; ++g) out[g * kPanel + i] = ones ? 1.0f : multipliers[(n + i) * groups + g];
-  }
-}
-
 void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
   const int64_t lanes = static_cast<int64_t>(args.lanes.size());
   const int64_t rows = lanes == 0 ? 0 : args.lanes[args.lanes.size() - 1].end;
@@ -303,7 +270,7 @@ void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
         const int64_t columns = Smaller(kPanel, last_n - n);
         DecodePanel(args.w, n, columns, k, tile.depth, decoded + p * panel_floats);
         for (int64_t lane = 0; lane < lanes && tile.first; ++lane) {
-          PackMultipliers(args.lanes[static_cast<size_t>(lane)].multipliers, n, columns, groups,
+          PackMultipliers(args.lanes[static_cast<size_t>(lane)].multipliers, n, columns, groups, 0, groups,
                           multipliers + p * multiplier_floats + lane * groups * kPanel);
         }
       }

@@ -67,6 +67,11 @@ QZO_VEC U32x16 ShiftLeftEach(U32x16 a, U32x16 by) {
   return {_mm256_sllv_epi32(a.low, by.low), _mm256_sllv_epi32(a.high, by.high)};
 }
 QZO_VEC U32x16 Sar(U32x16 a, int by) { return {_mm256_srai_epi32(a.low, by), _mm256_srai_epi32(a.high, by)}; }
+QZO_VEC U32x16 Sar16(U32x16 a, int by) { return {_mm256_srai_epi16(a.low, by), _mm256_srai_epi16(a.high, by)}; }
+QZO_VEC U32x16 Sub16(U32x16 a, U32x16 b) { return {_mm256_sub_epi16(a.low, b.low), _mm256_sub_epi16(a.high, b.high)}; }
+QZO_VEC U32x16 MaxSigned(U32x16 a, U32x16 b) {
+  return {_mm256_max_epi32(a.low, b.low), _mm256_max_epi32(a.high, b.high)};
+}
 QZO_VEC U32x16 Iota() {
   return {_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
 }
@@ -99,6 +104,19 @@ QZO_VEC void Store(uint32_t* p, U32x16 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.low);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), a.high);
 }
+QZO_VEC void StorePairs(std::byte* p, U32x16 a, U32x16 b) {
+  const __m256i order =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+  __m256i* out = reinterpret_cast<__m256i*>(p);
+  _mm256_storeu_si256(out, _mm256_shuffle_epi8(_mm256_packs_epi32(a.low, b.low), order));
+  _mm256_storeu_si256(out + 1, _mm256_shuffle_epi8(_mm256_packs_epi32(a.high, b.high), order));
+}
+QZO_VEC void StoreQuads(std::byte* p, U32x16 a, U32x16 b) {
+  // Packing works within 128-bit parts: word i of the result belongs at the place that the permutation gives it.
+  const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(a.low, a.high), _mm256_packs_epi32(b.low, b.high));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permutevar8x32_epi32(packed, order));
+}
 QZO_VEC F32x16 LoadFirst(const float* p, int64_t lanes, float fill) {
   if (lanes == 16) return Load(p);
   float buffer[16];
@@ -112,6 +130,13 @@ QZO_VEC void StoreFirst(float* p, int64_t lanes, F32x16 a) {
   Store(buffer, a);
   std::memcpy(p, buffer, static_cast<size_t>(lanes) * sizeof(float));
 }
+
+QZO_VEC F32x16 LoadPairs(const float* p) {
+  const __m256 a = _mm256_loadu_ps(p);
+  const __m256 outer = _mm256_unpacklo_ps(a, a), inner = _mm256_unpackhi_ps(a, a);  // of each 128-bit part
+  return {_mm256_permute2f128_ps(outer, inner, 0x20), _mm256_permute2f128_ps(outer, inner, 0x31)};
+}
+QZO_VEC F32x16 SwapPairs(F32x16 a) { return {_mm256_permute_ps(a.low, 0xb1), _mm256_permute_ps(a.high, 0xb1)}; }
 
 QZO_VEC __m256i Load128(const std::byte* a, const std::byte* b) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a))),
@@ -198,6 +223,19 @@ QZO_VEC float LargestLane(F32x16 a) {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+QZO_VEC int32_t LargestLane(U32x16 a) {
+  const __m256i eight = _mm256_max_epi32(a.low, a.high);
+  const __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+QZO_VEC int32_t LaneSum(U32x16 a) {
+  const __m256i eight = _mm256_add_epi32(a.low, a.high);
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
 
 struct F64x16 {

@@ -54,6 +54,10 @@ QZO_VEC U32x16 operator<<(U32x16 a, int by) { return _mm512_slli_epi32(a.v, stat
 QZO_VEC U32x16 operator>>(U32x16 a, int by) { return _mm512_srli_epi32(a.v, static_cast<unsigned>(by)); }
 QZO_VEC U32x16 ShiftLeftEach(U32x16 a, U32x16 by) { return _mm512_sllv_epi32(a.v, by.v); }
 QZO_VEC U32x16 Sar(U32x16 a, int by) { return _mm512_srai_epi32(a.v, static_cast<unsigned>(by)); }
+// Signed, and of each half of a lane.
+QZO_VEC U32x16 Sar16(U32x16 a, int by) { return _mm512_srai_epi16(a.v, static_cast<unsigned>(by)); }
+QZO_VEC U32x16 Sub16(U32x16 a, U32x16 b) { return _mm512_sub_epi16(a.v, b.v); }
+QZO_VEC U32x16 MaxSigned(U32x16 a, U32x16 b) { return _mm512_max_epi32(a.v, b.v); }
 QZO_VEC U32x16 Iota() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 
 QZO_VEC U32x16 Bits(F32x16 a) { return _mm512_castps_si512(a.v); }
@@ -73,12 +77,28 @@ QZO_VEC F32x16 Load(const float* p) { return _mm512_loadu_ps(p); }
 QZO_VEC void Store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
 QZO_VEC U32x16 LoadWords(const uint32_t* p) { return _mm512_loadu_si512(p); }
 QZO_VEC void Store(uint32_t* p, U32x16 a) { _mm512_storeu_si512(p, a.v); }
+// A block of rounded values, a before b, in the orders of rounding.h.
+QZO_VEC void StorePairs(std::byte* p, U32x16 a, U32x16 b) {
+  const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+  _mm512_storeu_si512(p, _mm512_shuffle_epi8(_mm512_packs_epi32(a.v, b.v), order));
+}
+QZO_VEC void StoreQuads(std::byte* p, U32x16 a, U32x16 b) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 16), _mm512_cvtepi32_epi8(b.v));
+}
 QZO_VEC __mmask16 FirstLanes(int64_t lanes) { return static_cast<__mmask16>((1u << lanes) - 1); }
 // The first `lanes` lanes, 0 to 16; the others are `fill`.
 QZO_VEC F32x16 LoadFirst(const float* p, int64_t lanes, float fill) {
   return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), FirstLanes(lanes), p);
 }
 QZO_VEC void StoreFirst(float* p, int64_t lanes, F32x16 a) { _mm512_mask_storeu_ps(p, FirstLanes(lanes), a.v); }
+
+// Lanes 2i and 2i + 1 = p[i].
+QZO_VEC F32x16 LoadPairs(const float* p) {
+  const __m512i index = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+}
+QZO_VEC F32x16 SwapPairs(F32x16 a) { return _mm512_permute_ps(a.v, 0xb1); }
 
 QZO_VEC __m512i Load128(const std::byte* a, const std::byte* b, const std::byte* c, const std::byte* d) {
   const __m512i low = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a)));
@@ -157,6 +177,8 @@ QZO_VEC float TreeSum(F32x16 a) {
 }
 
 QZO_VEC float LargestLane(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
+QZO_VEC int32_t LargestLane(U32x16 a) { return _mm512_reduce_max_epi32(a.v); }  // signed
+QZO_VEC int32_t LaneSum(U32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 
 // 16 partial sums in double.
 struct F64x16 {

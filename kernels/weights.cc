@@ -52,6 +52,18 @@ int64_t BlockValues(WeightType type) { return Info(type).values; }
 int64_t BlockBytes(WeightType type) { return Info(type).bytes; }
 int64_t GroupValues(WeightType type) { return Info(type).group; }
 std::string_view WeightTypeName(WeightType type) { return Info(type).name; }
+bool HasMinimum(WeightType type) {
+  switch (type) {
+    case WeightType::kQ4_1:
+    case WeightType::kQ5_1:
+    case WeightType::kQ2_K:
+    case WeightType::kQ4_K:
+    case WeightType::kQ5_K:
+      return true;
+    default:
+      return false;
+  }
+}
 
 float HalfToFloat(uint16_t half) {
   const uint32_t sign = (half & 0x8000u) << 16;

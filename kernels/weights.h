@@ -25,6 +25,9 @@ struct CodeBlock {
 // plain types.
 void DecodeCodes(WeightType type, const std::byte* row, int64_t first_value, CodeBlock* out);
 
+// Whether blocks store a minimum; their codes are then 0 … 127.
+bool HasMinimum(WeightType type);
+
 // out[0 … cols) = row `row` of w, decoded.
 void DequantizeRow(const WeightMatrix& w, int64_t row, float* out);
 

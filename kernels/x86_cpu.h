@@ -4,8 +4,10 @@
 
 namespace qzo::kernels {
 
-bool CpuHasAvx2();    // with FMA and F16C
-bool CpuHasAvx512();  // F, BW, VL, DQ, and all of the above
+bool CpuHasAvx2();        // with FMA and F16C
+bool CpuHasAvxVnni();     // and all of the above
+bool CpuHasAvx512();      // F, BW, VL, DQ, and AVX2
+bool CpuHasAvx512Vnni();  // and AVX-512
 
 }  // namespace qzo::kernels
 

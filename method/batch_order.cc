@@ -71,10 +71,15 @@ int32_t BatchOrder::Row(uint64_t position) const {
   return rows[index];
 }
 
-std::vector<int32_t> BatchOrder::Rows(uint32_t step, uint32_t micro_batch) const {
+void BatchOrder::Rows(uint32_t step, uint32_t micro_batch, std::vector<int32_t>* rows) const {
   const uint64_t first = uint64_t{step} * batch_size_ + uint64_t{micro_batch} * slice_;
-  std::vector<int32_t> rows(slice_);
-  for (uint32_t i = 0; i < slice_; ++i) rows[i] = Row(first + i);
+  rows->resize(slice_);
+  for (uint32_t i = 0; i < slice_; ++i) (*rows)[i] = Row(first + i);
+}
+
+std::vector<int32_t> BatchOrder::Rows(uint32_t step, uint32_t micro_batch) const {
+  std::vector<int32_t> rows;
+  Rows(step, micro_batch, &rows);
   return rows;
 }
 

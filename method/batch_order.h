@@ -26,6 +26,7 @@ class BatchOrder {
 
   // Rows of micro-batch m of step t, in order: batch_size / micro_batches of them.
   std::vector<int32_t> Rows(uint32_t step, uint32_t micro_batch) const;
+  void Rows(uint32_t step, uint32_t micro_batch, std::vector<int32_t>* rows) const;
 
  private:
   int32_t Row(uint64_t position) const;

@@ -11,8 +11,6 @@
 namespace qzo::server {
 namespace {
 
-constexpr int64_t kWorkerRows = 2048;  // token rows of a worker's forward pass, unless it is told otherwise
-
 double TokensPerRow(const model::DatasetReport& report) {
   return report.rows > 0 ? static_cast<double>(report.tokens) / static_cast<double>(report.rows) : 0;
 }
@@ -61,7 +59,7 @@ int64_t WorkerMemory(const method::MethodSpec& method, const model::ModelInfo& m
       multipliers * static_cast<int64_t>(sizeof(float)) * (method.mode == method::Mode::kAbsolute ? 2 : 1);
   const int64_t row = 2 * int64_t{longest_row};
   const int64_t item = row * (method.batch_size / method.micro_batches);
-  return model.file_bytes + state + model.ActivationBytes(std::max(row, std::min(item, kWorkerRows)));
+  return model.file_bytes + state + model.ActivationBytes(std::max(row, std::min(item, model::kPassRows)));
 }
 
 }  // namespace

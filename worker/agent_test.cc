@@ -52,15 +52,16 @@ class Oracle {
  public:
   explicit Oracle(const method::MethodSpec& method)
       : model_(model::Model::Load(testing::TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")).value()),
-        engine_(*model_, *kernels::FindKernels("reference"), &pool_),
+        engine_(*model_, *kernels::FindKernels("reference"), &pool_, kernels::Arithmetic::kFp32),
         training_(Load("tiny_train")),
         order_(method, base::Sha256Hex(ReadTestFile("golden/data/tiny_train.jsonl")), training_.rows_by_label()),
         replica(model::Replica::Create(*model_, method, *kernels::FindKernels("reference"), &pool_).value()) {}
 
   std::vector<double> Losses(uint32_t first, uint32_t count) {
-    const auto items = replica->MeasureItems(&engine_, TinyTask(), training_, order_, first, count);
+    std::vector<method::ItemLosses> items;
+    EXPECT_OK(replica->MeasureItems(&engine_, TinyTask(), training_, order_, first, count, &items));
     std::vector<double> losses;
-    for (const method::ItemLosses& item : items.value()) losses.insert(losses.end(), {item.plus, item.minus});
+    for (const method::ItemLosses& item : items) losses.insert(losses.end(), {item.plus, item.minus});
     return losses;
   }
   model::EvalSums Evaluate(const std::string& dataset, absl::Span<const int32_t> rows) {

@@ -204,9 +204,8 @@ absl::StatusOr<v1::Results> Job::Measure(const v1::Work& work, const std::atomic
   for (uint32_t item = work.first_item(); item < work.first_item() + work.item_count(); ++item) {
     if (closed) return absl::CancelledError("the job was closed");
     const absl::Duration begin = workshop_.clock->Monotonic();
-    QZO_ASSIGN_OR_RETURN(const std::vector<method::ItemLosses> losses,
-                         replica_->MeasureItems(&engine_->engine, task_, training_, order_, item, 1));
-    AddItem(losses.front(), &results);
+    QZO_RETURN_IF_ERROR(replica_->MeasureItems(&engine_->engine, task_, training_, order_, item, 1, &losses_));
+    AddItem(losses_.front(), &results);
     workshop_.metrics->items.Increment();
     workshop_.metrics->tokens.Increment(static_cast<double>(ItemTokens(item)));
     workshop_.metrics->item_duration.Observe(absl::ToDoubleSeconds(workshop_.clock->Monotonic() - begin));

@@ -99,6 +99,8 @@ class Job {
   std::vector<method::StepRecord> tail_;
   size_t replayed_ = 0;
   absl::Duration replay_time_;
+
+  std::vector<method::ItemLosses> losses_;  // of the item at hand
 };
 
 }  // namespace qzo::worker

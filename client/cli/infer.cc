@@ -168,7 +168,7 @@ absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags) {
                                  .stop_tokens = {}};
   if (const auto eos = model.tokenizer().eos()) options.stop_tokens.push_back(*eos);
   if (const auto end = model.tokenizer().FindToken("<|im_end|>")) options.stop_tokens.push_back(*end);
-  model::Generator generator(model, loaded.local->kernels(), loaded.local->pool(), loaded.local->lane());
+  model::Generator generator(model, loaded.local->kernels(), loaded.local->pool(), kernels::Arithmetic::kFp32, loaded.local->lane());
   TextPrinter printer(&session, model.tokenizer());
   absl::Status printed;
   QZO_RETURN_IF_ERROR(generator.Generate(prompt, options, [&](int32_t token) {

@@ -243,7 +243,7 @@ int64_t ModelInfo::ActivationBytes(int64_t rows) const {
   const int64_t floats = int64_t{embedding_length} + std::max<int64_t>(embedding_length, q) +
                          std::max<int64_t>(q + 2 * kv, int64_t{2} * feed_forward_length);
   return rows * (floats * static_cast<int64_t>(sizeof(float)) + kRowBookkeepingBytes) +
-         std::min<int64_t>(rows, kHeadRows) * vocabulary * static_cast<int64_t>(sizeof(float));
+         kHeadRows * (embedding_length + vocabulary) * static_cast<int64_t>(sizeof(float));
 }
 
 absl::StatusOr<ModelInfo> ReadModelInfo(const GgufFile& file) { return Reader(file).Read(); }

@@ -14,6 +14,10 @@
 
 namespace qzo::model {
 
+// Token rows of a forward pass unless asked for otherwise: enough to pay for decoding the weights, few enough for their
+// activations to stay in the caches.
+inline constexpr int64_t kPassRows = 512;
+
 // What a forward pass holds besides its matrices: logits of this many rows at once, and per row its token, position,
 // keys and place among the rows kept.
 inline constexpr int64_t kHeadRows = 64;

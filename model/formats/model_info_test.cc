@@ -121,7 +121,7 @@ TEST(ModelInfoTest, ActivationsGrowWithRowsOnceTheLogitsAreThere) {
   // Residual and hidden state of 32 each, gate and up of 64.
   EXPECT_EQ(info.ActivationBytes(1000) - info.ActivationBytes(100),
             900 * (4 * (32 + 32 + 2 * 64) + kRowBookkeepingBytes));
-  EXPECT_EQ(info.ActivationBytes(1), 4 * (32 + 32 + 2 * 64) + kRowBookkeepingBytes + 4 * 8);
+  EXPECT_EQ(info.ActivationBytes(1), 4 * (32 + 32 + 2 * 64) + kRowBookkeepingBytes + kHeadRows * 4 * (32 + 8));
 }
 
 TEST(ModelInfoTest, RefusesAndNamesWhatItCannotCompute) {

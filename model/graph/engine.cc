@@ -59,32 +59,22 @@ absl::Status CheckExample(TaskKind kind, const Example& example, const ModelInfo
 
 class Engine::Impl {
  public:
-  Impl(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, int64_t max_rows)
-      : info_(model.info()), kernels_(kernels), pool_(*pool), max_rows_(max_rows), forward_(model, kernels, pool) {}
+  Impl(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, kernels::Arithmetic arithmetic,
+       int64_t max_rows)
+      : info_(model.info()),
+        kernels_(kernels),
+        pool_(*pool),
+        max_rows_(max_rows),
+        forward_(model, kernels, pool, arithmetic) {}
 
   absl::Status Losses(TaskKind kind, ExampleSpan examples, LaneSource* lanes, std::vector<ExampleLoss>* out) {
     for (const Example* example : examples) QZO_RETURN_IF_ERROR(CheckExample(kind, *example, info_));
-    const int lane_count = lanes->lanes();
-    out->assign(static_cast<size_t>(lane_count) * examples.size(), {});
-    for (size_t begin = 0; begin < examples.size();) {
-      const size_t end = ExamplesThatFit(examples, begin, lane_count);
-      const int64_t rows = PackExamples(examples.subspan(begin, end - begin));
-      // Only an example that fits alone for fewer lanes than there are is cut by lanes.
-      const int together = static_cast<int>(std::clamp<int64_t>(max_rows_ / rows, 1, lane_count));
-      for (int lane = 0; lane < lane_count; lane += together) {
-        const int lane_end = std::min(lane + together, lane_count);
-        LogProbs(lane, lane_end, lanes);
-        for (int l = lane; l < lane_end; ++l) {
-          size_t at = static_cast<size_t>((l - lane) * pack_.slots);
-          for (size_t i = begin; i < end; ++i) {
-            const size_t slots = Slots(*examples[i]);
-            (*out)[static_cast<size_t>(l) * examples.size() + i] =
-                LossOf(kind, *examples[i], absl::MakeConstSpan(log_probs_).subspan(at, slots), &scores_);
-            at += slots;
-          }
-        }
+    LogProbs(examples, lanes->lanes(), lanes);
+    out->clear();
+    for (int lane = 0; lane < lanes->lanes(); ++lane) {
+      for (const Example* example : examples) {
+        out->push_back(LossOf(kind, *example, LogProbsOf(lane, example), &scores_));
       }
-      begin = end;
     }
     return absl::OkStatus();
   }
@@ -94,10 +84,9 @@ class Engine::Impl {
     labelled.label = 0;
     QZO_RETURN_IF_ERROR(CheckExample(TaskKind::kClassification, labelled, info_));
     const Example* one = &labelled;
-    PackExamples({&one, 1});
-    LogProbs(0, 1, lanes);
+    LogProbs({&one, 1}, 1, lanes);
     std::vector<double> scores;
-    OptionScoresOf(example, log_probs_, &scores);
+    OptionScoresOf(example, LogProbsOf(0, one), &scores);
     return scores;
   }
 
@@ -106,17 +95,16 @@ class Engine::Impl {
     QZO_RETURN_IF_ERROR(CheckTokens(ids, info_));
     pack_.Clear();
     AppendSequence(ids, &pack_);
-    FillRows(0, 1);
-    const float* hidden = forward_.Run(rows_, lanes, nullptr);
+    const float* hidden = forward_.Run(pack_, lanes, nullptr);
     std::vector<float> logits(ids.size() * static_cast<size_t>(info_.vocabulary));
     forward_.Head(hidden, static_cast<int64_t>(ids.size()), logits.data());
     return logits;
   }
 
   int64_t arena_bytes() const {
-    return forward_.bytes() + logits_.bytes() + Bytes(rows_.tokens) + Bytes(rows_.positions) + Bytes(rows_.spans) +
-           Bytes(rows_.kept) + Bytes(pack_.tokens) + Bytes(pack_.positions) + Bytes(pack_.spans) + Bytes(pack_.kept) +
-           Bytes(pack_.targets) + Bytes(log_probs_) + Bytes(log_sums_);
+    return forward_.bytes() + head_input_.bytes() + logits_.bytes() + Bytes(pack_.tokens) + Bytes(pack_.positions) +
+           Bytes(pack_.spans) + Bytes(pack_.kept) + Bytes(pack_.targets) + Bytes(targets_) + Bytes(log_probs_) +
+           Bytes(log_sums_);
   }
 
  private:
@@ -124,76 +112,79 @@ class Engine::Impl {
   static int64_t Bytes(const std::vector<T>& values) {
     return static_cast<int64_t>(values.capacity() * sizeof(T));
   }
-  static size_t Slots(const Example& example) {
-    size_t slots = 0;
-    for (const std::vector<int32_t>& branch : example.branches) slots += branch.size();
-    return slots;
+
+  // What LogProbs found for one of its examples under `lane`.
+  absl::Span<const double> LogProbsOf(int lane, const Example* example) const {
+    const size_t at =
+        static_cast<size_t>(std::lower_bound(distinct_.begin(), distinct_.end(), example) - distinct_.begin());
+    return absl::MakeConstSpan(log_probs_)
+        .subspan(static_cast<size_t>(lane * slots_.back() + slots_[at]),
+                 static_cast<size_t>(slots_[at + 1] - slots_[at]));
   }
 
-  // The end of the longest run of examples from `begin` that fits with all lanes; at least one.
-  size_t ExamplesThatFit(ExampleSpan examples, size_t begin, int lanes) const {
-    size_t end = begin + 1;
-    int64_t rows = PackedRows(*examples[begin]);
-    while (end < examples.size() && (rows + PackedRows(*examples[end])) * lanes <= max_rows_) {
-      rows += PackedRows(*examples[end++]);
+  // Log-probabilities of all targets of `examples`, each computed once however often it is listed, under lanes [0,
+  // lanes). Passes take (lane, example) pairs lane by lane, so that few passes see several lanes: each needs its
+  // multipliers made.
+  void LogProbs(ExampleSpan examples, int lane_count, LaneSource* lanes) {
+    distinct_.assign(examples.begin(), examples.end());
+    std::sort(distinct_.begin(), distinct_.end());
+    distinct_.erase(std::unique(distinct_.begin(), distinct_.end()), distinct_.end());
+    slots_.assign(1, 0);
+    int64_t rows = 0;
+    for (const Example* example : distinct_) {
+      slots_.push_back(slots_.back() + Slots(*example));
+      rows += PackedRows(*example);
     }
-    return end;
-  }
+    log_probs_.assign(static_cast<size_t>(lane_count * slots_.back()), 0);
+    done_slots_ = 0;
 
-  int64_t PackExamples(ExampleSpan examples) {
+    // Passes of about equal size.
+    const int64_t passes = std::max<int64_t>(1, (rows * lane_count + max_rows_ - 1) / max_rows_);
+    const int64_t enough = (rows * lane_count + passes - 1) / passes;
     pack_.Clear();
-    for (const Example* example : examples) AppendExample(*example, &pack_);
-    return pack_.rows();
-  }
-
-  // The rows of pack_ once per lane of [lane_begin, lane_end).
-  void FillRows(int lane_begin, int lane_end) {
-    rows_.Clear();
-    for (int lane = lane_begin; lane < lane_end; ++lane) {
-      const int32_t first = static_cast<int32_t>(rows_.rows());
-      const int64_t kept = static_cast<int64_t>(rows_.kept.size());
-      rows_.tokens.insert(rows_.tokens.end(), pack_.tokens.begin(), pack_.tokens.end());
-      rows_.positions.insert(rows_.positions.end(), pack_.positions.begin(), pack_.positions.end());
-      for (const kernels::KeySpan& span : pack_.spans) {
-        rows_.spans.push_back(
-            {span.prefix_begin + first, span.prefix_end + first, span.own_begin + first, span.own_end + first});
+    for (int lane = 0; lane < lane_count; ++lane) {
+      for (const Example* example : distinct_) {
+        if (pack_.rows() > 0 && (pack_.rows() >= enough || pack_.rows() + PackedRows(*example) > max_rows_)) {
+          RunPack(lanes);
+        }
+        AppendExample(*example, lane, &pack_);
       }
-      for (const int32_t row : pack_.kept) rows_.kept.push_back(row + first);
-      rows_.lanes.push_back({.lane = lane,
-                             .begin = first,
-                             .end = rows_.rows(),
-                             .kept_begin = kept,
-                             .kept_end = static_cast<int64_t>(rows_.kept.size())});
     }
+    RunPack(lanes);
+    RunHead();
   }
 
-  // log_probs_[lane − lane_begin][slot] of every target of pack_.
-  void LogProbs(int lane_begin, int lane_end, LaneSource* lanes) {
-    log_probs_.assign(static_cast<size_t>((lane_end - lane_begin) * pack_.slots), 0);
-    if (pack_.targets.empty()) return;
-    FillRows(lane_begin, lane_end);
-    const float* hidden = forward_.Run(rows_, lanes, nullptr);
-    const int64_t rows = static_cast<int64_t>(rows_.kept.size());
+  // Queues the kept rows of pack_ for the head, which reads many rows at little more than the cost of one.
+  void RunPack(LaneSource* lanes) {
+    if (!pack_.kept.empty()) {
+      const float* hidden = forward_.Run(pack_, lanes, nullptr);
+      size_t next = 0;  // target; they ascend in kept row
+      for (int64_t kept = 0; kept < static_cast<int64_t>(pack_.kept.size()); ++kept) {
+        const int64_t dim = info_.embedding_length;
+        std::copy_n(hidden + kept * dim, dim, head_input_.Get(kHeadRows * dim) + waiting_ * dim);
+        for (; next < pack_.targets.size() && pack_.targets[next].kept == kept; ++next) {
+          targets_.push_back({waiting_, pack_.targets[next].token, done_slots_ + pack_.targets[next].slot});
+        }
+        if (++waiting_ == kHeadRows) RunHead();
+      }
+    }
+    done_slots_ += pack_.slots;
+    pack_.Clear();
+  }
+
+  void RunHead() {
+    if (waiting_ == 0) return;
     const int64_t vocabulary = info_.vocabulary;
-    const int64_t together = std::min(rows, kHeadRows);
-    float* logits = logits_.Get(together * vocabulary);
-    log_sums_.resize(static_cast<size_t>(together));
-    const size_t per_lane = pack_.targets.size();
-    const size_t all = per_lane * static_cast<size_t>(lane_end - lane_begin);
-    size_t next = 0;  // target of all lanes' targets, lane by lane: they ascend in kept row, as the chunks do
-    for (int64_t begin = 0; begin < rows; begin += together) {
-      const int64_t n = std::min(together, rows - begin);
-      forward_.Head(hidden + begin * info_.embedding_length, n, logits);
-      kernels::LogSumExp(kernels_, pool_, logits, vocabulary, n, vocabulary, log_sums_.data());
-      for (; next < all; ++next) {
-        const Target& target = pack_.targets[next % per_lane];
-        const int64_t lane = static_cast<int64_t>(next / per_lane);
-        const int64_t row = lane * static_cast<int64_t>(pack_.kept.size()) + target.kept - begin;
-        if (row >= n) break;
-        log_probs_[static_cast<size_t>(lane * pack_.slots + target.slot)] =
-            double{logits[row * vocabulary + target.token]} - log_sums_[static_cast<size_t>(row)];
-      }
+    float* logits = logits_.Get(waiting_ * vocabulary);
+    log_sums_.resize(static_cast<size_t>(waiting_));
+    forward_.Head(head_input_.Get(0), waiting_, logits);
+    kernels::LogSumExp(kernels_, pool_, logits, vocabulary, waiting_, vocabulary, log_sums_.data());
+    for (const Target& target : targets_) {
+      log_probs_[static_cast<size_t>(target.slot)] =
+          double{logits[target.kept * vocabulary + target.token]} - log_sums_[static_cast<size_t>(target.kept)];
     }
+    waiting_ = 0;
+    targets_.clear();
   }
 
   const ModelInfo& info_;
@@ -202,15 +193,23 @@ class Engine::Impl {
   const int64_t max_rows_;
   Forward forward_;
   Pack pack_;
-  PassRows rows_;
+  std::vector<const Example*> distinct_;  // ascending
+  std::vector<int64_t> slots_;            // of each, and the end
+  std::vector<double> log_probs_;         // [lanes, slots]
+  int64_t done_slots_ = 0;                // of the passes that were run
+
+  // Rows that wait for the head, at most kHeadRows, and what is wanted of them.
+  Buffer head_input_;
+  int64_t waiting_ = 0;
+  std::vector<Target> targets_;
   Buffer logits_;
   std::vector<double> log_sums_;
-  std::vector<double> log_probs_;
   std::vector<double> scores_;
 };
 
-Engine::Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, int64_t max_rows)
-    : impl_(std::make_unique<Impl>(model, kernels, pool, max_rows)) {}
+Engine::Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
+               kernels::Arithmetic arithmetic, int64_t max_rows)
+    : impl_(std::make_unique<Impl>(model, kernels, pool, arithmetic, max_rows)) {}
 Engine::~Engine() = default;
 
 absl::Status Engine::Losses(TaskKind kind, absl::Span<const Example* const> examples, LaneSource* lanes,

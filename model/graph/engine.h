@@ -26,8 +26,10 @@ class LaneSource {
   virtual ~LaneSource() = default;
   virtual int lanes() const = 0;
   virtual kernels::Granularity granularity() const = 0;
-  // Multipliers of trained tensor `ordinal` for `lane`; nullptr = all ones. Valid until the next call for the same
-  // lane. The engine calls it once per lane and tensor in a forward pass, from one thread.
+  // Makes ready the multipliers of trained tensors [first, first + count) for lanes [lane_begin, lane_end): called
+  // layer by layer in a forward pass, from one thread; ends what the call before it made ready.
+  virtual void Prepare(int /*lane_begin*/, int /*lane_end*/, int /*first*/, int /*count*/) {}
+  // Of one of those, for one of those; nullptr = all ones.
   virtual const float* Multipliers(int lane, int ordinal) = 0;
 };
 
@@ -51,7 +53,8 @@ class Engine {
  public:
   // The arguments must outlive the engine. `max_rows` bounds the token rows (tokens × lanes) of one forward pass and so
   // the activations' memory; an example that is larger on its own is evaluated alone. Results do not depend on it.
-  Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, int64_t max_rows = 2048);
+  Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, kernels::Arithmetic arithmetic,
+         int64_t max_rows = kPassRows);
   ~Engine();
 
   // out[lane * examples.size() + i] for example i. Prompts are computed once and shared by their branches; logits only

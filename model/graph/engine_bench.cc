@@ -49,14 +49,15 @@ void BenchItems(benchmark::State& state, const Model& model, const kernels::Kern
   spec.batch_size = static_cast<uint32_t>(c.examples);
   spec.granularity = c.granularity;
   kernels::ThreadPool pool(c.threads);
-  Engine engine(model, kernels, &pool);
+  Engine engine(model, kernels, &pool, kernels::Arithmetic::kFp32);
   auto replica = Replica::Create(model, spec, kernels, &pool);
   const method::BatchOrder order(spec, "", data.rows_by_label());
   int64_t rows = 0;
   for (int64_t i = 0; i < data.size(); ++i) rows += static_cast<int64_t>(data.example(i).prompt.size());
+  std::vector<method::ItemLosses> items;
   for (auto _ : state) {
-    auto items = (*replica)->MeasureItems(&engine, task, data, order, 0, spec.items());
-    if (!items.ok()) state.SkipWithError(std::string(items.status().message()).c_str());
+    const absl::Status status = (*replica)->MeasureItems(&engine, task, data, order, 0, spec.items(), &items);
+    if (!status.ok()) state.SkipWithError(std::string(status.message()).c_str());
   }
   const double lane_rows = static_cast<double>(rows) * 2 * c.probes;
   state.counters["rows"] = lane_rows;

@@ -78,7 +78,7 @@ class EngineTest : public ::testing::Test {
   std::vector<ExampleLoss> Losses(const Model& model, TaskKind kind, const std::vector<Example>& examples,
                                   LaneSource* lanes, const kernels::Kernels& kernels, int threads, int64_t max_rows) {
     kernels::ThreadPool pool(threads);
-    Engine engine(model, kernels, &pool, max_rows);
+    Engine engine(model, kernels, &pool, kernels::Arithmetic::kFp32, max_rows);
     std::vector<ExampleLoss> losses;
     EXPECT_OK(engine.Losses(kind, Pointers(examples), lanes, &losses));
     return losses;
@@ -137,7 +137,7 @@ TEST_F(EngineTest, ReproducesTheLossesOfEveryStorageType) {
     const ExampleLoss loss = Losses(*model, TaskKind::kCompletion, {example}, &plain_).at(0);
     EXPECT_EQ(loss.count, 200);
     EXPECT_NEAR(loss.loss / 200, expected.at("nll_on_reference_greedy_ids"), 1e-5) << storage;  // both computed in fp32
-    Engine engine(*model, kernels::BestKernels(), &pool_);
+    Engine engine(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
     ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, engine.Logits(ids, &plain_));
     const int64_t vocabulary = model->info().vocabulary;
     int agreed = 0;
@@ -169,7 +169,7 @@ TEST_F(EngineTest, LossOfAnAnswerDependsOnNothingThatSharesThePass) {
 
 TEST_F(EngineTest, OptionsThatShareAPromptScoreAsSequencesOfTheirOwn) {
   const std::unique_ptr<Model> model = LoadStories("Q4_1");
-  Engine engine(*model, kernels::BestKernels(), &pool_);
+  Engine engine(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   for (const Example& example : ClassificationExamples()) {
     ASSERT_OK_AND_ASSIGN(const std::vector<double> scores, engine.OptionScores(example, &plain_));
     ASSERT_EQ(scores.size(), example.branches.size());
@@ -191,7 +191,7 @@ TEST_F(EngineTest, OptionsThatShareAPromptScoreAsSequencesOfTheirOwn) {
 
 TEST_F(EngineTest, ClassificationLossIsTheCrossEntropyOverOptionScores) {
   const std::unique_ptr<Model> model = LoadStories("F32");
-  Engine engine(*model, kernels::BestKernels(), &pool_);
+  Engine engine(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   const std::vector<Example> examples = ClassificationExamples();
   const std::vector<ExampleLoss> losses = Losses(*model, TaskKind::kClassification, examples, &plain_);
   for (size_t i = 0; i < examples.size(); ++i) {
@@ -255,7 +255,7 @@ TEST_F(EngineTest, ALaneThatOverflowsGivesANonFiniteLossAndLeavesOthersAlone) {
 
 TEST_F(EngineTest, RefusesExamplesThatTheModelCannotRead) {
   const std::unique_ptr<Model> model = LoadStories("Q4_1");
-  Engine engine(*model, kernels::BestKernels(), &pool_);
+  Engine engine(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   const auto losses = [&](TaskKind kind, Example example) {
     const Example* one = &example;
     std::vector<ExampleLoss> out;
@@ -311,7 +311,7 @@ TEST_F(EngineTest, HoldsTheActivationsThatWerePlanned) {
     rows += PackedRows(example);
   }
   for (const int64_t max_rows : {int64_t{200}, int64_t{900}, rows}) {
-    Engine engine(*model, kernels::BestKernels(), &pool_, max_rows);
+    Engine engine(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32, max_rows);
     std::vector<ExampleLoss> losses;
     ASSERT_OK(engine.Losses(TaskKind::kCompletion, Pointers(examples), &plain_, &losses));
     const int64_t held = engine.arena_bytes(), planned = model->info().ActivationBytes(max_rows);

@@ -6,24 +6,6 @@
 #include "kernels/parallel.h"
 
 namespace qzo::model {
-namespace {
-
-// The contract of the attention op asks for heads of a multiple of 16. The reference computes any size, to the same
-// bits.
-const kernels::Kernels& AttentionKernels(const ModelInfo& info, const kernels::Kernels& kernels) {
-  return info.head_dim % 16 == 0 ? kernels : *kernels::AllKernels().front();
-}
-
-}  // namespace
-
-void PassRows::Clear() {
-  tokens.clear();
-  positions.clear();
-  spans.clear();
-  kept.clear();
-  lanes.clear();
-}
-
 KeyValueCache::KeyValueCache(const ModelInfo& info)
     : keys(static_cast<size_t>(info.layers)),
       values(static_cast<size_t>(info.layers)),
@@ -36,18 +18,19 @@ void KeyValueCache::Reserve(int64_t rows) {
   }
 }
 
-Forward::Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool)
+Forward::Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
+                 kernels::Arithmetic arithmetic)
     : model_(model),
       info_(model.info()),
       kernels_(kernels),
-      attention_(AttentionKernels(info_, kernels)),
       pool_(*pool),
+      arithmetic_(arithmetic),
       dim_(info_.embedding_length),
       q_dim_(int64_t{info_.heads} * info_.head_dim),
       kv_dim_(int64_t{info_.kv_heads} * info_.head_dim) {}
 
 int64_t Forward::bytes() const {
-  return residual_.bytes() + hidden_.bytes() + wide_.bytes() +
+  return residual_.bytes() + hidden_.bytes() + rounded_.bytes() + wide_.bytes() +
          static_cast<int64_t>(kept_positions_.capacity() * sizeof(int32_t) +
                               kept_spans_.capacity() * sizeof(kernels::KeySpan));
 }
@@ -61,8 +44,55 @@ void Forward::Embed(const PassRows& rows) {
   });
 }
 
+bool Forward::Rounds(const kernels::WeightMatrix& w) const {
+  return arithmetic_ != kernels::Arithmetic::kFp32 && kernels::SupportsRounded(w.type, w.cols);
+}
+
+Forward::Input Forward::InputOf(std::initializer_list<const kernels::WeightMatrix*> matrices, int64_t rows,
+                                float* plain) {
+  Input input;
+  const int64_t cols = (*matrices.begin())->cols;
+  for (const kernels::WeightMatrix* w : matrices) {
+    if (Rounds(*w)) {
+      input.rounds = true;
+    } else {
+      input.plain = plain != nullptr ? plain : hidden_.Get(rows * std::max(dim_, q_dim_));
+    }
+  }
+  if (input.rounds) {
+    const int64_t bytes = kernels::RoundedBytes(arithmetic_, rows, cols);
+    std::byte* storage = reinterpret_cast<std::byte*>(rounded_.Get((bytes + 3) / 4));
+    input.rounded = kernels::MakeRoundedRows(arithmetic_, storage, rows, cols);
+  }
+  return input;
+}
+
+void Forward::Multiply(const kernels::WeightMatrix& w, kernels::Granularity granularity, const Input& input, float* y,
+                       bool accumulate) {
+  if (Rounds(w)) {
+    kernels::MatMulRounded(kernels_, pool_,
+                           {.x = input.rounded,
+                            .w = w,
+                            .granularity = granularity,
+                            .lanes = lane_rows_,
+                            .y = y,
+                            .ldy = w.rows,
+                            .accumulate = accumulate});
+    return;
+  }
+  kernels::MatMul(kernels_, pool_,
+                  {.x = input.plain,
+                   .ldx = w.cols,
+                   .w = w,
+                   .granularity = granularity,
+                   .lanes = lane_rows_,
+                   .y = y,
+                   .ldy = w.rows,
+                   .accumulate = accumulate});
+}
+
 void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows& rows, const View& view,
-                     LaneSource* lanes, const float* x, float* y, bool accumulate) {
+                     LaneSource* lanes, const Input& input, float* y, bool accumulate) {
   lane_rows_.clear();
   for (const LaneSlice& slice : rows.lanes) {
     const int64_t begin = view.kept ? slice.kept_begin : slice.begin, end = view.kept ? slice.kept_end : slice.end;
@@ -70,20 +100,12 @@ void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows
   }
   // Plain floats are one group a row (method::TensorShape), but blocks of one value to the kernels.
   const bool plain = kernels::BlockValues(w.type) == 1;
-  kernels::MatMul(kernels_, pool_,
-                  {.x = x,
-                   .ldx = w.cols,
-                   .w = w,
-                   .granularity = plain ? kernels::Granularity::kChannel : lanes->granularity(),
-                   .lanes = lane_rows_,
-                   .y = y,
-                   .ldy = w.rows,
-                   .accumulate = accumulate});
+  Multiply(w, plain ? kernels::Granularity::kChannel : lanes->granularity(), input, y, accumulate);
 }
 
-void Forward::Norm(absl::Span<const float> weight, int64_t rows) {
-  kernels::RmsNorm(kernels_, pool_, residual_.Get(0), dim_, weight.data(), info_.norm_epsilon, rows, dim_,
-                   hidden_.Get(0), dim_);
+void Forward::Norm(absl::Span<const float> weight, int64_t rows, float* out, kernels::RoundedRows* rounded) {
+  kernels::RmsNorm(kernels_, pool_, residual_.Get(0), dim_, weight.data(), info_.norm_epsilon, rows, dim_, out, dim_,
+                   rounded);
 }
 
 void Forward::Rotate(float* x, const View& view, int heads) {
@@ -100,11 +122,9 @@ void Forward::Rotate(float* x, const View& view, int heads) {
                  .sin = model_.rope().sin.data()});
 }
 
-// Moves residuals and normed inputs of the kept rows to the front: they ascend, so no row is overwritten before it is
-// read.
+// Moves residuals of the kept rows to the front: they ascend, so no row is overwritten before it is read.
 void Forward::KeepRows(const PassRows& rows, View* view) {
   float* residual = residual_.Get(0);
-  float* hidden = hidden_.Get(0);
   kept_positions_.clear();
   kept_spans_.clear();
   for (size_t i = 0; i < rows.kept.size(); ++i) {
@@ -112,9 +132,7 @@ void Forward::KeepRows(const PassRows& rows, View* view) {
     kept_positions_.push_back(rows.positions[row]);
     kept_spans_.push_back(rows.spans[row]);
     if (row == i) continue;
-    for (float* x : {residual, hidden}) {
-      std::copy_n(x + static_cast<int64_t>(row) * dim_, dim_, x + static_cast<int64_t>(i) * dim_);
-    }
+    std::copy_n(residual + static_cast<int64_t>(row) * dim_, dim_, residual + static_cast<int64_t>(i) * dim_);
   }
   *view = {
       .rows = static_cast<int64_t>(rows.kept.size()), .kept = true, .positions = kept_positions_, .spans = kept_spans_};
@@ -123,11 +141,11 @@ void Forward::KeepRows(const PassRows& rows, View* view) {
 void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view) {
   const size_t at = static_cast<size_t>(index);
   const Layer& layer = model_.layers()[at];
-  const auto linear = [&](const kernels::WeightMatrix& w, int part, const float* x, float* y, bool accumulate) {
-    Linear(w, layer.trained_base + part, rows, *view, lanes, x, y, accumulate);
+  const auto linear = [&](const kernels::WeightMatrix& w, int part, const Input& input, float* y, bool accumulate) {
+    Linear(w, layer.trained_base + part, rows, *view, lanes, input, y, accumulate);
   };
+  lanes->Prepare(rows.lanes.front().lane, rows.lanes.back().lane + 1, layer.trained_base, kTrainedPerLayer);
   float* residual = residual_.Get(0);
-  float* hidden = hidden_.Get(0);
   float* q = wide_.Get(0);
   float* k = q + rows.rows() * q_dim_;
   float* v = k + rows.rows() * kv_dim_;
@@ -139,14 +157,27 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
     v = cache->values[at].data() + cache->size * kv_dim_;
   }
 
-  Norm(layer.attention_norm, view->rows);
-  linear(layer.k, 1, hidden, k, false);
-  linear(layer.v, 2, hidden, v, false);
+  const auto normed = [&](absl::Span<const float> weight,
+                          std::initializer_list<const kernels::WeightMatrix*> matrices) {
+    Input input = InputOf(matrices, view->rows);
+    Norm(weight, view->rows, input.plain, input.rounded_or_null());
+    return input;
+  };
+  const bool last = index + 1 == info_.layers;
+  {
+    const Input input = normed(layer.attention_norm, {&layer.k, &layer.v, &layer.q});
+    linear(layer.k, 1, input, k, false);
+    linear(layer.v, 2, input, v, false);
+    if (!last) linear(layer.q, 0, input, q, false);
+  }
   Rotate(k, *view, info_.kv_heads);
-  if (index + 1 == info_.layers) KeepRows(rows, view);
-  linear(layer.q, 0, hidden, q, false);
+  if (last) {
+    KeepRows(rows, view);
+    linear(layer.q, 0, normed(layer.attention_norm, {&layer.q}), q, false);
+  }
   Rotate(q, *view, info_.heads);
-  kernels::Attention(attention_, pool_,
+  Input attended = InputOf({&layer.attention_output}, view->rows);
+  kernels::Attention(kernels_, pool_,
                      {.q = q,
                       .ldq = q_dim_,
                       .k = all_k,
@@ -157,36 +188,40 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
                       .kv_heads = info_.kv_heads,
                       .head_dim = info_.head_dim,
                       .scale = 1.0f / kernels::Sqrt(static_cast<float>(info_.head_dim)),
-                      .out = hidden,
-                      .ldo = q_dim_});
-  linear(layer.attention_output, 3, hidden, residual, true);
+                      .out = attended.plain == nullptr ? q : attended.plain,
+                      .ldo = q_dim_},
+                     attended.rounded_or_null());
+  linear(layer.attention_output, 3, attended, residual, true);
 
-  Norm(layer.feed_forward_norm, view->rows);
   float* gate = wide_.Get(0);
   float* up = gate + view->rows * info_.feed_forward_length;
-  linear(layer.gate, 4, hidden, gate, false);
-  linear(layer.up, 5, hidden, up, false);
-  kernels::SiluGate(kernels_, pool_, gate, up, view->rows * info_.feed_forward_length, gate);
-  linear(layer.down, 6, gate, residual, true);
+  {
+    const Input input = normed(layer.feed_forward_norm, {&layer.gate, &layer.up});
+    linear(layer.gate, 4, input, gate, false);
+    linear(layer.up, 5, input, up, false);
+  }
+  Input gated = InputOf({&layer.down}, view->rows, gate);
+  kernels::SiluGate(kernels_, pool_, gate, up, view->rows, info_.feed_forward_length, gate, gated.rounded_or_null());
+  linear(layer.down, 6, gated, residual, true);
 }
 
 const float* Forward::Run(const PassRows& rows, LaneSource* lanes, KeyValueCache* cache) {
   const int64_t n = rows.rows();
-  hidden_.Get(n * std::max(dim_, q_dim_));
   wide_.Get(n * std::max(q_dim_ + 2 * kv_dim_, int64_t{2} * info_.feed_forward_length));
   Embed(rows);
   View view{.rows = n, .kept = false, .positions = rows.positions, .spans = rows.spans};
   for (int layer = 0; layer < info_.layers; ++layer) RunLayer(layer, rows, lanes, cache, &view);
   if (cache != nullptr) cache->size += n;
-  Norm(model_.output_norm(), view.rows);
-  return hidden_.Get(0);
+  Norm(model_.output_norm(), view.rows, residual_.Get(0), nullptr);
+  return residual_.Get(0);
 }
 
 void Forward::Head(const float* hidden, int64_t n, float* logits) {
-  const kernels::LaneRows all{0, n, nullptr};
-  kernels::MatMul(
-      kernels_, pool_,
-      {.x = hidden, .ldx = dim_, .w = model_.head(), .lanes = {&all, 1}, .y = logits, .ldy = info_.vocabulary});
+  lane_rows_.assign(1, {0, n, nullptr});
+  Input input = InputOf({&model_.head()}, n);
+  input.plain = const_cast<float*>(hidden);
+  if (input.rounds) kernels::RoundRows(kernels_, pool_, hidden, dim_, n, &input.rounded);
+  Multiply(model_.head(), kernels::Granularity::kChannel, input, logits, false);
 }
 
 }  // namespace qzo::model

@@ -4,6 +4,9 @@
 #define QZO_MODEL_GRAPH_FORWARD_H_
 
 #include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -11,29 +14,9 @@
 #include "kernels/thread_pool.h"
 #include "model/graph/engine.h"
 #include "model/graph/model.h"
+#include "model/graph/pack.h"
 
 namespace qzo::model {
-
-// Rows [begin, end) of a pass belong to `lane`; of the kept rows, those at [kept_begin, kept_end).
-struct LaneSlice {
-  int lane = 0;
-  int64_t begin = 0;
-  int64_t end = 0;
-  int64_t kept_begin = 0;
-  int64_t kept_end = 0;
-};
-
-// Rows in lane order. `kept` are those whose final hidden state is wanted, ascending.
-struct PassRows {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> positions;
-  std::vector<kernels::KeySpan> spans;  // rows of this pass, or of the cache where there is one
-  std::vector<int32_t> kept;
-  std::vector<LaneSlice> lanes;
-
-  void Clear();
-  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
-};
 
 // Keys and values of earlier rows of one sequence, layer by layer.
 class KeyValueCache {
@@ -50,26 +33,33 @@ class KeyValueCache {
   const int64_t row_floats_;
 };
 
-// A buffer that grows to exactly what is asked for and never shrinks; growing loses the contents.
+// A buffer that grows to exactly what is asked for and never shrinks; growing loses the contents. 64-byte aligned.
 class Buffer {
  public:
   float* Get(int64_t floats) {
-    if (static_cast<int64_t>(floats_.size()) < floats) {
-      std::vector<float>().swap(floats_);
-      floats_.resize(static_cast<size_t>(floats));
+    if (floats_ < floats) {
+      data_.reset();
+      data_.reset(static_cast<float*>(::operator new[](static_cast<size_t>(floats) * sizeof(float), kAlignment)));
+      floats_ = floats;
     }
-    return floats_.data();
+    return data_.get();
   }
-  int64_t bytes() const { return static_cast<int64_t>(floats_.capacity() * sizeof(float)); }
+  int64_t bytes() const { return floats_ * static_cast<int64_t>(sizeof(float)); }
 
  private:
-  std::vector<float> floats_;
+  static constexpr std::align_val_t kAlignment{64};
+  struct Free {
+    void operator()(float* p) const { ::operator delete[](p, kAlignment); }
+  };
+  std::unique_ptr<float, Free> data_;
+  int64_t floats_ = 0;
 };
 
 // Thread-compatible. The constructor's arguments must outlive it.
 class Forward {
  public:
-  Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool);
+  Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
+          kernels::Arithmetic arithmetic);
 
   // Hidden states after the final norm, [rows.kept.size(), embedding_length]; valid until the next Run. With `cache`,
   // the rows' keys are appended to it, and spans count its rows; room must have been reserved.
@@ -89,22 +79,36 @@ class Forward {
     absl::Span<const kernels::KeySpan> spans;
   };
 
+  // The input of the matrix products at hand: hidden_, rounded_, or both where the matrices differ in what they take.
+  struct Input {
+    float* plain = nullptr;  // nullptr: not needed
+    kernels::RoundedRows rounded;
+    bool rounds = false;  // whether `rounded` is needed
+    kernels::RoundedRows* rounded_or_null() { return rounds ? &rounded : nullptr; }
+  };
+
+  bool Rounds(const kernels::WeightMatrix& w) const;
+  // What `matrices`, which have equally many columns, need; `plain` is where it would be, by default hidden_.
+  Input InputOf(std::initializer_list<const kernels::WeightMatrix*> matrices, int64_t rows, float* plain = nullptr);
   void Embed(const PassRows& rows);
   void KeepRows(const PassRows& rows, View* view);
   void RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view);
+  void Multiply(const kernels::WeightMatrix& w, kernels::Granularity granularity, const Input& input, float* y,
+                bool accumulate);
   void Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows& rows, const View& view, LaneSource* lanes,
-              const float* x, float* y, bool accumulate);
-  void Norm(absl::Span<const float> weight, int64_t rows);  // residual_ to hidden_
+              const Input& input, float* y, bool accumulate);
+  void Norm(absl::Span<const float> weight, int64_t rows, float* out, kernels::RoundedRows* rounded);  // of residual_
   void Rotate(float* x, const View& view, int heads);
 
   const Model& model_;
   const ModelInfo& info_;
   const kernels::Kernels& kernels_;
-  const kernels::Kernels& attention_;  // the table whose attention is used
   kernels::ThreadPool& pool_;
+  const kernels::Arithmetic arithmetic_;
   const int64_t dim_, q_dim_, kv_dim_;
-  Buffer residual_;  // [rows, embedding_length]
-  Buffer hidden_;    // the input of the matrix at hand: [rows, embedding_length or q_dim]
+  Buffer residual_;  // [rows, embedding_length]; in the end normed
+  Buffer hidden_;    // [rows, embedding_length or q_dim], where a matrix takes floats
+  Buffer rounded_;   // an input as integers
   Buffer wide_;      // queries, keys, values; then gate, up
   std::vector<int32_t> kept_positions_;
   std::vector<kernels::KeySpan> kept_spans_;

@@ -39,10 +39,11 @@ double Uniform(uint64_t seed, uint32_t index) {
 
 class Generator::Impl {
  public:
-  Impl(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, LaneSource* lanes)
+  Impl(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, kernels::Arithmetic arithmetic,
+       LaneSource* lanes)
       : info_(model.info()),
         lanes_(lanes),
-        forward_(model, kernels, pool),
+        forward_(model, kernels, pool, arithmetic),
         cache_(model.info()),
         logits_(static_cast<size_t>(info_.vocabulary)) {}
 
@@ -137,8 +138,9 @@ class Generator::Impl {
   std::vector<double> weights_;
 };
 
-Generator::Generator(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, LaneSource* lanes)
-    : impl_(std::make_unique<Impl>(model, kernels, pool, lanes)) {}
+Generator::Generator(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
+                     kernels::Arithmetic arithmetic, LaneSource* lanes)
+    : impl_(std::make_unique<Impl>(model, kernels, pool, arithmetic, lanes)) {}
 Generator::~Generator() = default;
 
 absl::Status Generator::Generate(absl::Span<const int32_t> prompt, const SamplingOptions& options,

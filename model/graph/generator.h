@@ -25,7 +25,8 @@ struct SamplingOptions {
 class Generator {
  public:
   // The arguments must outlive the generator; only lane 0 of `lanes` is used.
-  Generator(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, LaneSource* lanes);
+  Generator(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
+            kernels::Arithmetic arithmetic, LaneSource* lanes);
   ~Generator();
 
   // Continues `prompt` (at least one token) and hands each new token to `emit`, which returns false to stop. The same

@@ -24,7 +24,7 @@ class GeneratorTest : public ::testing::Test {
  protected:
   std::vector<int32_t> Generate(const kernels::Kernels& kernels, const std::vector<int32_t>& prompt,
                                 const SamplingOptions& options) {
-    Generator generator(*model_, kernels, &pool_, &lane_);
+    Generator generator(*model_, kernels, &pool_, kernels::Arithmetic::kFp32, &lane_);
     std::vector<int32_t> ids;
     EXPECT_OK(generator.Generate(prompt, options, [&](int32_t id) {
       ids.push_back(id);
@@ -56,9 +56,9 @@ TEST_F(GeneratorTest, LogitsWithCacheAreThoseOfTheWholeSequenceBitForBit) {
   const std::vector<int32_t> ids = {1, 403, 407, 261, 378, 432, 383, 286, 261, 376, 298};
   const size_t vocabulary = static_cast<size_t>(model_->info().vocabulary);
   for (const kernels::Kernels* kernels : SupportedKernels()) {
-    Engine engine(*model_, *kernels, &pool_);
+    Engine engine(*model_, *kernels, &pool_, kernels::Arithmetic::kFp32);
     ASSERT_OK_AND_ASSIGN(const std::vector<float> expected, engine.Logits(ids, &lane_));
-    Forward forward(*model_, *kernels, &pool_);
+    Forward forward(*model_, *kernels, &pool_, kernels::Arithmetic::kFp32);
     KeyValueCache cache(model_->info());
     cache.Reserve(static_cast<int64_t>(ids.size()));
     size_t at = 0;
@@ -87,7 +87,7 @@ TEST_F(GeneratorTest, ContinuesALongPromptInSeveralPassesAsInOne) {
   std::vector<int32_t> prompt = Generate({.max_tokens = 509});
   ASSERT_GE(prompt.size(), 505u);
   prompt.resize(505);
-  Engine engine(*model_, kernels::BestKernels(), &pool_);
+  Engine engine(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, engine.Logits(prompt, &lane_));
   const auto last = logits.end() - model_->info().vocabulary;
   const auto greedy = static_cast<int32_t>(std::max_element(last, logits.end()) - last);
@@ -109,7 +109,7 @@ TEST_F(GeneratorTest, OneCandidateIsTheGreedyOneAtAnyTemperature) {
 }
 
 TEST_F(GeneratorTest, TopKDrawsAmongTheKLikeliestAndNothingElse) {
-  Engine engine(*model_, kernels::BestKernels(), &pool_);
+  Engine engine(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   const std::vector<int32_t> prompt = {1};
   ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, engine.Logits(prompt, &lane_));
   std::set<int32_t> drawn;
@@ -128,7 +128,7 @@ TEST_F(GeneratorTest, StopsAtAStopTokenWithoutEmittingItAndWhenEmitSaysSo) {
   const std::vector<int32_t> greedy = Generate({.max_tokens = 10});
   const std::vector<int32_t> stopped = Generate({.max_tokens = 10, .stop_tokens = {greedy[4]}});
   EXPECT_THAT(stopped, ElementsAreArray(greedy.begin(), std::find(greedy.begin(), greedy.end(), greedy[4])));
-  Generator generator(*model_, kernels::BestKernels(), &pool_, &lane_);
+  Generator generator(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32, &lane_);
   int emitted = 0;
   EXPECT_OK(generator.Generate(std::vector<int32_t>{1}, {.max_tokens = 10}, [&](int32_t) { return ++emitted < 3; }));
   EXPECT_EQ(emitted, 3);
@@ -141,7 +141,7 @@ TEST_F(GeneratorTest, EndsWithTheContext) {
 }
 
 TEST_F(GeneratorTest, RefusesWhatItCannotContinueOrSample) {
-  Generator generator(*model_, kernels::BestKernels(), &pool_, &lane_);
+  Generator generator(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32, &lane_);
   const auto generate = [&](const std::vector<int32_t>& prompt, const SamplingOptions& options) {
     return generator.Generate(prompt, options, [](int32_t) { return true; });
   };

@@ -45,7 +45,7 @@ class LossesGoldenTest : public ::testing::TestWithParam<const char*> {
 };
 
 TEST_P(LossesGoldenTest, LossesAndScoresAreThoseOfTheReference) {
-  Engine engine(*model_, kernels::BestKernels(), &pool_);
+  Engine engine(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   PlainLane plain;
   ASSERT_EQ(examples_.size(), 10u);
   size_t with_options = 0;
@@ -72,7 +72,7 @@ TEST_P(LossesGoldenTest, PerturbedLossesAndProjectedGradientsAreThoseOfTheRefere
   for (size_t i = 0; i < examples_.size(); ++i) {
     if (kinds_[i] == TaskKind::kClassification) batch.push_back(&examples_[i]);
   }
-  Engine engine(*model_, kernels::BestKernels(), &pool_);
+  Engine engine(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   for (const json& settings : expected_.at("perturbed")) {
     method::MethodSpec spec;
     spec.granularity =

@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> fil
                               .gate = Matrix(*file, name("ffn_gate")),
                               .up = Matrix(*file, name("ffn_up")),
                               .down = Matrix(*file, name("ffn_down")),
-                              .trained_base = 7 * layer});
+                              .trained_base = kTrainedPerLayer * layer});
   }
   std::vector<float> divisors;
   if (file->FindTensor("rope_freqs.weight") != nullptr) divisors = Vector(*file, "rope_freqs.weight");

@@ -17,6 +17,8 @@
 
 namespace qzo::model {
 
+inline constexpr int kTrainedPerLayer = 7;
+
 // One transformer block. trained_base is the ordinal in the partition of attn_q; the other six follow in ModelInfo's
 // order.
 struct Layer {

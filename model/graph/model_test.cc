@@ -99,7 +99,8 @@ TEST(ModelTest, AHeadOfItsOwnIsUsed) {
   kernels::ThreadPool pool(1);
   PlainLane plain;
   ASSERT_OK_AND_ASSIGN(const std::vector<float> logits,
-                       Engine(*untied, kernels::BestKernels(), &pool).Logits(std::vector<int32_t>{1, 2}, &plain));
+                       Engine(*untied, kernels::BestKernels(), &pool, kernels::Arithmetic::kFp32)
+                           .Logits(std::vector<int32_t>{1, 2}, &plain));
   EXPECT_THAT(logits, Each(0.0f));
 }
 

@@ -11,15 +11,37 @@ void AppendRow(int32_t token, int32_t position, const kernels::KeySpan& span, Pa
   pack->spans.push_back(span);
 }
 
+// Gives `lane` the rows that no slice has yet.
+void CloseSlice(int lane, Pack* pack) {
+  const int64_t kept = static_cast<int64_t>(pack->kept.size());
+  if (pack->lanes.empty() || pack->lanes.back().lane != lane) {
+    const LaneSlice before = pack->lanes.empty() ? LaneSlice{} : pack->lanes.back();
+    pack->lanes.push_back({.lane = lane, .begin = before.end, .kept_begin = before.kept_end});
+  }
+  pack->lanes.back().end = pack->rows();
+  pack->lanes.back().kept_end = kept;
+}
+
 }  // namespace
 
-void Pack::Clear() {
+void PassRows::Clear() {
   tokens.clear();
   positions.clear();
   spans.clear();
   kept.clear();
+  lanes.clear();
+}
+
+void Pack::Clear() {
+  PassRows::Clear();
   targets.clear();
   slots = 0;
+}
+
+int64_t Slots(const Example& example) {
+  int64_t slots = 0;
+  for (const std::vector<int32_t>& branch : example.branches) slots += static_cast<int64_t>(branch.size());
+  return slots;
 }
 
 int64_t PackedRows(const Example& example) {
@@ -35,9 +57,10 @@ void AppendSequence(absl::Span<const int32_t> ids, Pack* pack) {
     AppendRow(id, row - begin, {0, 0, begin, row + 1}, pack);
     pack->kept.push_back(row);
   }
+  CloseSlice(0, pack);
 }
 
-void AppendExample(const Example& example, Pack* pack) {
+void AppendExample(const Example& example, int lane, Pack* pack) {
   const auto scored = [&](size_t j) { return example.scored.empty() || example.scored[j] != 0; };
   const int32_t begin = Rows(*pack);
   for (const int32_t token : example.prompt) {
@@ -66,6 +89,7 @@ void AppendExample(const Example& example, Pack* pack) {
     }
     pack->slots += static_cast<int64_t>(branch.size());
   }
+  CloseSlice(lane, pack);
 }
 
 }  // namespace qzo::model

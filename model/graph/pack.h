@@ -1,4 +1,4 @@
-// How examples become token rows: prompts once, branches after them, no padding. Pure.
+// How examples become the token rows of a forward pass: prompts once, branches after them, no padding. Pure.
 #ifndef QZO_MODEL_GRAPH_PACK_H_
 #define QZO_MODEL_GRAPH_PACK_H_
 
@@ -11,6 +11,27 @@
 
 namespace qzo::model {
 
+// Rows [begin, end) of a pass belong to `lane`; of the kept rows, those at [kept_begin, kept_end).
+struct LaneSlice {
+  int lane = 0;
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t kept_begin = 0;
+  int64_t kept_end = 0;
+};
+
+// Rows in lane order. `kept` are those whose final hidden state is wanted, ascending.
+struct PassRows {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> positions;
+  std::vector<kernels::KeySpan> spans;  // rows of this pass, or of the cache where there is one
+  std::vector<int32_t> kept;
+  std::vector<LaneSlice> lanes;
+
+  void Clear();
+  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+};
+
 // A token whose log-probability is wanted: it is predicted from kept row `kept` and reported in `slot`.
 struct Target {
   int64_t kept = 0;
@@ -18,25 +39,21 @@ struct Target {
   int64_t slot = 0;
 };
 
-// The rows of some examples under one lane; every lane packs the same. A branch's last token needs no row: nothing
-// follows it.
-struct Pack {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> positions;
-  std::vector<kernels::KeySpan> spans;  // row numbers of this pack
-  std::vector<int32_t> kept;            // rows from which a scored token is predicted, ascending
-  std::vector<Target> targets;          // ascending in `kept`
-  int64_t slots = 0;                    // one per token of every branch, examples and branches in order
+// The rows of some examples under some lanes. A branch's last token needs no row: nothing follows it.
+struct Pack : PassRows {
+  std::vector<Target> targets;  // ascending in `kept`
+  int64_t slots = 0;            // one per token of every branch, in the order of appending
 
-  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
   void Clear();
 };
 
-// Rows that `example` takes.
+// Rows and slots that `example` takes.
 int64_t PackedRows(const Example& example);
+int64_t Slots(const Example& example);
 
-void AppendExample(const Example& example, Pack* pack);
-// A plain sequence, every row kept, without targets.
+// Lanes must come in ascending order.
+void AppendExample(const Example& example, int lane, Pack* pack);
+// A plain sequence under lane 0, every row kept, without targets.
 void AppendSequence(absl::Span<const int32_t> ids, Pack* pack);
 
 }  // namespace qzo::model

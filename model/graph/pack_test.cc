@@ -27,7 +27,7 @@ std::vector<Wanted> Targets(const Pack& pack) {
 TEST(PackTest, BranchesFollowTheirPromptWithoutTheirLastTokens) {
   Pack pack;
   const Example example{.prompt = {10, 11}, .branches = {{20, 21, 22}, {30}, {40, 41}}, .scored = {}, .label = 0};
-  AppendExample(example, &pack);
+  AppendExample(example, 0, &pack);
   EXPECT_EQ(PackedRows(example), 5);
   EXPECT_THAT(pack.tokens, ElementsAre(10, 11, 20, 21, 40));
   EXPECT_THAT(pack.positions, ElementsAre(0, 1, 2, 3, 2));
@@ -41,8 +41,8 @@ TEST(PackTest, BranchesFollowTheirPromptWithoutTheirLastTokens) {
 
 TEST(PackTest, RowsOfTheNextExampleSeeNothingOfTheLast) {
   Pack pack;
-  AppendExample({.prompt = {10}, .branches = {{20, 21}}, .scored = {}, .label = 0}, &pack);
-  AppendExample({.prompt = {11, 12}, .branches = {{22, 23}}, .scored = {}, .label = 0}, &pack);
+  AppendExample({.prompt = {10}, .branches = {{20, 21}}, .scored = {}, .label = 0}, 0, &pack);
+  AppendExample({.prompt = {11, 12}, .branches = {{22, 23}}, .scored = {}, .label = 0}, 0, &pack);
   EXPECT_THAT(pack.tokens, ElementsAre(10, 20, 11, 12, 22));
   EXPECT_THAT(pack.positions, ElementsAre(0, 1, 0, 1, 2));
   EXPECT_THAT(Spans(pack),
@@ -52,7 +52,7 @@ TEST(PackTest, RowsOfTheNextExampleSeeNothingOfTheLast) {
 
 TEST(PackTest, OnlyRowsThatPredictAScoredTokenAreKept) {
   Pack pack;
-  AppendExample({.prompt = {10, 11}, .branches = {{20, 21, 22}}, .scored = {0, 1, 0}, .label = -1}, &pack);
+  AppendExample({.prompt = {10, 11}, .branches = {{20, 21, 22}}, .scored = {0, 1, 0}, .label = -1}, 0, &pack);
   EXPECT_THAT(pack.tokens, ElementsAre(10, 11, 20, 21));
   EXPECT_THAT(pack.kept, ElementsAre(2));
   EXPECT_THAT(Targets(pack), ElementsAre(Wanted(0, 21, 1)));

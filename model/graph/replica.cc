@@ -12,8 +12,6 @@
 namespace qzo::model {
 namespace {
 
-// Apart from the streams of method::BatchOrder, which are numbers of labels.
-
 kernels::Granularity ToKernels(method::Granularity granularity) {
   return granularity == method::Granularity::kGroup ? kernels::Granularity::kGroup : kernels::Granularity::kChannel;
 }
@@ -44,29 +42,68 @@ class MultiplierLane final : public LaneSource {
 
 }  // namespace
 
-// Lanes 2i and 2i + 1 are probe first + i with + and − epsilon. Holds one tensor of each lane, the one asked for last.
+// Lanes 2i and 2i + 1 are probe first + i with + and − epsilon. Holds the tensors that were prepared last.
 class Replica::ProbeLanes final : public LaneSource {
  public:
-  ProbeLanes(const Replica& replica, uint32_t first, uint32_t count)
-      : replica_(replica), first_(first), scratch_(size_t{2} * count) {}
-  int lanes() const override { return static_cast<int>(scratch_.size()); }
+  explicit ProbeLanes(const Replica& replica) : replica_(replica) {}
+  void SetProbes(uint32_t first, uint32_t count) {
+    first_probe_ = first;
+    probes_ = count;
+  }
+  int lanes() const override { return static_cast<int>(2 * probes_); }
   kernels::Granularity granularity() const override { return ToKernels(replica_.spec_.granularity); }
+
+  void Prepare(int lane_begin, int lane_end, int first, int count) override {
+    const absl::Span<const method::PartitionTensor> tensors = replica_.partition_.tensors();
+    const method::PartitionTensor& last = tensors[static_cast<size_t>(first + count - 1)];
+    lane_begin_ = lane_begin;
+    offset_ = tensors[static_cast<size_t>(first)].offset;
+    per_lane_ = last.offset + last.count - offset_;
+    const size_t floats = static_cast<size_t>((lane_end - lane_begin) * per_lane_);
+    if (prepared_.size() < floats) prepared_.resize(floats);
+    // Tensors are cut in chunks of equal size, so that a chunk is found by its number.
+    int64_t most = 0;
+    for (int i = first; i < first + count; ++i) most = std::max(most, tensors[static_cast<size_t>(i)].count);
+    const int64_t chunks = (most + kChunk - 1) / kChunk;
+    const int64_t all = (lane_end - lane_begin) * count * chunks;
+    replica_.pool_->ParallelFor(all, chunks == 1 ? count : 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        PrepareChunk(lane_begin + static_cast<int>(i / (count * chunks)), first + static_cast<int>(i / chunks % count),
+                     i % chunks * kChunk);
+      }
+    });
+  }
+
   const float* Multipliers(int lane, int ordinal) override {
-    const size_t at = static_cast<size_t>(ordinal);
-    const method::PartitionTensor& tensor = replica_.partition_.tensors()[at];
-    std::vector<float>& out = scratch_[static_cast<size_t>(lane)];
-    if (out.size() < static_cast<size_t>(tensor.count)) out.resize(static_cast<size_t>(tensor.count));
-    const kernels::NoiseKey key = Key(replica_.spec_, replica_.step_, first_ + static_cast<uint32_t>(lane) / 2, at);
-    const float epsilon = lane % 2 == 0 ? replica_.spec_.epsilon : -replica_.spec_.epsilon;
-    kernels::Perturb(replica_.kernels_, *replica_.pool_, key, 0, tensor.count,
-                     replica_.multipliers_.data() + tensor.offset, replica_.UnitsOf(tensor), epsilon, out.data());
-    return out.data();
+    return At(lane, replica_.partition_.tensors()[static_cast<size_t>(ordinal)]);
   }
 
  private:
+  static constexpr int64_t kChunk = 4096;  // multipliers: whole blocks of noise, and worth a thread's while
+
+  float* At(int lane, const method::PartitionTensor& tensor) {
+    return prepared_.data() + (lane - lane_begin_) * per_lane_ + (tensor.offset - offset_);
+  }
+  void PrepareChunk(int lane, int ordinal, int64_t begin) {
+    const size_t at = static_cast<size_t>(ordinal);
+    const method::PartitionTensor& tensor = replica_.partition_.tensors()[at];
+    if (begin >= tensor.count) return;
+    const kernels::NoiseKey key =
+        Key(replica_.spec_, replica_.step_, first_probe_ + static_cast<uint32_t>(lane) / 2, at);
+    const float epsilon = lane % 2 == 0 ? replica_.spec_.epsilon : -replica_.spec_.epsilon;
+    const float* units = replica_.UnitsOf(tensor);
+    replica_.kernels_.perturb(key, begin, std::min(kChunk, tensor.count - begin),
+                              replica_.multipliers_.data() + tensor.offset + begin,
+                              units == nullptr ? nullptr : units + begin, epsilon, At(lane, tensor) + begin);
+  }
+
   const Replica& replica_;
-  const uint32_t first_;
-  std::vector<std::vector<float>> scratch_;
+  uint32_t first_probe_ = 0;
+  uint32_t probes_ = 0;
+  std::vector<float> prepared_;  // [lanes, per_lane_], from lane lane_begin_ and multiplier offset_ on
+  int lane_begin_ = 0;
+  int64_t offset_ = 0;
+  int64_t per_lane_ = 0;
 };
 
 Replica::Replica(const Model& model, const method::MethodSpec& spec, method::Partition partition,
@@ -76,7 +113,9 @@ Replica::Replica(const Model& model, const method::MethodSpec& spec, method::Par
       partition_(std::move(partition)),
       kernels_(kernels),
       pool_(pool),
+      lanes_(std::make_unique<ProbeLanes>(*this)),
       multipliers_(static_cast<size_t>(partition_.multipliers()), 1.0f) {}
+Replica::~Replica() = default;
 
 absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const Model& model, const method::MethodSpec& spec,
                                                          const kernels::Kernels& kernels, kernels::ThreadPool* pool) {
@@ -106,11 +145,11 @@ absl::Status Replica::Apply(absl::Span<const float> coefficients) {
   if (!std::all_of(coefficients.begin(), coefficients.end(), [](float c) { return std::isfinite(c); })) {
     return absl::InvalidArgumentError(absl::StrCat("a coefficient of step ", step_, " is not finite"));
   }
-  std::vector<kernels::NoiseKey> keys(spec_.probes);
+  keys_.resize(spec_.probes);
   for (size_t ordinal = 0; ordinal < partition_.tensors().size(); ++ordinal) {
     const method::PartitionTensor& tensor = partition_.tensors()[ordinal];
-    for (uint32_t probe = 0; probe < spec_.probes; ++probe) keys[probe] = Key(spec_, step_, probe, ordinal);
-    kernels::Update(kernels_, *pool_, keys, {coefficients.data(), coefficients.size()}, 0, tensor.count,
+    for (uint32_t probe = 0; probe < spec_.probes; ++probe) keys_[probe] = Key(spec_, step_, probe, ordinal);
+    kernels::Update(kernels_, *pool_, keys_, {coefficients.data(), coefficients.size()}, 0, tensor.count,
                     UnitsOf(tensor), multipliers_.data() + tensor.offset);
   }
   ++step_;
@@ -146,63 +185,61 @@ uint64_t Replica::digest() const {
   return digest_;
 }
 
-absl::StatusOr<std::vector<method::ItemLosses>> Replica::MeasureItems(Engine* engine, const TaskSpec& task,
-                                                                      const TaskDataset& data,
-                                                                      const method::BatchOrder& order, uint32_t first,
-                                                                      uint32_t count) {
+absl::Status Replica::MeasureItems(Engine* engine, const TaskSpec& task, const TaskDataset& data,
+                                   const method::BatchOrder& order, uint32_t first, uint32_t count,
+                                   std::vector<method::ItemLosses>* items) {
   if (uint64_t{first} + count > spec_.items()) {
     return absl::InvalidArgumentError(
         absl::StrCat("items [", first, ", ", uint64_t{first} + count, ") of a step with ", spec_.items()));
   }
-  std::vector<method::ItemLosses> items(count);
-  std::vector<const Example*> examples;
-  std::vector<ExampleLoss> losses;
-  // Items of one micro-batch share a pass: item probe · micro_batches + m, so those of m are every micro_batches-th.
+  items->assign(count, {});
+  // Items of one micro-batch share their passes: item probe · micro_batches + m, so those of m are every
+  // micro_batches-th.
   for (uint32_t m = 0; m < spec_.micro_batches; ++m) {
     const auto probes_below = [&](uint32_t item) { return (item + spec_.micro_batches - 1 - m) / spec_.micro_batches; };
     const uint32_t probe_begin = probes_below(first), probe_end = probes_below(first + count);
     if (probe_begin == probe_end) continue;
-    examples.clear();
-    for (const int32_t row : order.Rows(step_, m)) examples.push_back(&data.example(row));
-    ProbeLanes lanes(*this, probe_begin, probe_end - probe_begin);
-    QZO_RETURN_IF_ERROR(engine->Losses(task.kind, examples, &lanes, &losses));
+    order.Rows(step_, m, &rows_);
+    examples_.clear();
+    for (const int32_t row : rows_) examples_.push_back(&data.example(row));
+    lanes_->SetProbes(probe_begin, probe_end - probe_begin);
+    QZO_RETURN_IF_ERROR(engine->Losses(task.kind, examples_, lanes_.get(), &losses_));
     for (uint32_t probe = probe_begin; probe < probe_end; ++probe) {
-      method::ItemLosses& item = items[probe * spec_.micro_batches + m - first];
-      const ExampleLoss* plus = losses.data() + size_t{2} * (probe - probe_begin) * examples.size();
-      const ExampleLoss* minus = plus + examples.size();
-      for (size_t i = 0; i < examples.size(); ++i) {
+      method::ItemLosses& item = (*items)[probe * spec_.micro_batches + m - first];
+      const ExampleLoss* plus = losses_.data() + size_t{2} * (probe - probe_begin) * examples_.size();
+      const ExampleLoss* minus = plus + examples_.size();
+      for (size_t i = 0; i < examples_.size(); ++i) {
         item.plus += plus[i].loss;
         item.minus += minus[i].loss;
         item.count += plus[i].count;
       }
     }
   }
-  return items;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<EvalSums> Replica::EvaluateRows(Engine* engine, const TaskSpec& task, const TaskDataset& data,
                                                absl::Span<const int32_t> rows) {
-  std::vector<const Example*> examples;
+  examples_.clear();
   for (const int32_t row : rows) {
     if (row < 0 || row >= data.size()) {
       return absl::InvalidArgumentError(absl::StrCat("row ", row, " of a dataset of ", data.size()));
     }
-    examples.push_back(&data.example(row));
+    examples_.push_back(&data.example(row));
   }
   const std::unique_ptr<LaneSource> lane = CurrentLane();
-  std::vector<ExampleLoss> losses;
-  QZO_RETURN_IF_ERROR(engine->Losses(task.kind, examples, lane.get(), &losses));
+  QZO_RETURN_IF_ERROR(engine->Losses(task.kind, examples_, lane.get(), &losses_));
   EvalSums sums;
   sums.rows = static_cast<int64_t>(rows.size());
   const bool classification = task.kind == TaskKind::kClassification;
   const size_t classes = task.options.size();
   if (classification) sums.confusion.assign(classes * classes, 0);
-  for (size_t i = 0; i < examples.size(); ++i) {
-    sums.loss_sum += losses[i].loss;
-    sums.loss_count += losses[i].count;
+  for (size_t i = 0; i < examples_.size(); ++i) {
+    sums.loss_sum += losses_[i].loss;
+    sums.loss_count += losses_[i].count;
     if (!classification) continue;
-    QZO_CHECK(examples[i]->branches.size() == classes);
-    ++sums.confusion[static_cast<size_t>(examples[i]->label) * classes + static_cast<size_t>(losses[i].predicted)];
+    QZO_CHECK(examples_[i]->branches.size() == classes);
+    ++sums.confusion[static_cast<size_t>(examples_[i]->label) * classes + static_cast<size_t>(losses_[i].predicted)];
   }
   return sums;
 }

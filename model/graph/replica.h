@@ -27,6 +27,8 @@ class Replica {
   static absl::StatusOr<std::unique_ptr<Replica>> Create(const Model& model, const method::MethodSpec& spec,
                                                          const kernels::Kernels& kernels, kernels::ThreadPool* pool);
 
+  ~Replica();
+
   const method::MethodSpec& spec() const { return spec_; }
   const method::Partition& partition() const { return partition_; }
   uint32_t step() const { return step_; }
@@ -46,9 +48,10 @@ class Replica {
   // Losses of items [first, first + count) of step(): item i is probe i / micro_batches, micro-batch i % micro_batches.
   // `order` gives rows of `data`. Items of one micro-batch share their passes. Possible errors: those of
   // Engine::Losses, INVALID_ARGUMENT for items past spec().items().
-  absl::StatusOr<std::vector<method::ItemLosses>> MeasureItems(Engine* engine, const TaskSpec& task,
-                                                               const TaskDataset& data, const method::BatchOrder& order,
-                                                               uint32_t first, uint32_t count);
+  // Allocates nothing once it has seen steps like this one.
+  absl::Status MeasureItems(Engine* engine, const TaskSpec& task, const TaskDataset& data,
+                            const method::BatchOrder& order, uint32_t first, uint32_t count,
+                            std::vector<method::ItemLosses>* items);
 
   // Sums over `rows` of a dataset with the multipliers as they are.
   absl::StatusOr<EvalSums> EvaluateRows(Engine* engine, const TaskSpec& task, const TaskDataset& data,
@@ -68,11 +71,18 @@ class Replica {
   const method::Partition partition_;
   const kernels::Kernels& kernels_;
   kernels::ThreadPool* const pool_;
+  const std::unique_ptr<ProbeLanes> lanes_;
   std::vector<float> units_;  // absolute mode only, flat as the multipliers
   std::vector<float> multipliers_;
   uint32_t step_ = 0;
   mutable uint64_t digest_ = 0;
   mutable bool digest_valid_ = false;
+
+  // Working memory.
+  std::vector<kernels::NoiseKey> keys_;
+  std::vector<int32_t> rows_;
+  std::vector<const Example*> examples_;
+  std::vector<ExampleLoss> losses_;
 };
 
 }  // namespace qzo::model

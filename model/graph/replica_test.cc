@@ -47,7 +47,7 @@ class ReplicaTest : public ::testing::Test {
     auto data = TaskDataset::Load(task_, model_->tokenizer(), kRows, "rows", &report);
     ASSERT_OK(data);
     data_.emplace(std::move(data).value());
-    engine_.emplace(*model_, kernels::BestKernels(), &pool_);
+    engine_.emplace(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   }
   std::unique_ptr<Replica> Make() {
     auto replica = Replica::Create(*model_, spec_, kernels::BestKernels(), &pool_);
@@ -56,15 +56,15 @@ class ReplicaTest : public ::testing::Test {
   }
   std::vector<method::ItemLosses> Measure(Replica* replica, uint32_t first, uint32_t count) {
     const method::BatchOrder order(spec_, "digest", data_->rows_by_label());
-    auto items = replica->MeasureItems(&*engine_, task_, *data_, order, first, count);
-    EXPECT_OK(items);
-    return std::move(items).value();
+    std::vector<method::ItemLosses> items;
+    EXPECT_OK(replica->MeasureItems(&*engine_, task_, *data_, order, first, count, &items));
+    return items;
   }
   // Σ loss of the rows of a micro-batch by a model whose weights were multiplied before, not on the fly.
   double ExplicitLoss(const Replica& replica, const std::vector<float>& multipliers, uint32_t micro_batch) {
     const std::string bytes = MultipliedFile(*model_, replica.partition(), multipliers);
     const std::unique_ptr<Model> multiplied = LoadBytes(bytes);
-    Engine engine(*multiplied, kernels::BestKernels(), &pool_);
+    Engine engine(*multiplied, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
     std::vector<const Example*> examples;
     const method::BatchOrder order(spec_, "digest", data_->rows_by_label());
     for (const int32_t row : order.Rows(replica.step(), micro_batch)) examples.push_back(&data_->example(row));
@@ -215,7 +215,8 @@ TEST_F(ReplicaTest, RefusesItemsThatTheStepDoesNotHave) {
   Load("Q4_1");
   const std::unique_ptr<Replica> replica = Make();
   const method::BatchOrder order(spec_, "digest", data_->rows_by_label());
-  EXPECT_THAT(replica->MeasureItems(&*engine_, task_, *data_, order, 5, 2),
+  std::vector<method::ItemLosses> items;
+  EXPECT_THAT(replica->MeasureItems(&*engine_, task_, *data_, order, 5, 2, &items),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("items [5, 7) of a step with 6")));
 }
 

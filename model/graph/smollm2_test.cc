@@ -40,7 +40,7 @@ class SmolLm2Test : public ::testing::Test {
   }
 
   std::vector<int32_t> Greedy(const std::vector<int32_t>& prompt, int max_tokens) {
-    Generator generator(*model_, kernels::BestKernels(), &pool_, &lane_);
+    Generator generator(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32, &lane_);
     std::vector<int32_t> ids;
     EXPECT_OK(generator.Generate(prompt, {.max_tokens = max_tokens, .stop_tokens = {*model_->tokenizer().eos()}},
                                  [&](int32_t id) {
@@ -86,7 +86,7 @@ TEST_F(SmolLm2Test, PerplexityIsThatOfTheReference) {
             expected.at("ids_first16").get<std::vector<int32_t>>());
   Example example{.prompt = {ids[0]}, .branches = {{ids.begin() + 1, ids.end()}}, .scored = {}, .label = -1};
   const Example* one = &example;
-  Engine engine(*model_, kernels::BestKernels(), &pool_);
+  Engine engine(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   std::vector<ExampleLoss> losses;
   ASSERT_OK(engine.Losses(TaskKind::kCompletion, {&one, 1}, &lane_, &losses));
   EXPECT_EQ(losses[0].count, 511);
@@ -95,7 +95,7 @@ TEST_F(SmolLm2Test, PerplexityIsThatOfTheReference) {
 }
 
 TEST_F(SmolLm2Test, LikeliestNextTokensAreThoseOfTheReference) {
-  Engine engine(*model_, kernels::BestKernels(), &pool_);
+  Engine engine(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
   const std::vector<int32_t> ids = Encode("The capital of France is");
   ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, engine.Logits(ids, &lane_));
   const float* last = logits.data() + (ids.size() - 1) * static_cast<size_t>(model_->info().vocabulary);

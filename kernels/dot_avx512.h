@@ -1,0 +1,27 @@
+// Integer dot products for simd_integer.h, AVX-512 BW without VNNI. Same interface as dot_avx512vnni.h.
+#ifndef QZO_KERNELS_DOT_AVX512_H_
+#define QZO_KERNELS_DOT_AVX512_H_
+
+#include "kernels/vec_avx512.h"
+
+namespace qzo::kernels {
+namespace {
+
+constexpr int kDotRows = 8;
+constexpr uint32_t kByteFlip = 0;
+
+QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) { acc = _mm512_add_epi32(acc.v, _mm512_madd_epi16(w.v, x.v)); }
+// The sign of a weight moves to the activation, which is never −128: two products of 128 · 127 then fit 16 bits.
+template <bool kNegativeCodes>
+QZO_VEC void DotQuads(U32x16& acc, U32x16 w, U32x16 x) {
+  if constexpr (kNegativeCodes) {
+    x = _mm512_mask_sub_epi8(x.v, _mm512_movepi8_mask(w.v), _mm512_setzero_si512(), x.v);
+    w = _mm512_abs_epi8(w.v);
+  }
+  acc = _mm512_add_epi32(acc.v, _mm512_madd_epi16(_mm512_maddubs_epi16(w.v, x.v), _mm512_set1_epi16(1)));
+}
+
+}  // namespace
+}  // namespace qzo::kernels
+
+#endif  // QZO_KERNELS_DOT_AVX512_H_

@@ -1,0 +1,58 @@
+// The pieces of integer.h's rounding that the reference and the SIMD variants share.
+#ifndef QZO_KERNELS_ROUNDING_H_
+#define QZO_KERNELS_ROUNDING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/exact_math.h"
+#include "kernels/integer.h"
+
+namespace qzo::kernels {
+
+// Place of value i of a block among its int16 codes. A word of 4 stored bytes, values 4j … 4j + 3 in the low and 16 +
+// 4j … in the high nibbles, splits by masks and shifts into the pairs (4j, 4j + 2), (4j + 1, 4j + 3) and the same
+// plus 16.
+constexpr int PairPlace(int i) { return i % 16 / 4 * 8 + i / 16 * 4 + i % 2 * 2 + i / 2 % 2; }
+
+inline float RoundingLimit(Arithmetic arithmetic) { return arithmetic == Arithmetic::kInt16 ? 32767.0f : 127.0f; }
+
+struct BlockRounding {
+  float scale;
+  float factor;   // r
+  uint32_t keep;  // mask of the codes: all bits, or none where they are 0
+};
+
+// `largest`: the greatest bit pattern of |x|, which orders NaN above infinity above the finite numbers.
+QZO_EXACT BlockRounding RoundingOf(uint32_t largest, float limit) {
+  const float factor = limit / FromBits(largest);
+  const bool finite = largest < 0x7f800000u, small = Bits(factor) >= 0x7f800000u;
+  const float scale = small ? 0.0f : FromBits(largest) / limit;
+  return {
+      .scale = finite ? scale : FromBits(0x7fc00000u), .factor = factor, .keep = finite && !small ? 0xffffffffu : 0};
+}
+
+// What follows the codes of a block.
+struct BlockSums {
+  float scale;
+  float sum;
+  int32_t start;  // int8 only
+};
+
+// Writes it, `codes` being the first code.
+QZO_EXACT void StoreBlockSums(float scale, int32_t sum, bool pairs, std::byte* codes) {
+  const BlockSums sums{.scale = scale, .sum = scale * static_cast<float>(sum), .start = -128 * sum};
+  std::memcpy(codes + (pairs ? 64 : 32), &sums, pairs ? 8 : 12);
+}
+
+// round(x · factor) of the exact product, for magnitudes below 2^22: the addition leaves it in the low bits.
+template <typename F>
+QZO_EXACT auto RoundProduct(F x, F factor) {
+  const F shifter = F(12582912.0f);  // 1.5 · 2^23
+  return Bits(Fma(x, factor, shifter)) - Bits(shifter);
+}
+
+}  // namespace qzo::kernels
+
+#endif  // QZO_KERNELS_ROUNDING_H_

@@ -1,0 +1,159 @@
+// Panels of codes for simd_integer.h, straight from the stored layout: one function per storage type, and one that any
+// type has. A word of a panel is the part of a column that one dot product instruction takes from a lane: two codes of
+// 16 bits (kPairs) or four of 8.
+#ifndef QZO_KERNELS_SIMD_CODES_H_
+#define QZO_KERNELS_SIMD_CODES_H_
+
+#include <cstring>
+
+#include "kernels/simd_tile.h"
+#include "kernels/weights.h"
+#include QZO_DOT_HEADER
+
+namespace qzo::kernels {
+namespace {
+
+// Words of a block of 32 values per column.
+template <bool kPairs>
+constexpr int kWords = kPairs ? 16 : 8;
+
+// 16 columns of a panel; rows of every part are kPanel long.
+struct CodePanel {
+  uint32_t* words;  // [blocks, kWords, kPanel], in the order of the activations' codes
+  float* scales;    // [blocks, kPanel]
+  float* minima;    // same shape, for types that have one
+};
+
+// Word j of the 16 bytes that hold the nibbles of a block. kBias, 0 or 8, is subtracted.
+template <bool kPairs, int kBias>
+QZO_VEC void PutNibbles(U32x16 word, int j, uint32_t* out) {
+  if constexpr (kPairs) {
+    const U32x16 mask(0x000f000fu), bias(kBias * 0x00010001u);
+    Unroll<4>([&](auto part) QZO_VEC_LAMBDA {
+      constexpr int kShift[] = {0, 8, 4, 12};
+      const U32x16 codes = (word >> kShift[part]) & mask;
+      Store(out + (4 * j + part) * kPanel, kBias == 0 ? codes : Sub16(codes, bias));
+    });
+  } else {
+    Unroll<2>([&](auto part) QZO_VEC_LAMBDA {
+      const U32x16 codes = (word >> (4 * part)) & U32x16(0x0f0f0f0fu);
+      // No byte carries into the next: c − 8 = (c + 120) with the top bit flipped.
+      const U32x16 moved = (codes + U32x16(0x78787878u)) ^ U32x16(0x80808080u ^ kByteFlip);
+      Store(out + (4 * part + j) * kPanel, kBias == 0 ? codes : moved);
+    });
+  }
+}
+
+// Codes 4j … 4j + 3 of a block as signed bytes; `flip` is kByteFlip where they may be negative.
+template <bool kPairs>
+QZO_VEC void PutBytes(U32x16 word, int j, uint32_t flip, uint32_t* out) {
+  if constexpr (kPairs) {
+    uint32_t* pair = out + (j % 4 * 4 + j / 4 * 2) * kPanel;
+    Store(pair, Sar16(word << 8, 8));
+    Store(pair + kPanel, Sar16(word, 8));
+  } else {
+    Store(out + j * kPanel, word ^ U32x16(flip));
+  }
+}
+
+// out[b · kPanel + i] = the half at rows[i] + b · block_bytes.
+void DecodeHalves(const std::byte* const* rows, int64_t block_bytes, int64_t blocks, float* out) {
+  for (int64_t b = 0; b < blocks; ++b, out += kPanel) {
+    alignas(64) uint32_t halves[16];
+    for (int i = 0; i < 16; ++i) {
+      uint16_t half;
+      std::memcpy(&half, rows[i] + b * block_bytes, sizeof(half));
+      halves[i] = half;
+    }
+    Store(out, HalfToFloat(LoadWords(halves)));
+  }
+}
+
+template <bool kPairs, bool kHasMinimum>
+void DecodeQ4(const std::byte* const* rows, int64_t blocks, const CodePanel& out) {
+  constexpr int64_t kHeader = kHasMinimum ? 4 : 2, kBytes = kHeader + 16;
+  for (int64_t b = 0; b < blocks; ++b) {
+    U32x16 words[4];
+    LoadColumns(rows, b * kBytes + kHeader, words);
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutNibbles<kPairs, kHasMinimum ? 0 : 8>(words[j], j, at); });
+  }
+  DecodeHalves(rows, kBytes, blocks, out.scales);
+  if constexpr (kHasMinimum) {
+    const std::byte* minima[16];
+    for (int i = 0; i < 16; ++i) minima[i] = rows[i] + 2;
+    DecodeHalves(minima, kBytes, blocks, out.minima);
+  }
+}
+
+template <bool kPairs>
+void DecodeQ8(const std::byte* const* rows, int64_t blocks, const CodePanel& out) {
+  constexpr int64_t kBytes = 34;
+  for (int64_t b = 0; b < blocks; ++b) {
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    for (int half = 0; half < 2; ++half) {
+      U32x16 words[4];
+      LoadColumns(rows, b * kBytes + 2 + 16 * half, words);
+      Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutBytes<kPairs>(words[j], 4 * half + j, kByteFlip, at); });
+    }
+  }
+  DecodeHalves(rows, kBytes, blocks, out.scales);
+}
+
+// Any type: codes one row after the other, the rest side by side. `rows` begin at value 0.
+template <bool kPairs>
+void DecodeAny(WeightType type, const std::byte* const* rows, int64_t first_block, int64_t blocks,
+               const CodePanel& out) {
+  CodeBlock decoded[16];
+  const std::byte* codes[16];
+  for (int i = 0; i < 16; ++i) codes[i] = reinterpret_cast<const std::byte*>(decoded[i].codes);
+  const uint32_t flip = HasMinimum(type) ? 0 : kByteFlip;
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int i = 0; i < 16; ++i) {
+      DecodeCodes(type, rows[i], (first_block + b) * kRoundedBlock, &decoded[i]);
+      out.scales[b * kPanel + i] = decoded[i].scale[0];
+      out.minima[b * kPanel + i] = decoded[i].minimum[0];
+    }
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    for (int half = 0; half < 2; ++half) {
+      U32x16 words[4];
+      LoadColumns(codes, 16 * half, words);
+      Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutBytes<kPairs>(words[j], 4 * half + j, flip, at); });
+    }
+  }
+}
+
+// Columns n … n + columns − 1, blocks [first_block, first_block + blocks). Columns that are missing repeat the last
+// one.
+template <bool kPairs>
+void DecodeCodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t first_block, int64_t blocks,
+                     const CodePanel& panel) {
+  const int64_t block_bytes = BlockBytes(w.type), row_bytes = w.cols / BlockValues(w.type) * block_bytes;
+  for (int64_t first = 0; first < kPanel; first += 16) {
+    const std::byte *starts[16], *rows[16];  // of the rows, at values 0 and at the first block
+    for (int i = 0; i < 16; ++i) {
+      starts[i] = w.data + (n + Smaller(first + i, columns - 1)) * row_bytes;
+      rows[i] = starts[i] + first_block * block_bytes;
+    }
+    const CodePanel part{panel.words + first, panel.scales + first, panel.minima + first};
+    switch (w.type) {
+      case WeightType::kQ4_0:
+        DecodeQ4<kPairs, false>(rows, blocks, part);
+        break;
+      case WeightType::kQ4_1:
+        DecodeQ4<kPairs, true>(rows, blocks, part);
+        break;
+      case WeightType::kQ8_0:
+        DecodeQ8<kPairs>(rows, blocks, part);
+        break;
+      default:
+        DecodeAny<kPairs>(w.type, starts, first_block, blocks, part);
+        break;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace qzo::kernels
+
+#endif  // QZO_KERNELS_SIMD_CODES_H_

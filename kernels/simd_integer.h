@@ -1,0 +1,245 @@
+// The integer product of integer.h, over the types of QZO_VEC_HEADER and the instructions of QZO_DOT_HEADER. As in
+// simd_matmul.h lanes are output columns. A part of a panel that fits the first-level cache is decoded to codes and
+// serves all rows, a register tile at a time; the sums of fp32 stay in memory, because a tile has no registers for two
+// sets and they are touched once per block only.
+#ifndef QZO_KERNELS_SIMD_INTEGER_H_
+#define QZO_KERNELS_SIMD_INTEGER_H_
+
+#include <cstring>
+
+#include "kernels/rounding.h"
+#include "kernels/scratch.h"
+#include "kernels/simd_codes.h"
+
+namespace qzo::kernels {
+namespace {
+
+// --- Tiles ---
+
+constexpr int64_t kChunkWords = 128;          // of a column decoded at once: 16 KiB a panel of 32 columns
+constexpr int64_t kCachedBytes = 768 * 1024;  // of activations that stay in the second-level cache
+
+struct RoundedTile {
+  const std::byte* x;  // first row, at the first block of this chunk
+  int64_t row_bytes;
+  const uint32_t* words;  // panel: [blocks, kWords, kPanel]
+  const float* scales;    // [blocks, kPanel], as the rows' lane sees them
+  const float* minima;    // same
+  int64_t blocks;
+  float* totals;                       // [rows, kPanel]: what earlier chunks gave
+  bool first, last;                    // chunks
+  const float* multipliers[kDotRows];  // of each row's lane: [kPanel]; nullptr when they are in scales and minima
+  float* y;
+  int64_t ldy, columns;
+  bool accumulate;
+};
+
+template <typename T>
+QZO_VEC T LoadValue(const std::byte* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(value));
+  return value;
+}
+
+// acc += codes · words over one block.
+template <bool kPairs, bool kNegativeCodes, int kRows>
+QZO_VEC void AddBlock(const std::byte* codes, int64_t row_bytes, const uint32_t* words,
+                      U32x16 (&acc)[kRows][kTileVectors]) {
+  for (int step = 0; step < kWords<kPairs>; step += 2) {
+    Unroll<2>([&](auto i) QZO_VEC_LAMBDA {
+      U32x16 w[kTileVectors];
+      Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { w[v] = LoadWords(words + (step + i) * kPanel + 16 * v); });
+      Unroll<kRows>([&](auto row) QZO_VEC_LAMBDA {
+        const uint32_t x = LoadValue<uint32_t>(codes + row * row_bytes + 4 * (step + i));
+        Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA {
+          if constexpr (kPairs) {
+            DotPairs(acc[row][v], w[v], U32x16(x));
+          } else {
+            DotQuads<kNegativeCodes>(acc[row][v], w[v], U32x16(x));
+          }
+        });
+      });
+    });
+  }
+}
+
+template <bool kPairs, bool kHasMinimum, int kRows>
+void RunRoundedTile(const RoundedTile& tile) {
+  constexpr int64_t kCodeBytes = 4 * kWords<kPairs>, kBlockBytes = kCodeBytes + (kPairs ? 8 : 12);
+  constexpr bool kStarts = !kPairs && !kHasMinimum && kByteFlip != 0;
+  float* const totals = tile.totals;
+  if (tile.first) {
+    ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA { Store(totals + row * kPanel + 16 * v, F32x16(0.0f)); });
+  }
+  const std::byte* x = tile.x;
+  const int64_t row_bytes = tile.row_bytes, blocks = tile.blocks;
+  const uint32_t* words = tile.words;
+  const float *scales = tile.scales, *minima = tile.minima;
+  for (int64_t b = 0; b < blocks; ++b) {
+    U32x16 acc[kRows][kTileVectors];
+    ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
+      const std::byte* start = x + row * row_bytes + kCodeBytes + offsetof(BlockSums, start);
+      acc[row][v] = U32x16(kStarts ? LoadValue<uint32_t>(start) : 0);
+    });
+    AddBlock<kPairs, !kHasMinimum, kRows>(x, row_bytes, words, acc);
+    ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
+      const std::byte* sums = x + row * row_bytes + kCodeBytes;
+      const F32x16 scale(LoadValue<float>(sums)), sum(LoadValue<float>(sums + offsetof(BlockSums, sum)));
+      float* at = totals + row * kPanel + 16 * v;
+      F32x16 total = Fma(SignedToFloat(acc[row][v]), scale * Load(scales + 16 * v), Load(at));
+      if constexpr (kHasMinimum) total = Fma(sum, Load(minima + 16 * v), total);
+      Store(at, total);
+    });
+    asm volatile("" ::: "memory");  // or g++ keeps the totals in registers that it does not have
+    x += kBlockBytes;
+    words += kWords<kPairs> * kPanel;
+    scales += kPanel;
+    minima += kPanel;
+  }
+  if (!tile.last) return;
+  ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
+    const int64_t lanes = Smaller<int64_t>(16, tile.columns - 16 * v);
+    if (lanes <= 0) return;
+    F32x16 result = Load(tile.totals + row * kPanel + 16 * v);
+    if (tile.multipliers[row] != nullptr) result = Load(tile.multipliers[row] + 16 * v) * result;
+    float* y = tile.y + row * tile.ldy + 16 * v;
+    StoreFirst(y, lanes, tile.accumulate ? LoadFirst(y, lanes, 0) + result : result);
+  });
+}
+
+template <bool kPairs, bool kHasMinimum, int... kIndex>
+QZO_VEC void RunRoundedTileOf(int64_t rows, const RoundedTile& tile, std::integer_sequence<int, kIndex...>) {
+  constexpr void (*kRun[])(const RoundedTile&) = {RunRoundedTile<kPairs, kHasMinimum, kIndex + 1>...};
+  kRun[rows - 1](tile);
+}
+
+// --- The product ---
+
+template <bool kPairs, bool kHasMinimum>
+class RoundedProduct {
+ public:
+  RoundedProduct(const RoundedMatMulArgs& args, int64_t rows)
+      : args_(args),
+        rows_(rows),
+        grouped_(args.granularity == Granularity::kGroup),
+        blocks_(args.w.cols / kRoundedBlock),
+        chunks_((blocks_ * kWords<kPairs> + kChunkWords - 1) / kChunkWords),
+        chunk_blocks_((blocks_ + chunks_ - 1) / chunks_) {
+    const int64_t lanes = static_cast<int64_t>(args.lanes.size());
+    const int64_t row_blocks = (rows * args.x.row_bytes() + kCachedBytes - 1) / kCachedBytes;
+    block_rows_ = ((rows + row_blocks - 1) / row_blocks + kDotRows - 1) / kDotRows * kDotRows;
+    float* scratch = ThreadScratch(Scratch::kPanel, chunk_blocks_ * (kWords<kPairs> + 2) * kPanel);
+    panel_ = {reinterpret_cast<uint32_t*>(scratch + 2 * chunk_blocks_ * kPanel), scratch,
+              scratch + chunk_blocks_ * kPanel};
+    lane_floats_ = (grouped_ ? 3 * chunk_blocks_ : 1) * kPanel;
+    lane_scratch_ = ThreadScratch(Scratch::kMultipliers, lanes * lane_floats_);
+    totals_ = ThreadScratch(Scratch::kTotals, block_rows_ * kPanel);
+  }
+
+  void Run(int64_t n_begin, int64_t n_end) {
+    for (int64_t row = 0; row < rows_; row += block_rows_) {
+      const int64_t end = Smaller(rows_, row + block_rows_);
+      while (args_.lanes[lane_].end <= row) ++lane_;
+      for (int64_t n = n_begin; n < n_end; n += kPanel) {
+        const int64_t columns = Smaller(kPanel, n_end - n);
+        for (int64_t b = 0; b < blocks_; b += chunk_blocks_) {
+          const int64_t count = Smaller(chunk_blocks_, blocks_ - b);
+          DecodeCodePanel<kPairs>(args_.w, n, columns, b, count, panel_);
+          PackLanes(end, n, columns, b, count);
+          RunTiles(row, end, n, columns, b, count);
+        }
+      }
+    }
+  }
+
+ private:
+  // What the lanes of rows up to `end` make of this part of the panel: multipliers, or scales and minima times those.
+  void PackLanes(int64_t end, int64_t n, int64_t columns, int64_t b, int64_t count) {
+    if (!grouped_ && b != 0) return;
+    const int64_t block = GroupValues(args_.w.type) / kRoundedBlock, groups = grouped_ ? blocks_ / block : 1;
+    float* out = lane_scratch_;
+    for (size_t lane = lane_; lane < args_.lanes.size() && args_.lanes[lane].begin < end; ++lane, out += lane_floats_) {
+      const float* multipliers = args_.lanes[lane].multipliers;
+      if (!grouped_) {
+        PackMultipliers(multipliers, n, columns, 1, 0, 1, out);
+        continue;
+      }
+      float *d = out, *m = d + chunk_blocks_ * kPanel, *packed = m + chunk_blocks_ * kPanel;
+      PackMultipliers(multipliers, n, columns, groups, b / block, (b + count + block - 1) / block, packed);
+      for (int64_t i = 0; i < count * kPanel; i += 16) {
+        const int64_t group = (b + i / kPanel) / block - b / block;
+        const F32x16 multiplier = Load(packed + group * kPanel + i % kPanel);
+        Store(d + i, multiplier * Load(panel_.scales + i));
+        if constexpr (kHasMinimum) Store(m + i, multiplier * Load(panel_.minima + i));
+      }
+    }
+  }
+
+  void RunTiles(int64_t begin, int64_t end, int64_t n, int64_t columns, int64_t b, int64_t count) {
+    RoundedTile tile{};
+    tile.row_bytes = args_.x.row_bytes();
+    tile.words = panel_.words;
+    tile.scales = panel_.scales;
+    tile.minima = panel_.minima;
+    tile.blocks = count;
+    tile.first = b == 0;
+    tile.last = b + count == blocks_;
+    tile.ldy = args_.ldy;
+    tile.columns = columns;
+    tile.accumulate = args_.accumulate;
+    size_t lane = lane_;
+    for (int64_t row = begin, rows; row < end; row += rows) {
+      while (row >= args_.lanes[lane].end) ++lane;
+      const float* packed = lane_scratch_ + static_cast<int64_t>(lane - lane_) * lane_floats_;
+      rows = Smaller<int64_t>(kDotRows, end - row);
+      if (grouped_) {  // a tile has one set of scales
+        rows = Smaller(rows, args_.lanes[lane].end - row);
+        tile.scales = packed;
+        tile.minima = packed + chunk_blocks_ * kPanel;
+      }
+      for (int64_t i = 0; i < rows && !grouped_; ++i) {
+        for (; row + i >= args_.lanes[lane].end; packed += lane_floats_) ++lane;
+        tile.multipliers[i] = packed;
+      }
+      tile.x = args_.x.block(row, b);
+      tile.totals = totals_ + (row - begin) * kPanel;
+      tile.y = args_.y + row * args_.ldy + n;
+      if (rows == kDotRows) {
+        RunRoundedTile<kPairs, kHasMinimum, kDotRows>(tile);
+      } else {
+        RunRoundedTileOf<kPairs, kHasMinimum>(rows, tile, std::make_integer_sequence<int, kDotRows - 1>{});
+      }
+    }
+  }
+
+  const RoundedMatMulArgs& args_;
+  const int64_t rows_;
+  const bool grouped_;
+  const int64_t blocks_;        // of a row
+  const int64_t chunks_;        // of a column
+  const int64_t chunk_blocks_;  // of a chunk
+  int64_t block_rows_;
+  size_t lane_ = 0;  // the first of the present rows
+  CodePanel panel_;
+  int64_t lane_floats_;
+  float* lane_scratch_;
+  float* totals_;
+};
+
+void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
+  const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
+  if (rows == 0) return;
+  const bool pairs = args.x.arithmetic == Arithmetic::kInt16;
+  if (HasMinimum(args.w.type)) {
+    pairs ? RoundedProduct<true, true>(args, rows).Run(n_begin, n_end)
+          : RoundedProduct<false, true>(args, rows).Run(n_begin, n_end);
+  } else {
+    pairs ? RoundedProduct<true, false>(args, rows).Run(n_begin, n_end)
+          : RoundedProduct<false, false>(args, rows).Run(n_begin, n_end);
+  }
+}
+
+}  // namespace
+}  // namespace qzo::kernels
+
+#endif  // QZO_KERNELS_SIMD_INTEGER_H_
