@@ -1,4 +1,5 @@
-// Losses against tests/reference/llama_reference.py: float64 numpy and a Philox of its own.
+// Losses against tests/reference/llama_reference.py: float64 numpy and a Philox of its own; log-probabilities against
+// tests/reference/transformers_logprobs.py.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -64,6 +65,35 @@ TEST_P(LossesGoldenTest, LossesAndScoresAreThoseOfTheReference) {
     }
   }
   EXPECT_EQ(with_options, 5u);
+}
+
+// Options and answers of several tokens.
+TEST_P(LossesGoldenTest, LogProbabilitiesAreThoseOfTransformers) {
+  std::ifstream file(qzo::testing::TestFile("golden/stories260k/transformers.json"));
+  const json golden = json::parse(file).at(GetParam());
+  Engine engine(*model_, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
+  PlainLane plain;
+  ASSERT_EQ(examples_.size(), golden.size());
+  for (size_t i = 0; i < examples_.size(); ++i) {
+    const Example* one = &examples_[i];
+    if (kinds_[i] == TaskKind::kClassification) {
+      ASSERT_OK_AND_ASSIGN(const std::vector<double> scores, engine.OptionScores(*one, &plain));
+      for (size_t option = 0; option < scores.size(); ++option) {
+        const std::vector<double> tokens = golden[i][option];
+        double sum = 0;
+        for (const double token : tokens) sum += token;
+        const double expected = sum / static_cast<double>(tokens.size());
+        EXPECT_NEAR(scores[option], expected, kTolerance * std::max(1.0, -expected)) << i << ", option " << option;
+      }
+    } else {
+      const std::vector<double> tokens = golden[i][0];
+      double expected = 0;
+      for (size_t t = 0; t < tokens.size(); ++t) expected -= one->scored[t] != 0 ? tokens[t] : 0;
+      std::vector<ExampleLoss> losses;
+      ASSERT_OK(engine.Losses(kinds_[i], {&one, 1}, &plain, &losses));
+      EXPECT_NEAR(losses[0].loss, expected, kTolerance * std::max(1.0, expected)) << i;
+    }
+  }
 }
 
 // Lanes of one step with the examples handed over as they are, which a dataset of text could not spell.
