@@ -1,6 +1,6 @@
 // Tokens per second of greedy generation after a short prompt, the prompt's own time not counted.
 //
-//   qzo_generation_bench MODEL.gguf TOKENS THREADS     prints the number
+//   qzo_generation_bench MODEL.gguf TOKENS THREADS [int16|int8|fp32]     prints the number
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -10,7 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "kernels/kernels.h"
+#include "kernels/fastest.h"
 #include "kernels/thread_pool.h"
 #include "model/graph/engine.h"
 #include "model/graph/generator.h"
@@ -18,10 +18,11 @@
 namespace qzo::model {
 namespace {
 
-absl::StatusOr<double> TokensPerSecond(const Model& model, int max_tokens, int threads) {
+absl::StatusOr<double> TokensPerSecond(const Model& model, int max_tokens, int threads,
+                                       kernels::Arithmetic arithmetic) {
   kernels::ThreadPool pool(threads);
   PlainLane lane;
-  Generator generator(model, kernels::BestKernels(), &pool, kernels::Arithmetic::kFp32, &lane);
+  Generator generator(model, kernels::FastestKernels(arithmetic), &pool, arithmetic, &lane);
   const absl::StatusOr<std::vector<int32_t>> prompt =
       model.tokenizer().Encode("Once upon a time, in a village by the sea, there was", false);
   if (!prompt.ok()) return prompt.status();
@@ -39,13 +40,17 @@ absl::StatusOr<double> TokensPerSecond(const Model& model, int max_tokens, int t
 int Main(int argc, char** argv) {
   int tokens = 0;
   int threads = 0;
-  if (argc != 4 || !absl::SimpleAtoi(argv[2], &tokens) || tokens < 2 || !absl::SimpleAtoi(argv[3], &threads) ||
-      threads < 1) {
-    std::fprintf(stderr, "usage: qzo_generation_bench MODEL.gguf TOKENS THREADS  (at least 2 tokens, 1 thread)\n");
+  const auto arithmetic = kernels::ParseArithmetic(argc == 5 ? argv[4] : "int16");
+  if (argc < 4 || argc > 5 || !arithmetic || !absl::SimpleAtoi(argv[2], &tokens) || tokens < 2 ||
+      !absl::SimpleAtoi(argv[3], &threads) || threads < 1) {
+    std::fprintf(
+        stderr,
+        "usage: qzo_generation_bench MODEL.gguf TOKENS THREADS [int16|int8|fp32]  (at least 2 tokens, 1 thread)\n");
     return 2;
   }
   const absl::StatusOr<std::unique_ptr<Model>> model = Model::Load(argv[1]);
-  const absl::StatusOr<double> speed = model.ok() ? TokensPerSecond(**model, tokens, threads) : model.status();
+  const absl::StatusOr<double> speed =
+      model.ok() ? TokensPerSecond(**model, tokens, threads, *arithmetic) : model.status();
   if (!speed.ok()) {
     std::fprintf(stderr, "%s\n", std::string(speed.status().message()).c_str());
     return 1;

@@ -11,6 +11,7 @@
 #include "base/digest.h"
 #include "base/fs.h"
 #include "base/status_macros.h"
+#include "kernels/fastest.h"
 #include "proto/spec_convert.h"
 
 namespace qzo::client {
@@ -65,14 +66,18 @@ absl::Status BringTo(const method::Adapter& adapter, model::Replica* replica) {
 
 }  // namespace
 
-LocalModel::LocalModel(std::unique_ptr<model::Model> model, int threads)
-    : model_(std::move(model)), kernels_(kernels::BestKernels()), pool_(threads), engine_(*model_, kernels_, &pool_) {}
+LocalModel::LocalModel(std::unique_ptr<model::Model> model, int threads, kernels::Arithmetic arithmetic)
+    : model_(std::move(model)),
+      arithmetic_(arithmetic),
+      kernels_(kernels::FastestKernels(arithmetic)),
+      pool_(threads),
+      engine_(*model_, kernels_, &pool_, arithmetic) {}
 
 absl::StatusOr<std::unique_ptr<LocalModel>> LocalModel::Load(const std::string& path, const method::Adapter* adapter,
-                                                             int threads) {
+                                                             int threads, kernels::Arithmetic arithmetic) {
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<model::Model> model, model::Model::Load(path));
   if (adapter != nullptr) QZO_RETURN_IF_ERROR(CheckFits(*adapter, *model));
-  std::unique_ptr<LocalModel> local(new LocalModel(std::move(model), threads));
+  std::unique_ptr<LocalModel> local(new LocalModel(std::move(model), threads, arithmetic));
   const method::MethodSpec spec = adapter == nullptr ? NoSteps() : adapter->spec;
   QZO_ASSIGN_OR_RETURN(local->replica_, model::Replica::Create(*local->model_, spec, local->kernels_, &local->pool_));
   if (adapter != nullptr) QZO_RETURN_IF_ERROR(BringTo(*adapter, local->replica_.get()));
@@ -133,7 +138,7 @@ absl::StatusOr<VerifyReport> VerifyAdapter(const std::string& model_path, const 
         "the adapter holds multipliers without the journal that made them: nothing to replay");
   }
   QZO_RETURN_IF_ERROR(method::CheckCoefficients(adapter.spec, adapter.journal));
-  QZO_ASSIGN_OR_RETURN(const auto local, LocalModel::Load(model_path, &adapter, threads));
+  QZO_ASSIGN_OR_RETURN(const auto local, LocalModel::Load(model_path, &adapter, threads, kernels::Arithmetic::kFp32));
   return VerifyReport{.steps = local->replica().step(),
                       .multipliers = local->replica().partition().multipliers(),
                       .replica_digest = local->replica().digest(),

@@ -29,10 +29,11 @@ class LocalModel {
   // errors: those of Model::Load; FAILED_PRECONDITION when the adapter was made for another model; DATA_LOSS when the
   // replica that results is not the one the adapter names.
   static absl::StatusOr<std::unique_ptr<LocalModel>> Load(const std::string& path, const method::Adapter* adapter,
-                                                          int threads);
+                                                          int threads, kernels::Arithmetic arithmetic);
 
   const model::Model& model() const { return *model_; }
   const kernels::Kernels& kernels() const { return kernels_; }
+  kernels::Arithmetic arithmetic() const { return arithmetic_; }
   kernels::ThreadPool* pool() { return &pool_; }
   model::Replica& replica() { return *replica_; }  // at the adapter's step; all ones without an adapter
   model::Engine& engine() { return engine_; }
@@ -46,9 +47,10 @@ class LocalModel {
                                              const base::Clock& clock);
 
  private:
-  LocalModel(std::unique_ptr<model::Model> model, int threads);
+  LocalModel(std::unique_ptr<model::Model> model, int threads, kernels::Arithmetic arithmetic);
 
   const std::unique_ptr<model::Model> model_;
+  const kernels::Arithmetic arithmetic_;
   const kernels::Kernels& kernels_;
   kernels::ThreadPool pool_;
   model::Engine engine_;

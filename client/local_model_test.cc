@@ -22,25 +22,25 @@ class LocalModelTest : public ::testing::Test {
 };
 
 TEST_F(LocalModelTest, WithoutAnAdapterEveryMultiplierIsOne) {
-  ASSERT_OK_AND_ASSIGN(const auto local, LocalModel::Load(path_, nullptr, 1));
+  ASSERT_OK_AND_ASSIGN(const auto local, LocalModel::Load(path_, nullptr, 1, kernels::Arithmetic::kInt16));
   EXPECT_THAT(local->replica().multipliers(), Each(1.0f));
 }
 
 TEST_F(LocalModelTest, JournalAndMultipliersGiveTheSameReplica) {
-  ASSERT_OK_AND_ASSIGN(const auto replayed, LocalModel::Load(path_, &adapter_, 1));
+  ASSERT_OK_AND_ASSIGN(const auto replayed, LocalModel::Load(path_, &adapter_, 1, kernels::Arithmetic::kInt16));
   method::Adapter flat = adapter_;
   flat.journal.clear();
   flat.multipliers.assign(replayed->replica().multipliers().begin(), replayed->replica().multipliers().end());
-  ASSERT_OK_AND_ASSIGN(const auto restored, LocalModel::Load(path_, &flat, 1));
+  ASSERT_OK_AND_ASSIGN(const auto restored, LocalModel::Load(path_, &flat, 1, kernels::Arithmetic::kInt16));
   EXPECT_EQ(restored->replica().digest(), replayed->replica().digest());
   EXPECT_EQ(restored->replica().step(), 5u);
 }
 
 TEST_F(LocalModelTest, RefusesAnAdapterOfAnotherModel) {
-  EXPECT_THAT(LocalModel::Load(TinyModelPath("Q8_0"), &adapter_, 1),
+  EXPECT_THAT(LocalModel::Load(TinyModelPath("Q8_0"), &adapter_, 1, kernels::Arithmetic::kInt16),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the adapter was made for")));
   adapter_.tensors[2].rows += 1;
-  EXPECT_THAT(LocalModel::Load(path_, &adapter_, 1),
+  EXPECT_THAT(LocalModel::Load(path_, &adapter_, 1, kernels::Arithmetic::kInt16),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("tensor 2 is blk.0.attn_v")));
 }
 
@@ -48,7 +48,7 @@ TEST_F(LocalModelTest, EvaluatesADataset) {
   testing::TempDir dir;
   ASSERT_OK(base::RealFileSystem()->WriteDurably(
       dir.File("d.jsonl"), "{\"text\":\"I liked it.\",\"label\":\"pos\"}\n{\"text\":\"No fun.\",\"label\":0}\n"));
-  ASSERT_OK_AND_ASSIGN(const auto local, LocalModel::Load(path_, &adapter_, 1));
+  ASSERT_OK_AND_ASSIGN(const auto local, LocalModel::Load(path_, &adapter_, 1, kernels::Arithmetic::kInt16));
   ASSERT_OK_AND_ASSIGN(const v1::Task task, TaskOf(adapter_));
   ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, TaskFor(local->model(), task));
   ASSERT_OK_AND_ASSIGN(const model::EvalSums sums, local->Evaluate(spec, dir.File("d.jsonl")));
@@ -105,7 +105,7 @@ TEST_F(LocalModelTest, MeasuresAStepFromItsItems) {
   testing::TempDir dir;
   ASSERT_OK(base::RealFileSystem()->WriteDurably(dir.File("d.jsonl"),
                                                  "{\"text\":\"a\",\"label\":0}\n{\"text\":\"b\",\"label\":1}\n"));
-  ASSERT_OK_AND_ASSIGN(const auto local, LocalModel::Load(path_, nullptr, 1));
+  ASSERT_OK_AND_ASSIGN(const auto local, LocalModel::Load(path_, nullptr, 1, kernels::Arithmetic::kInt16));
   ASSERT_OK_AND_ASSIGN(const v1::Task task, TaskOf(adapter_));
   v1::JobSpec job;
   *job.mutable_task() = task;

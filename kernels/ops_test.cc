@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 
+#include "kernels/fastest.h"
 #include "kernels/rope_table.h"
 #include "kernels/test_data.h"
 
@@ -268,6 +269,14 @@ TEST(Selection, ListsTheReferenceFirstAndFindsByName) {
   }
   EXPECT_EQ(FindKernels("no such"), nullptr);
   EXPECT_TRUE(BestKernels().supported());
+}
+
+TEST(Selection, MeasuresAVariantThatThisMachineHasForEveryArithmetic) {
+  for (const Arithmetic arithmetic : {Arithmetic::kFp32, Arithmetic::kInt16, Arithmetic::kInt8}) {
+    const Kernels& fastest = FastestKernels(arithmetic);
+    EXPECT_TRUE(fastest.supported());
+    EXPECT_EQ(fastest.name == "reference", BestKernels().name == "reference") << "slow where others are";
+  }
 }
 
 }  // namespace

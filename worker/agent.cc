@@ -192,8 +192,8 @@ absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::EngineFor(const std::string&
   std::weak_ptr<ModelEngine>& known = engines_[digest];
   if (std::shared_ptr<ModelEngine> engine = known.lock()) return engine;
   const model::Model& borrowed = *model;
-  std::shared_ptr<ModelEngine> engine(
-      new ModelEngine{std::move(model), model::Engine(borrowed, *options_.kernels, &pool_, options_.max_rows)});
+  std::shared_ptr<ModelEngine> engine(new ModelEngine{
+      std::move(model), model::Engine(borrowed, *options_.kernels, &pool_, options_.arithmetic, options_.max_rows)});
   known = engine;
   return engine;
 }

@@ -32,8 +32,9 @@ class Agent {
  public:
   struct Options {
     const kernels::Kernels* kernels = nullptr;
+    kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;
     int threads = 0;                                        // 0 = all that the process may use
-    int64_t max_rows = 2048;                                // see model::Engine
+    int64_t max_rows = model::kPassRows;                    // see model::Engine
     int64_t memory_bytes = 0;                               // that model files and replicas may take together
     absl::Duration replay_slice = absl::Milliseconds(100);  // longest turn of a replay while other jobs have work
   };

@@ -331,7 +331,8 @@ TEST_F(AgentTest, EvaluationsAreSumsOverRows) {
   };
   std::vector<int32_t> rows(32);
   for (int32_t i = 0; i < 32; ++i) rows[static_cast<size_t>(i)] = i;
-  const std::vector<int32_t> chosen = method::EvaluationRows(TinyMethod().seed, method::Sampling::kShuffled, {rows}, kEvalRows);
+  const std::vector<int32_t> chosen =
+      method::EvaluationRows(TinyMethod().seed, method::Sampling::kShuffled, {rows}, kEvalRows);
   expect_sums(evaluate(v1::VALIDATION, 0, 1).items(0), oracle.Evaluate("tiny_dev", chosen));
 
   const v1::EvalResults both = evaluate(v1::TEST, 0, 2);

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/text.h"
-#include "kernels/kernels.h"
+#include "kernels/fastest.h"
 #include "worker/process.h"
 
 namespace qzo::worker {
@@ -59,6 +59,7 @@ std::string IdFrom(std::string text) {
 std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_code) {
   Flags flags;
   flags.kernels = "auto";
+  std::string arithmetic(kernels::ArithmeticName(flags.arithmetic));
   flags.name = IdFrom(absl::StrCat(Hostname().substr(0, 48), "-", ::getpid()));
   flags.memory_bytes = static_cast<uint64_t>(AvailableMemoryBytes());
   flags.cache_directory = DefaultCacheDirectory();
@@ -79,7 +80,11 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->check(CLI::PositiveNumber);
   add("--cache-dir", "QZO_CACHE_DIR", flags.cache_directory, "models and datasets by digest");
   add("--model", "QZO_MODEL", flags.models, "model file to use where it lies; repeatable")->check(CLI::ExistingFile);
-  add("--kernels", "QZO_KERNELS", flags.kernels, "kernel variant, or auto for the fastest")->check(CheckKernels);
+  add("--arithmetic", "QZO_ARITHMETIC", arithmetic, "of matrix products: part of the kind that this worker reports")
+      ->check(CLI::IsMember({"int16", "int8", "fp32"}));
+  add("--kernels", "QZO_KERNELS", flags.kernels,
+      "kernel variant, or auto for the one that is measured to be the fastest")
+      ->check(CheckKernels);
   add("--max-rows", "QZO_MAX_ROWS", flags.max_rows,
       "token rows of one forward pass: more is faster and takes more memory")
       ->check(CLI::Range(1, 1 << 20));
@@ -93,7 +98,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
     *exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;
   }
-  if (flags.kernels == "auto") flags.kernels = std::string(kernels::BestKernels().name);
+  flags.arithmetic = *kernels::ParseArithmetic(arithmetic);
+  if (flags.kernels == "auto") flags.kernels = std::string(kernels::FastestKernels(flags.arithmetic).name);
   return flags;
 }
 

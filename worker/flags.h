@@ -8,6 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/integer.h"
+#include "model/formats/model_info.h"
+
 namespace qzo::worker {
 
 inline constexpr char kVersion[] = QZO_VERSION;
@@ -20,8 +23,9 @@ struct Flags {
   uint64_t memory_bytes = 0;
   std::string cache_directory;
   std::vector<std::string> models;
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;
   std::string kernels;  // a supported variant
-  int64_t max_rows = 2048;
+  int64_t max_rows = model::kPassRows;
   std::string metrics_address;  // "" = none
   std::string log_level = "info";
   std::string log_format = "text";

@@ -34,7 +34,8 @@ TEST_F(FlagsTest, DefaultsAreUsable) {
   ASSERT_TRUE(flags.has_value());
   EXPECT_EQ(flags->server, "127.0.0.1:7070");
   EXPECT_EQ(flags->name, IdFrom(flags->name));
-  EXPECT_EQ(flags->kernels, kernels::BestKernels().name);
+  EXPECT_EQ(flags->arithmetic, kernels::Arithmetic::kInt16);
+  EXPECT_NE(kernels::FindKernels(flags->kernels), nullptr);
   EXPECT_EQ(flags->memory_bytes, static_cast<uint64_t>(AvailableMemoryBytes()));
   EXPECT_GT(flags->memory_bytes, 0u);
   EXPECT_EQ(flags->metrics_address, "");
@@ -65,6 +66,8 @@ TEST_F(FlagsTest, UnknownKernelsListThoseThatAreHere) {
   EXPECT_THAT(error_, HasSubstr("did you mean 'reference'"));
   EXPECT_THAT(error_, HasSubstr("auto, reference"));
   EXPECT_EQ(Parse({"--kernels=reference"})->kernels, "reference");
+  EXPECT_EQ(Parse({"--arithmetic=int8"})->arithmetic, kernels::Arithmetic::kInt8);
+  EXPECT_FALSE(Parse({"--arithmetic=int4"}).has_value());
 }
 
 TEST_F(FlagsTest, BadFlagsExitWithTwo) {

@@ -106,7 +106,8 @@ absl::Status Job::LoadEvaluationSets(const v1::JobSpec& spec, ModelCache* cache,
                                           method::kRowsPerEvaluationItem);
   if (const std::string& digest = spec.validation_digest(); !digest.empty()) {
     QZO_ASSIGN_OR_RETURN(validation_, LoadDataset("validation", digest, task_, tokenizer, cache, blobs));
-    validation_rows_ = method::EvaluationRows(spec_.seed, spec_.sampling, validation_.rows_by_label(), spec.evaluation().eval_rows());
+    validation_rows_ =
+        method::EvaluationRows(spec_.seed, spec_.sampling, validation_.rows_by_label(), spec.evaluation().eval_rows());
   }
   if (const std::string& digest = spec.test_digest(); !digest.empty()) {
     QZO_ASSIGN_OR_RETURN(test_, LoadDataset("test", digest, task_, tokenizer, cache, blobs));

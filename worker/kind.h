@@ -2,11 +2,18 @@
 #ifndef QZO_WORKER_KIND_H_
 #define QZO_WORKER_KIND_H_
 
+#include <string>
+
+#include "kernels/integer.h"
+
 namespace qzo::worker {
 
-// Version of the arithmetic in kernels/kernels.h and model/graph, to be raised with every change that alters a bit of a
-// loss, and the device class. Kernel variants of one kind agree bit for bit.
-inline constexpr char kKind[] = "fp32-1/cpu";
+// The arithmetic of the matrix products, the version of all arithmetic in kernels/ and model/graph, to be raised with
+// every change that alters a bit of a loss, and the device class: "int16-1/cpu". Kernel variants of one kind agree bit
+// for bit.
+inline std::string KindOf(kernels::Arithmetic arithmetic) {
+  return std::string(kernels::ArithmeticName(arithmetic)) + "-1/cpu";
+}
 
 }  // namespace qzo::worker
 

@@ -29,7 +29,7 @@ v1::Attach AttachOf(const Flags& flags, int threads) {
   v1::Attach attach;
   attach.set_worker(flags.name);
   attach.set_incarnation(RandomIncarnation());
-  attach.set_kind(kKind);
+  attach.set_kind(KindOf(flags.arithmetic));
   attach.set_variant(flags.kernels);
   attach.set_hostname(Hostname());
   attach.set_version(kVersion);
@@ -72,13 +72,14 @@ absl::Status RunWorker(const Flags& flags) {
   BlobClient blobs(channel);
   Agent::Options options;
   options.kernels = kernels::FindKernels(flags.kernels);
+  options.arithmetic = flags.arithmetic;
   options.threads = flags.threads;
   options.max_rows = flags.max_rows;
   options.memory_bytes = static_cast<int64_t>(flags.memory_bytes);
   Agent agent(options, &cache, &blobs, &blobs, base::SystemClock(), &metrics);
   Connection connection({AttachOf(flags, agent.threads())}, channel, &agent, &blobs, &metrics);
-  spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.server, kKind,
-               flags.kernels, agent.threads(), base::HumanBytes(flags.memory_bytes));
+  spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.server,
+               KindOf(flags.arithmetic), flags.kernels, agent.threads(), base::HumanBytes(flags.memory_bytes));
   signals.Arm([&connection] { connection.Drain(); });
   connection.Run();
   signals.Disarm();

@@ -67,6 +67,12 @@ class AppBuilder {
     app_->add_option("--threads", g.threads, "of computations on this machine; 0 = all there are")
         ->envname("QZO_THREADS")
         ->check(CLI::Range(0, 1024));
+    const std::map<std::string, kernels::Arithmetic> arithmetics = {{"int16", kernels::Arithmetic::kInt16},
+                                                                    {"int8", kernels::Arithmetic::kInt8},
+                                                                    {"fp32", kernels::Arithmetic::kFp32}};
+    app_->add_option("--arithmetic", g.arithmetic, "of matrix products on this machine: int16, int8 or fp32")
+        ->envname("QZO_ARITHMETIC")
+        ->transform(CLI::CheckedTransformer(arithmetics));
   }
 
   void JobFileOptions(CLI::App* verb) {

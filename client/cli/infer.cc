@@ -36,8 +36,8 @@ absl::StatusOr<Loaded> Load(Session& session, const LocalFlags& flags) {
   }
   QZO_ASSIGN_OR_RETURN(const std::string path,
                        session.FindModel(flags.model, loaded.adapter ? loaded.adapter->base_model_digest : ""));
-  QZO_ASSIGN_OR_RETURN(loaded.local,
-                       LocalModel::Load(path, loaded.adapter ? &*loaded.adapter : nullptr, session.flags().threads));
+  QZO_ASSIGN_OR_RETURN(loaded.local, LocalModel::Load(path, loaded.adapter ? &*loaded.adapter : nullptr,
+                                                      session.flags().threads, session.flags().arithmetic));
   return loaded;
 }
 
@@ -168,7 +168,8 @@ absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags) {
                                  .stop_tokens = {}};
   if (const auto eos = model.tokenizer().eos()) options.stop_tokens.push_back(*eos);
   if (const auto end = model.tokenizer().FindToken("<|im_end|>")) options.stop_tokens.push_back(*end);
-  model::Generator generator(model, loaded.local->kernels(), loaded.local->pool(), kernels::Arithmetic::kFp32, loaded.local->lane());
+  model::Generator generator(model, loaded.local->kernels(), loaded.local->pool(), loaded.local->arithmetic(),
+                             loaded.local->lane());
   TextPrinter printer(&session, model.tokenizer());
   absl::Status printed;
   QZO_RETURN_IF_ERROR(generator.Generate(prompt, options, [&](int32_t token) {

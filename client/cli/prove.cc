@@ -60,7 +60,8 @@ absl::StatusOr<int> Verify(Session& session, const LocalFlags& flags) {
 absl::StatusOr<int> Export(Session& session, const LocalFlags& flags) {
   QZO_ASSIGN_OR_RETURN(const method::Adapter adapter, session.FindAdapter(flags.adapter, flags.step));
   QZO_ASSIGN_OR_RETURN(const std::string path, session.FindModel(flags.model, adapter.base_model_digest));
-  QZO_ASSIGN_OR_RETURN(const auto local, LocalModel::Load(path, &adapter, session.flags().threads));
+  QZO_ASSIGN_OR_RETURN(const auto local,
+                       LocalModel::Load(path, &adapter, session.flags().threads, session.flags().arithmetic));
   std::optional<v1::Task> task;
   std::optional<double> loss_before;
   if (!flags.dataset.empty()) {
@@ -72,7 +73,8 @@ absl::StatusOr<int> Export(Session& session, const LocalFlags& flags) {
                                   local->replica().multipliers(), flags.destination));
   std::optional<double> loss_after;
   if (task) {
-    QZO_ASSIGN_OR_RETURN(const auto exported, LocalModel::Load(flags.destination, nullptr, session.flags().threads));
+    QZO_ASSIGN_OR_RETURN(const auto exported, LocalModel::Load(flags.destination, nullptr, session.flags().threads,
+                                                               session.flags().arithmetic));
     QZO_ASSIGN_OR_RETURN(loss_after, LossOf(*exported, *task, flags.dataset));
   }
   if (report.overflowed > 0) {

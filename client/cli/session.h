@@ -19,6 +19,7 @@
 #include "client/client.h"
 #include "client/output.h"
 #include "method/adapter.h"
+#include "kernels/integer.h"
 
 namespace qzo::client {
 
@@ -42,6 +43,7 @@ struct GlobalFlags {
   bool verbose = false;
   bool insecure = false;
   int threads = 0;  // of local computations; 0 = all that the process may use
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;  // of theirs
   std::string cache_directory;
 };
 

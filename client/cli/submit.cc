@@ -60,7 +60,8 @@ absl::StatusOr<double> MeasureLocally(Session& session, const JobFile& file, con
   const auto dataset = file.dataset_paths.find(v1::TRAIN);
   if (file.model_path.empty() || dataset == file.dataset_paths.end()) return 0;
   session.Note("measuring a step on this machine");
-  QZO_ASSIGN_OR_RETURN(const auto local, LocalModel::Load(file.model_path, nullptr, session.flags().threads));
+  QZO_ASSIGN_OR_RETURN(const auto local,
+                       LocalModel::Load(file.model_path, nullptr, session.flags().threads, session.flags().arithmetic));
   QZO_ASSIGN_OR_RETURN(const absl::Duration step,
                        local->MeasureStep(job.spec(), dataset->second, *session.env().client.clock));
   return absl::ToDoubleSeconds(step);

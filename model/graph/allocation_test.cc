@@ -1,0 +1,91 @@
+// In its own program, for it replaces operator new: a training step allocates nothing once it has seen one like it.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "kernels/fastest.h"
+#include "model/graph/engine.h"
+#include "model/graph/replica.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/tiny_model.h"
+
+namespace {
+
+std::atomic<int64_t> allocations = 0;
+
+void* Allocate(std::size_t bytes, std::size_t alignment) {
+  ++allocations;
+  void* p = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) { return Allocate(bytes, alignof(std::max_align_t)); }
+void* operator new[](std::size_t bytes) { return Allocate(bytes, alignof(std::max_align_t)); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return Allocate(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  return Allocate(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace qzo::model {
+namespace {
+
+TEST(Allocations, ThereAreNoneInAStepAfterTheFirst) {
+  const std::unique_ptr<Model> model = testing::LoadStories("Q4_1");
+  TaskSpec task;
+  task.prompt = "{text}";
+  task.options = {"He", "She was"};
+  std::string rows;
+  for (int row = 0; row < 12; ++row) {
+    rows += R"({"text": "Once upon a time there was a little girl", "label": )" + std::to_string(row % 2) + "}\n";
+  }
+  DatasetReport report;
+  ASSERT_OK_AND_ASSIGN(const TaskDataset data, TaskDataset::Load(task, model->tokenizer(), rows, "test", &report));
+  for (const auto arithmetic : {kernels::Arithmetic::kFp32, kernels::Arithmetic::kInt16, kernels::Arithmetic::kInt8}) {
+    for (const int threads : {1, 3}) {
+      method::MethodSpec spec;
+      spec.steps = 10;
+      spec.probes = 2;
+      spec.batch_size = 8;
+      kernels::ThreadPool pool(threads);
+      const kernels::Kernels& kernels = kernels::FastestKernels(arithmetic);
+      Engine engine(*model, kernels, &pool, arithmetic);
+      ASSERT_OK_AND_ASSIGN(const auto replica, Replica::Create(*model, spec, kernels, &pool));
+      const method::BatchOrder order(spec, "", data.rows_by_label());
+      std::vector<method::ItemLosses> items;
+      const std::vector<float> coefficients(spec.probes, 1e-3f);
+      bool ok = true;  // the test's own macros allocate
+      const auto step = [&] {
+        ok = replica->MeasureItems(&engine, task, data, order, 0, spec.items(), &items).ok() && ok;
+        ok = replica->Apply(coefficients).ok() && ok;
+      };
+      step();
+      step();
+      const int64_t before = allocations;
+      for (int i = 0; i < 5; ++i) step();
+      const int64_t made = allocations - before;
+      EXPECT_TRUE(ok);
+      EXPECT_EQ(made, 0) << kernels::ArithmeticName(arithmetic) << ", " << threads << " threads";
+      EXPECT_GT(before, 0) << "allocations are counted";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace qzo::model
