@@ -16,7 +16,6 @@ namespace {
 
 // --- Tiles ---
 
-constexpr int64_t kChunkWords = 128;          // of a column decoded at once: 16 KiB a panel of 32 columns
 constexpr int64_t kCachedBytes = 768 * 1024;  // of activations that stay in the second-level cache
 
 struct RoundedTile {
@@ -123,8 +122,7 @@ class RoundedProduct {
         rows_(rows),
         grouped_(args.granularity == Granularity::kGroup),
         blocks_(args.w.cols / kRoundedBlock),
-        chunks_((blocks_ * kWords<kPairs> + kChunkWords - 1) / kChunkWords),
-        chunk_blocks_((blocks_ + chunks_ - 1) / chunks_) {
+        chunk_blocks_(Smaller(blocks_, kChunkBlocks * 8 / kWords<kPairs>)) {
     const int64_t lanes = static_cast<int64_t>(args.lanes.size());
     const int64_t row_blocks = (rows * args.x.row_bytes() + kCachedBytes - 1) / kCachedBytes;
     block_rows_ = ((rows + row_blocks - 1) / row_blocks + kDotRows - 1) / kDotRows * kDotRows;
@@ -216,7 +214,6 @@ class RoundedProduct {
   const int64_t rows_;
   const bool grouped_;
   const int64_t blocks_;        // of a row
-  const int64_t chunks_;        // of a column
   const int64_t chunk_blocks_;  // of a chunk
   int64_t block_rows_;
   size_t lane_ = 0;  // the first of the present rows
