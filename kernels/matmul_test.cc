@@ -11,10 +11,10 @@ using MatMulTest = EveryVariant;
 TEST_P(MatMulTest, EqualsTheReferenceBitForBitAroundTileEdges) {
   constexpr int64_t kColumns[] = {1, 15, 16, 17, 31, 32, 33, 50, 65};
   constexpr int64_t kBlocks[] = {1, 2, 4, 5};
-  for (const WeightType type : kAllWeightTypes) {
+  for (const WeightType type : AllWeightTypes()) {
     for (const Granularity granularity : {Granularity::kChannel, Granularity::kGroup}) {
       for (int64_t m = 1; m <= 35; ++m) {
-        const int64_t n = kColumns[m % 9], k = 32 * kBlocks[m % 4];
+        const int64_t n = kColumns[m % 9], k = BlockValues(type) <= 32 ? 32 * kBlocks[m % 4] : 256 * (1 + m % 2);
         std::vector<int64_t> lane_ends = {m};
         if (m >= 3) lane_ends = {1 + m / 4, 1 + m / 2, m};
         const MatMulCase problem(random_, type, m, n, k, granularity, lane_ends, m % 5 != 0, m % 2 == 0);
@@ -45,6 +45,10 @@ TEST_P(MatMulTest, EqualsTheReferenceWhereAPanelIsDecodedInParts) {
       for (const int64_t k : {4096, 4128, 8224}) {
         const MatMulCase problem(random_, WeightType::kQ4_1, m, 3, k, granularity, {1, m}, true, true);
         ASSERT_EQ(FirstDifference(problem.Run(kernels()), problem.Run(reference())), -1) << "M " << m << " K " << k;
+      }
+      for (const WeightType type : {WeightType::kQ6_K, WeightType::kTQ2_0}) {
+        const MatMulCase problem(random_, type, m, 3, 4352, granularity, {1, m}, true, true);
+        ASSERT_EQ(FirstDifference(problem.Run(kernels()), problem.Run(reference())), -1) << WeightTypeName(type);
       }
     }
   }
@@ -113,9 +117,9 @@ TEST_P(MatMulTest, PassesNanAndInfinityOn) {
 // A chain of K fmas, a multiplication and an addition: the error is below (K + 2)·2^-24 of the sum of absolute
 // products, as long as nothing is denormal. One multiplication and rounding more per group.
 TEST_P(MatMulTest, StaysWithinTheErrorBoundOfAnExactProduct) {
-  for (const WeightType type : kAllWeightTypes) {
+  for (const WeightType type : AllWeightTypes()) {
     for (const Granularity granularity : {Granularity::kChannel, Granularity::kGroup}) {
-      const int64_t k = 320, n = 37, m = 6, groups = k / BlockValues(type);
+      const int64_t k = BlockValues(type) <= 32 ? 320 : 512, n = 37, m = 6, groups = k / GroupValues(type);
       const MatMulCase problem(random_, type, m, n, k, granularity, {3, 6}, true, true);
       const std::vector<float> y = problem.Run(kernels());
       std::vector<float> w(static_cast<size_t>(k));
@@ -126,7 +130,7 @@ TEST_P(MatMulTest, StaysWithinTheErrorBoundOfAnExactProduct) {
           const size_t out = static_cast<size_t>(row * problem.args.ldy + column);
           double exact = problem.y[out], magnitude = std::fabs(exact);
           for (int64_t i = 0; i < k; ++i) {
-            const int64_t at = granularity == Granularity::kChannel ? column : column * groups + i / BlockValues(type);
+            const int64_t at = granularity == Granularity::kChannel ? column : column * groups + i / GroupValues(type);
             const double scale = multipliers == nullptr ? 1.0 : multipliers[at];
             const double term =
                 scale * problem.x[static_cast<size_t>(row * problem.args.ldx + i)] * w[static_cast<size_t>(i)];

@@ -32,7 +32,7 @@ float Dot(const float* x, const float* w, int64_t n) {
 
 void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
   const int64_t k = args.w.cols;
-  const int64_t block = BlockValues(args.w.type);
+  const int64_t block = GroupValues(args.w.type);
   const int64_t groups = k / block;
   float* w = ThreadScratch(Scratch::kPanel, k);
   for (int64_t n = n_begin; n < n_end; ++n) {
@@ -64,11 +64,11 @@ void RoundRows(const float* x, int64_t ldx, int64_t row_begin, int64_t row_end, 
       std::byte* codes = out->block(row, b);
       uint32_t largest = 0;
       for (int i = 0; i < kRoundedBlock; ++i) largest = std::max(largest, Bits(block[i]) & 0x7fffffffu);
-      const BlockRounding rounding = RoundingOf(largest, RoundingLimit(out->arithmetic));
-      int32_t sum = 0;
+      const BlockRounding rounding = RoundingOf(largest, RoundingLimit(pairs));
+      int32_t halves[2] = {};
       for (int i = 0; i < kRoundedBlock; ++i) {
         const int32_t code = static_cast<int32_t>(RoundProduct(block[i], rounding.factor) & rounding.keep);
-        sum += code;
+        halves[i / 16] += code;
         if (pairs) {
           const int16_t value = static_cast<int16_t>(code);
           std::memcpy(codes + 2 * PairPlace(i), &value, sizeof(value));
@@ -76,7 +76,13 @@ void RoundRows(const float* x, int64_t ldx, int64_t row_begin, int64_t row_end, 
           codes[i] = static_cast<std::byte>(code);
         }
       }
-      StoreBlockSums(rounding.scale, sum, pairs, codes);
+      BlockSums sums{.scale = rounding.scale};
+      const int32_t totals[3] = {halves[0] + halves[1], halves[0], halves[1]};
+      for (int i = 0; i < 3; ++i) {
+        sums.sums[i] = rounding.scale * static_cast<float>(totals[i]);
+        sums.starts[i] = -128 * totals[i];
+      }
+      std::memcpy(codes + out->code_bytes(), &sums, static_cast<size_t>(out->block_bytes() - out->code_bytes()));
     }
   }
 }
@@ -88,35 +94,41 @@ int32_t RoundedCode(const std::byte* codes, bool pairs, int i) {
   return value;
 }
 
-void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
+// One output element, of the row of weights at `weights` and row m of x. multipliers: of its groups, or nullptr.
+float RoundedDot(const RoundedMatMulArgs& args, int64_t m, const std::byte* weights, const float* multipliers) {
   const bool pairs = args.x.arithmetic == Arithmetic::kInt16;
-  const int64_t group = args.granularity == Granularity::kGroup ? BlockValues(args.w.type) : args.w.cols;
-  const std::byte* weights = args.w.data;
+  const int64_t group = GroupValues(args.w.type);
+  const int part_values = group == 16 ? 16 : 32;
+  float acc = 0;
+  for (int64_t k = 0; k < args.w.cols; k += kRoundedBlock) {
+    const std::byte* x = args.x.block(m, k / kRoundedBlock);
+    BlockSums sums;
+    std::memcpy(&sums, x + args.x.code_bytes(), offsetof(BlockSums, starts));
+    CodeBlock block;
+    DecodeCodes(args.w.type, weights, k, &block);
+    for (int i = 0; i < kRoundedBlock; i += part_values) {
+      int32_t p = 0;
+      for (int j = i; j < i + part_values; ++j) p += RoundedCode(x, pairs, j) * block.codes[j];
+      const float multiplier = multipliers == nullptr ? 1.0f : multipliers[(k + i) / group];
+      acc = Fma(static_cast<float>(p), sums.scale * (multiplier * block.scale[i / 16]), acc);
+      const float sum = sums.sums[part_values == 16 ? 1 + i / 16 : 0];
+      if (HasMinimum(args.w.type)) acc = Fma(sum, multiplier * block.minimum[i / 16], acc);
+    }
+  }
+  return acc;
+}
+
+void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
+  const bool grouped = args.granularity == Granularity::kGroup;
+  const int64_t groups = args.w.cols / GroupValues(args.w.type);
   const int64_t row_bytes = args.w.cols / BlockValues(args.w.type) * BlockBytes(args.w.type);
   for (int64_t n = n_begin; n < n_end; ++n) {
     for (const LaneRows& lane : args.lanes) {
-      const auto multiplier = [&](int64_t k) {
-        return lane.multipliers == nullptr ? 1.0f : lane.multipliers[n * (args.w.cols / group) + k / group];
-      };
+      const bool ones = lane.multipliers == nullptr;
       for (int64_t m = lane.begin; m < lane.end; ++m) {
-        float acc = 0;
-        for (int64_t b = 0; b < args.w.cols / kRoundedBlock; ++b) {
-          CodeBlock block;
-          DecodeCodes(args.w.type, weights + n * row_bytes, b * kRoundedBlock, &block);
-          const std::byte* x = args.x.block(m, b);
-          int32_t p = 0;
-          for (int i = 0; i < kRoundedBlock; ++i) p += RoundedCode(x, pairs, i) * block.codes[i];
-          BlockSums sums;
-          std::memcpy(&sums, x + args.x.code_bytes(), offsetof(BlockSums, start));
-          float d = block.scale[0], minimum = block.minimum[0];
-          if (args.granularity == Granularity::kGroup) {
-            d = multiplier(b * kRoundedBlock) * d;
-            minimum = multiplier(b * kRoundedBlock) * minimum;
-          }
-          acc = Fma(static_cast<float>(p), sums.scale * d, acc);
-          if (HasMinimum(args.w.type)) acc = Fma(sums.sum, minimum, acc);
-        }
-        const float result = args.granularity == Granularity::kGroup ? acc : multiplier(0) * acc;
+        const std::byte* weights = args.w.data + n * row_bytes;
+        float result = RoundedDot(args, m, weights, ones || !grouped ? nullptr : lane.multipliers + n * groups);
+        if (!ones && !grouped) result = lane.multipliers[n] * result;
         float& y = args.y[m * args.ldy + n];
         y = args.accumulate ? y + result : result;
       }

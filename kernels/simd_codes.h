@@ -23,7 +23,7 @@ constexpr int64_t kChunkBlocks = 16;
 // 16 columns of a panel; rows of every part are kPanel long.
 struct CodePanel {
   uint32_t* words;  // [blocks, kWords, kPanel], in the order of the activations' codes
-  float* scales;    // [blocks, kPanel]
+  float* scales;    // [blocks, 1, or 2 where they cover 16 values, kPanel]
   float* minima;    // same shape, for types that have one
 };
 
@@ -146,11 +146,14 @@ void DecodeAny(WeightType type, const std::byte* const* rows, int64_t first_bloc
   const std::byte* codes[16];
   for (int i = 0; i < 16; ++i) codes[i] = reinterpret_cast<const std::byte*>(decoded[i].codes);
   const uint32_t flip = HasMinimum(type) ? 0 : kByteFlip;
+  const int64_t parts = GroupValues(type) == 16 ? 2 : 1;
   for (int64_t b = 0; b < blocks; ++b) {
     for (int i = 0; i < 16; ++i) {
       DecodeCodes(type, rows[i], (first_block + b) * kRoundedBlock, &decoded[i]);
-      out.scales[b * kPanel + i] = decoded[i].scale[0];
-      out.minima[b * kPanel + i] = decoded[i].minimum[0];
+      for (int64_t part = 0; part < parts; ++part) {
+        out.scales[(b * parts + part) * kPanel + i] = decoded[i].scale[part];
+        out.minima[(b * parts + part) * kPanel + i] = decoded[i].minimum[part];
+      }
     }
     uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
     for (int half = 0; half < 2; ++half) {
@@ -169,7 +172,7 @@ void DecodeCodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t 
   const int64_t block_bytes = BlockBytes(w.type), row_bytes = w.cols / BlockValues(w.type) * block_bytes;
   const int64_t ahead = kPanel * row_bytes;
   for (int64_t first = 0; first < kPanel; first += 16) {
-    const std::byte *starts[16], *rows[16];  // of the rows, at values 0 and at the first block
+    const std::byte *starts[16], *rows[16];  // of the rows, at value 0 and, where blocks are of 32, at the first block
     for (int i = 0; i < 16; ++i) {
       starts[i] = w.data + (n + Smaller(first + i, columns - 1)) * row_bytes;
       rows[i] = starts[i] + first_block * block_bytes;

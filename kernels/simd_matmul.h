@@ -9,12 +9,13 @@
 #include "kernels/exact_math.h"
 #include "kernels/scratch.h"
 #include "kernels/simd_tile.h"
+#include "kernels/weights.h"
 
 namespace qzo::kernels {
 namespace {
 
 // Depth decoded at once. Up to one tile of rows uses a panel only once: it then need not leave the first-level cache.
-// Otherwise panels should fit the second level. Multiples of 32, the largest block.
+// Otherwise panels should fit the second level. Multiples of 32; with scale groups, whole ones are taken.
 constexpr int64_t kShallow = 4096 / kPanel;
 constexpr int64_t kDeep = 4096;
 constexpr int64_t kPanelFloats = 96 * 1024;
@@ -93,15 +94,41 @@ void DecodeBlockRows(const std::byte* const* rows, int64_t depth, float* out) {
   }
 }
 
+// Any quantized type: codes one row after the other, the rest side by side. `rows` are at value 0.
+void DecodeCodeRows(WeightType type, const std::byte* const* rows, int64_t first, int64_t depth, float* out) {
+  CodeBlock blocks[16];
+  const std::byte* codes[16];
+  for (int i = 0; i < 16; ++i) codes[i] = reinterpret_cast<const std::byte*>(blocks[i].codes);
+  for (int64_t k = 0; k < depth; k += 32) {
+    alignas(64) float scales[2][16], minima[2][16];
+    for (int i = 0; i < 16; ++i) {
+      DecodeCodes(type, rows[i], first + k, &blocks[i]);
+      for (int half = 0; half < 2; ++half) {
+        scales[half][i] = blocks[i].scale[half];
+        minima[half][i] = blocks[i].minimum[half];
+      }
+    }
+    for (int half = 0; half < 2; ++half, out += 16 * kPanel) {
+      const F32x16 scale = Load(scales[half]), minimum = Load(minima[half]);
+      U32x16 words[4];
+      LoadColumns(codes, 16 * half, words);
+      Unroll<16>([&](auto index) QZO_VEC_LAMBDA {
+        const U32x16 code = Sar(words[index / 4] << (24 - 8 * (index % 4)), 24);
+        Store(out + index * kPanel, Fma(scale, SignedToFloat(code), minimum));
+      });
+    }
+  }
+}
+
 // Columns n … n + columns − 1, values [k, k + depth). Columns that are missing repeat the last one.
 void DecodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t k, int64_t depth, float* panel) {
   const int64_t block_values = BlockValues(w.type), block_bytes = BlockBytes(w.type);
   const int64_t row_bytes = w.cols / block_values * block_bytes;
   for (int64_t first = 0; first < kPanel; first += 16) {
-    const std::byte* rows[16];
+    const std::byte *starts[16], *rows[16];  // of the rows, at values 0 and k; of a larger block, at its start
     for (int i = 0; i < 16; ++i) {
-      const int64_t row = n + Smaller(first + i, columns - 1);
-      rows[i] = w.data + row * row_bytes + k / block_values * block_bytes;
+      starts[i] = w.data + (n + Smaller(first + i, columns - 1)) * row_bytes;
+      rows[i] = starts[i] + k / block_values * block_bytes;
     }
     float* out = panel + first;
     switch (w.type) {
@@ -122,6 +149,9 @@ void DecodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t k, i
         break;
       case WeightType::kQ8_0:
         DecodeBlockRows<WeightType::kQ8_0>(rows, depth, out);
+        break;
+      default:
+        DecodeCodeRows(w.type, starts, k, depth, out);
         break;
     }
   }
@@ -213,9 +243,10 @@ void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
   if (rows == 0) return;
   const int64_t cols = args.w.cols;
   const bool grouped = args.granularity == Granularity::kGroup;
-  const int64_t block = BlockValues(args.w.type);
+  const int64_t block = GroupValues(args.w.type);
   const int64_t groups = grouped ? cols / block : 1;
-  const int64_t depth = Smaller(cols, rows <= kTileRows ? kShallow : kDeep);
+  const int64_t cached = rows <= kTileRows ? kShallow : kDeep;
+  const int64_t depth = Smaller(cols, grouped && cached < block ? block : cached);
   // Where x does not stay in the second-level cache, several panels share one pass over it.
   const bool one_panel = depth < cols || rows * cols <= kCachedFloats;
   const int64_t panels = one_panel ? 1 : 1 + (kPanelFloats - 1) / (depth * kPanel);

@@ -27,6 +27,26 @@ inline std::vector<float> RandomFloats(std::mt19937& random, size_t count) {
   return values;
 }
 
+// Where a block of a quantized type has its half-precision scale and, if there is one, its minimum.
+inline std::vector<size_t> HalvesOf(WeightType type) {
+  switch (type) {
+    case WeightType::kQ4_1:
+    case WeightType::kQ5_1:
+    case WeightType::kQ4_K:
+    case WeightType::kQ5_K:
+      return {0, 2};
+    case WeightType::kQ2_K:
+      return {80, 82};
+    case WeightType::kQ3_K:
+    case WeightType::kQ6_K:
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0:
+      return {static_cast<size_t>(BlockBytes(type)) - 2};
+    default:
+      return {0};
+  }
+}
+
 // Random stored bytes whose values are finite and of ordinary size; block scales of both signs, zero and denormal too.
 inline std::vector<std::byte> RandomWeights(std::mt19937& random, WeightType type, int64_t rows, int64_t cols) {
   const size_t block = static_cast<size_t>(BlockBytes(type));
@@ -43,17 +63,29 @@ inline std::vector<std::byte> RandomWeights(std::mt19937& random, WeightType typ
     } else if (type == WeightType::kBF16) {
       const uint16_t value = static_cast<uint16_t>(std::bit_cast<uint32_t>(RandomFloats(random, 1)[0]) >> 16);
       std::memcpy(&bytes[at], &value, 2);
+    } else if (type == WeightType::kMXFP4) {
+      bytes[at] = static_cast<std::byte>(random() % 8 == 0 ? random() % 2 : 120 + random() % 8);
     } else {
-      const uint16_t scale = random_half(), minimum = random_half();
-      std::memcpy(&bytes[at], &scale, 2);
-      if (type == WeightType::kQ4_1) std::memcpy(&bytes[at + 2], &minimum, 2);
+      if (type == WeightType::kIQ1_M) {  // the half is spread over four words: leave its exponent small
+        bytes[at + 55] &= std::byte{0x8f};
+        continue;
+      }
+      for (const size_t offset : HalvesOf(type)) {
+        const uint16_t half = random_half();
+        std::memcpy(&bytes[at + offset], &half, 2);
+      }
     }
   }
   return bytes;
 }
 
-constexpr WeightType kAllWeightTypes[] = {WeightType::kF32,  WeightType::kF16,  WeightType::kBF16,
-                                          WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0};
+inline std::vector<WeightType> AllWeightTypes() {
+  std::vector<WeightType> types;
+  for (int type = 0; type <= static_cast<int>(WeightType::kIQ3_S); ++type) {
+    types.push_back(static_cast<WeightType>(type));
+  }
+  return types;
+}
 
 // A matrix product with operands of its own. Rows of x and y are longer than they need be; the excess of y must stay as
 // it is.
@@ -63,7 +95,7 @@ struct MatMulCase {
       : x(RandomFloats(random, static_cast<size_t>(m * (k + 3)))),
         w(RandomWeights(random, type, n, k)),
         y(RandomFloats(random, static_cast<size_t>(m * (n + 5)))) {
-    const size_t per_lane = static_cast<size_t>(granularity == Granularity::kChannel ? n : n * (k / BlockValues(type)));
+    const size_t per_lane = static_cast<size_t>(granularity == Granularity::kChannel ? n : n * (k / GroupValues(type)));
     int64_t begin = 0;
     for (const int64_t end : lane_ends) {
       multipliers.push_back(RandomFloats(random, per_lane));

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "kernels/exact_math.h"
+#include "kernels/weight_blocks.h"
 
 namespace qzo::kernels {
 namespace {
@@ -12,40 +13,49 @@ struct TypeInfo {
   std::string_view name;
   int64_t values;
   int64_t bytes;
+  int64_t group;
+  BlockDecoder decode = nullptr;  // of quantized types
 };
 
 // In the order of WeightType.
-constexpr TypeInfo kTypes[] = {{"F32", 1, 4},    {"F16", 1, 2},    {"BF16", 1, 2},
-                               {"Q4_0", 32, 18}, {"Q4_1", 32, 20}, {"Q8_0", 32, 34}};
+constexpr TypeInfo kTypes[] = {{"F32", 1, 4, 1},
+                               {"F16", 1, 2, 1},
+                               {"BF16", 1, 2, 1},
+                               {"Q4_0", 32, 18, 32, DecodeQ4_0},
+                               {"Q4_1", 32, 20, 32, DecodeQ4_1},
+                               {"Q5_0", 32, 22, 32, DecodeQ5_0},
+                               {"Q5_1", 32, 24, 32, DecodeQ5_1},
+                               {"Q8_0", 32, 34, 32, DecodeQ8_0},
+                               {"IQ4_NL", 32, 18, 32, DecodeIQ4_NL},
+                               {"MXFP4", 32, 17, 32, DecodeMXFP4},
+                               {"Q2_K", 256, 84, 16, DecodeQ2_K},
+                               {"Q3_K", 256, 110, 16, DecodeQ3_K},
+                               {"Q4_K", 256, 144, 32, DecodeQ4_K},
+                               {"Q5_K", 256, 176, 32, DecodeQ5_K},
+                               {"Q6_K", 256, 210, 16, DecodeQ6_K},
+                               {"IQ4_XS", 256, 136, 32, DecodeIQ4_XS},
+                               {"TQ1_0", 256, 54, 256, DecodeTQ1_0},
+                               {"TQ2_0", 256, 66, 256, DecodeTQ2_0},
+                               {"IQ1_S", 256, 50, 32, DecodeIQ1_S},
+                               {"IQ1_M", 256, 56, 16, DecodeIQ1_M},
+                               {"IQ2_XXS", 256, 66, 32, DecodeIQ2_XXS},
+                               {"IQ2_XS", 256, 74, 16, DecodeIQ2_XS},
+                               {"IQ2_S", 256, 82, 16, DecodeIQ2_S},
+                               {"IQ3_XXS", 256, 98, 32, DecodeIQ3_XXS},
+                               {"IQ3_S", 256, 110, 32, DecodeIQ3_S}};
 
 const TypeInfo& Info(WeightType type) { return kTypes[static_cast<size_t>(type)]; }
-
-uint16_t Load16(const std::byte* p) {
-  uint16_t value;
-  std::memcpy(&value, p, sizeof(value));
-  return value;
-}
-
-void SetScale(float scale, float minimum, CodeBlock* out) {
-  out->scale[0] = out->scale[1] = scale;
-  out->minimum[0] = out->minimum[1] = minimum;
-}
-
-// Low nibbles first.
-void SetNibbles(const std::byte* quants, int bias, CodeBlock* out) {
-  for (int i = 0; i < 16; ++i) {
-    const int byte = std::to_integer<int>(quants[i]);
-    out->codes[i] = static_cast<int8_t>((byte & 15) - bias);
-    out->codes[i + 16] = static_cast<int8_t>((byte >> 4) - bias);
-  }
-}
 
 }  // namespace
 
 int64_t BlockValues(WeightType type) { return Info(type).values; }
 int64_t BlockBytes(WeightType type) { return Info(type).bytes; }
+int64_t GroupValues(WeightType type) { return Info(type).group; }
 std::string_view WeightTypeName(WeightType type) { return Info(type).name; }
-bool HasMinimum(WeightType type) { return type == WeightType::kQ4_1; }
+bool HasMinimum(WeightType type) {
+  return type == WeightType::kQ4_1 || type == WeightType::kQ5_1 || type == WeightType::kQ2_K ||
+         type == WeightType::kQ4_K || type == WeightType::kQ5_K;
+}
 
 float HalfToFloat(uint16_t half) {
   const uint32_t sign = (half & 0x8000u) << 16;
@@ -58,48 +68,32 @@ float HalfToFloat(uint16_t half) {
                   sign);  // moves the exponent's bias; exact for denormals too
 }
 
-// Blocks of 32: half d, then codes; Q4_1 has a half minimum after d.
 void DecodeCodes(WeightType type, const std::byte* row, int64_t first_value, CodeBlock* out) {
-  const std::byte* block = row + first_value / 32 * BlockBytes(type);
-  const float d = HalfToFloat(Load16(block));
-  switch (type) {
-    case WeightType::kQ4_0:
-      SetScale(d, 0, out);
-      return SetNibbles(block + 2, 8, out);
-    case WeightType::kQ4_1:
-      SetScale(d, HalfToFloat(Load16(block + 2)), out);
-      return SetNibbles(block + 4, 0, out);
-    case WeightType::kQ8_0:
-      SetScale(d, 0, out);
-      std::memcpy(out->codes, block + 2, 32);
-      return;
-    default:
-      QZO_CHECK(false);
-  }
+  const TypeInfo& info = Info(type);
+  const int64_t block = first_value / info.values;
+  info.decode(row + block * info.bytes, static_cast<int>((first_value - block * info.values) / 32), out);
 }
 
 void DequantizeRow(const WeightMatrix& w, int64_t row, float* out) {
   QZO_CHECK(w.cols % BlockValues(w.type) == 0);
-  const int64_t blocks = w.cols / BlockValues(w.type);
-  const int64_t bytes = BlockBytes(w.type);
-  const std::byte* p = w.data + row * blocks * bytes;
+  const int64_t bytes = w.cols / BlockValues(w.type) * BlockBytes(w.type);
+  const std::byte* p = w.data + row * bytes;
   switch (w.type) {
     case WeightType::kF32:
-      std::memcpy(out, p, static_cast<size_t>(blocks * bytes));
+      std::memcpy(out, p, static_cast<size_t>(bytes));
       return;
     case WeightType::kF16:
-      for (int64_t i = 0; i < blocks; ++i) out[i] = HalfToFloat(Load16(p + 2 * i));
+      for (int64_t i = 0; i < w.cols; ++i) out[i] = LoadHalf(p + 2 * i);
       return;
     case WeightType::kBF16:
-      for (int64_t i = 0; i < blocks; ++i) out[i] = FromBits(uint32_t{Load16(p + 2 * i)} << 16);
+      for (int64_t i = 0; i < w.cols; ++i) out[i] = FromBits(uint32_t{Load16(p + 2 * i)} << 16);
       return;
     default:
       for (int64_t k = 0; k < w.cols; k += 32) {
         CodeBlock block;
         DecodeCodes(w.type, p, k, &block);
         for (int i = 0; i < 32; ++i) {
-          const float value = block.scale[i / 16] * static_cast<float>(block.codes[i]);
-          out[k + i] = HasMinimum(w.type) ? value + block.minimum[i / 16] : value;
+          out[k + i] = Fma(block.scale[i / 16], static_cast<float>(block.codes[i]), block.minimum[i / 16]);
         }
       }
   }

@@ -12,8 +12,9 @@ namespace qzo::kernels {
 // IEEE binary16 to binary32, exact; a signalling NaN becomes quiet, as in hardware.
 float HalfToFloat(uint16_t half);
 
-// 32 values of a quantized row: value i = code · scale[i / 16] (exact in fp32) + minimum[i / 16] for types that have
-// one. Both halves are alike unless scale groups are of 16.
+// 32 values of a quantized row: value i = fma(scale[i / 16], codes[i], minimum[i / 16]). The product is exact in fp32.
+// Types without a minimum have −0 there, which adds nothing to any number, −0 included. Both halves are alike unless
+// scale groups are of 16.
 struct CodeBlock {
   int8_t codes[32];
   float scale[2];

@@ -24,10 +24,11 @@ std::string Golden(WeightType type, const std::string& part) {
 }
 
 TEST(Weights, DecodeTheGoldenBlocks) {
-  for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0}) {
+  for (const WeightType type : AllWeightTypes()) {
+    if (BlockValues(type) == 1) continue;
     const std::string blocks = Golden(type, "blocks"), expected = Golden(type, "f32");
     const int64_t cols = static_cast<int64_t>(expected.size() / sizeof(float)) / 2;
-    ASSERT_EQ(cols, 128);
+    ASSERT_EQ(cols, 4 * BlockValues(type)) << WeightTypeName(type);
     std::vector<float> decoded(static_cast<size_t>(2 * cols));
     const WeightMatrix w{type, reinterpret_cast<const std::byte*>(blocks.data()), 2, cols};
     for (int64_t row = 0; row < 2; ++row) DequantizeRow(w, row, decoded.data() + row * cols);
@@ -69,24 +70,65 @@ TEST(Weights, DescribeTheirTypes) {
   const struct {
     WeightType type;
     std::string_view name;
-    int64_t values, bytes;
-  } expected[] = {{WeightType::kF32, "F32", 1, 4},     {WeightType::kF16, "F16", 1, 2},
-                  {WeightType::kBF16, "BF16", 1, 2},   {WeightType::kQ4_0, "Q4_0", 32, 18},
-                  {WeightType::kQ4_1, "Q4_1", 32, 20}, {WeightType::kQ8_0, "Q8_0", 32, 34}};
+    int64_t values, bytes, group;
+  } expected[] = {{WeightType::kF32, "F32", 1, 4, 1},
+                  {WeightType::kF16, "F16", 1, 2, 1},
+                  {WeightType::kBF16, "BF16", 1, 2, 1},
+                  {WeightType::kQ4_0, "Q4_0", 32, 18, 32},
+                  {WeightType::kQ4_1, "Q4_1", 32, 20, 32},
+                  {WeightType::kQ5_0, "Q5_0", 32, 22, 32},
+                  {WeightType::kQ5_1, "Q5_1", 32, 24, 32},
+                  {WeightType::kQ8_0, "Q8_0", 32, 34, 32},
+                  {WeightType::kIQ4_NL, "IQ4_NL", 32, 18, 32},
+                  {WeightType::kMXFP4, "MXFP4", 32, 17, 32},
+                  {WeightType::kQ2_K, "Q2_K", 256, 84, 16},
+                  {WeightType::kQ3_K, "Q3_K", 256, 110, 16},
+                  {WeightType::kQ4_K, "Q4_K", 256, 144, 32},
+                  {WeightType::kQ5_K, "Q5_K", 256, 176, 32},
+                  {WeightType::kQ6_K, "Q6_K", 256, 210, 16},
+                  {WeightType::kIQ4_XS, "IQ4_XS", 256, 136, 32},
+                  {WeightType::kTQ1_0, "TQ1_0", 256, 54, 256},
+                  {WeightType::kTQ2_0, "TQ2_0", 256, 66, 256},
+                  {WeightType::kIQ1_S, "IQ1_S", 256, 50, 32},
+                  {WeightType::kIQ1_M, "IQ1_M", 256, 56, 16},
+                  {WeightType::kIQ2_XXS, "IQ2_XXS", 256, 66, 32},
+                  {WeightType::kIQ2_XS, "IQ2_XS", 256, 74, 16},
+                  {WeightType::kIQ2_S, "IQ2_S", 256, 82, 16},
+                  {WeightType::kIQ3_XXS, "IQ3_XXS", 256, 98, 32},
+                  {WeightType::kIQ3_S, "IQ3_S", 256, 110, 32}};
+  ASSERT_EQ(std::size(expected), AllWeightTypes().size());
   for (const auto& row : expected) {
     EXPECT_EQ(WeightTypeName(row.type), row.name);
     EXPECT_EQ(BlockValues(row.type), row.values);
     EXPECT_EQ(BlockBytes(row.type), row.bytes);
+    EXPECT_EQ(GroupValues(row.type), row.group);
+  }
+}
+
+TEST(Weights, CodesCoverTheirScaleGroups) {
+  std::mt19937 random(7);
+  for (const WeightType type : AllWeightTypes()) {
+    if (BlockValues(type) == 1) continue;
+    const int64_t cols = 2 * BlockValues(type);
+    const std::vector<std::byte> row = RandomWeights(random, type, 1, cols);
+    for (int64_t k = 0; k < cols; k += 32) {
+      CodeBlock block;
+      DecodeCodes(type, row.data(), k, &block);
+      if (GroupValues(type) == 16) continue;
+      EXPECT_EQ(block.scale[0], block.scale[1]) << WeightTypeName(type);
+      EXPECT_EQ(block.minimum[0], block.minimum[1]) << WeightTypeName(type);
+    }
   }
 }
 
 using DequantizeTest = EveryVariant;
 
 TEST_P(DequantizeTest, EqualsTheReference) {
-  for (const WeightType type : kAllWeightTypes) {
-    const std::vector<std::byte> bytes = RandomWeights(random_, type, 3, 96);
-    const WeightMatrix w{type, bytes.data(), 3, 96};
-    std::vector<float> row(96), expected(96);
+  for (const WeightType type : AllWeightTypes()) {
+    const size_t cols = 512;
+    const std::vector<std::byte> bytes = RandomWeights(random_, type, 3, cols);
+    const WeightMatrix w{type, bytes.data(), 3, cols};
+    std::vector<float> row(cols), expected(cols);
     kernels().dequantize_row(w, 2, row.data());
     reference().dequantize_row(w, 2, expected.data());
     EXPECT_EQ(FirstDifference(row, expected), -1);

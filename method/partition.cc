@@ -2,25 +2,20 @@
 
 #include <bit>
 
-#include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/log.h"
-#include "base/text.h"
 
 namespace qzo::method {
 
 static_assert(std::endian::native == std::endian::little, "digests and files hold little-endian fp32");
 
 Partition::Partition(Granularity granularity, std::vector<TensorShape> shapes) : granularity_(granularity) {
-  std::string description = absl::StrCat(static_cast<int>(granularity), "\n");
   for (TensorShape& shape : shapes) {
     QZO_CHECK(shape.rows > 0 && shape.cols > 0 && shape.group > 0 && shape.cols % shape.group == 0);
     const int64_t count = granularity == Granularity::kChannel ? shape.rows : shape.rows * (shape.cols / shape.group);
-    absl::StrAppend(&description, shape.name, " ", shape.rows, " ", shape.cols, " ", shape.group, "\n");
     tensors_.push_back({std::move(shape), multipliers_, count});
     multipliers_ += count;
   }
-  digest_ = base::Xxh3(description);
 }
 
 uint64_t ReplicaDigest(const Partition& partition, absl::Span<const float> multipliers) {

@@ -37,14 +37,11 @@ class Partition {
   Granularity granularity() const { return granularity_; }
   absl::Span<const PartitionTensor> tensors() const { return tensors_; }
   int64_t multipliers() const { return multipliers_; }
-  // XXH3 of the granularity, names and shapes: equal digests mean interchangeable adapters.
-  uint64_t digest() const { return digest_; }
 
  private:
   Granularity granularity_;
   std::vector<PartitionTensor> tensors_;
   int64_t multipliers_ = 0;
-  uint64_t digest_ = 0;
 };
 
 // Digest of a replica: Σ mod 2⁶⁴ over tensors of XXH3(ordinal ‖ multipliers as little-endian fp32). `multipliers` is the flat

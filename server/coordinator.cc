@@ -69,15 +69,19 @@ void Coordinator::Impl::Run() {
     std::vector<std::string> discards;
     {
       MutexLock lock(&mu_);
-      if (!stopping_ && to_save_.empty()) wake_.WaitFor(&mu_, options_.tick);
+      if (!stopping_ && to_save_.empty() && to_open_.empty()) wake_.WaitFor(&mu_, options_.tick);
       if (stopping_) return;
       saves.swap(to_save_);
       discards.swap(to_discard_);
       Apply(core::Tick{});
+      for (auto& [id, worker] : workers_) {
+        if (worker.stream != nullptr) worker.stream->Tick();
+      }
       for (auto& [handle, live] : jobs_) {
-        if (std::exchange(live.saved_badly, false)) Save(handle, {Update(live)});
+        if (!live.unsaved.empty() && clock_->Monotonic() >= live.save_again_at) Save(handle, std::exchange(live.unsaved, {}));
       }
     }
+    SendOpens();
     for (const core::SaveResult& save : saves) BuildAndStoreAdapter(save);
     for (const std::string& blob : discards) {
       if (!blob.empty()) options_.discard_blob(blob);

@@ -31,6 +31,8 @@ class WorkerStream {
   virtual void Send(const v1::CoordinatorMessage& message) = 0;
   // Ends the stream; Detach follows from whoever owns it.
   virtual void Close(const absl::Status& status) = 0;
+  // Called every Options::tick while the worker is attached.
+  virtual void Tick() {}
 };
 
 // What a job needs to know of its datasets and model, found out once when it is created or recovered.

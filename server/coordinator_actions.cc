@@ -18,6 +18,7 @@ namespace {
 using ::qzo::base::MutexLock;
 
 constexpr uint32_t kStepEventsPerJob = 2000;
+constexpr absl::Duration kSaveAgain = absl::Seconds(1);
 
 }  // namespace
 
@@ -55,40 +56,72 @@ void Coordinator::Impl::Post(core::Event event) {
 }
 
 void Coordinator::Impl::Do(const core::OpenReplica& action) {
-  const auto worker = workers_.find(action.worker);
-  if (worker == workers_.end()) return;
-  if (const absl::Status status = SendOpen(action, worker->second); !status.ok()) {
-    events_.push_back(core::ReplicaTrouble{action.worker, action.job, status});
-  }
+  ForgetOpen(action.worker, action.job);
+  to_open_.push_back(action);
+  wake_.SignalAll();
 }
 
-absl::Status Coordinator::Impl::SendOpen(const core::OpenReplica& action, const LiveWorker& worker) {
-  LiveJob* live = Find(action.job);
-  if (live == nullptr) return absl::OkStatus();
-  v1::CoordinatorMessage message;
-  v1::OpenJob& open = *message.mutable_open();
-  open.set_job(action.job);
-  open.set_name(live->job().name());
-  *open.mutable_spec() = live->job().spec();
-  open.set_step(action.step);
-  if (const auto& snapshot = live->stored.snapshot(); !snapshot.blob().empty() && snapshot.step() <= action.step &&
-      blobs_->Exists(snapshot.blob())) {
-    open.set_snapshot_blob(snapshot.blob());
-    open.set_snapshot_step(snapshot.step());
+void Coordinator::Impl::ForgetOpen(core::WorkerHandle worker, core::JobHandle job) {
+  std::erase_if(to_open_, [&](const core::OpenReplica& open) { return open.worker == worker && open.job == job; });
+}
+
+absl::Status Coordinator::Impl::ReadOpen(const core::OpenReplica& action, const v1::StoredJob& stored, const std::string& uid,
+                                         v1::OpenJob* open) {
+  open->set_job(action.job);
+  open->set_name(stored.job().name());
+  *open->mutable_spec() = stored.job().spec();
+  open->set_step(action.step);
+  if (const auto& snapshot = stored.snapshot();
+      !snapshot.blob().empty() && snapshot.step() <= action.step && blobs_->Exists(snapshot.blob())) {
+    open->set_snapshot_blob(snapshot.blob());
+    open->set_snapshot_step(snapshot.step());
   }
-  if (open.snapshot_step() < action.step) {
-    QZO_ASSIGN_OR_RETURN(const method::JournalChunk tail, store_->ReadJournal(live->uid, open.snapshot_step(), action.step));
-    if (tail.records.size() != action.step - open.snapshot_step()) {
-      return absl::DataLossError(absl::StrCat("the journal of ", live->job().name(), " ends at step ",
-                                              open.snapshot_step() + tail.records.size(), ", expected ", action.step));
-    }
-    open.set_journal(method::EncodeChunk(tail));
+  if (open->snapshot_step() == action.step) return absl::OkStatus();
+  QZO_ASSIGN_OR_RETURN(const method::JournalChunk tail, store_->ReadJournal(uid, open->snapshot_step(), action.step));
+  if (tail.records.size() != action.step - open->snapshot_step()) {
+    return absl::DataLossError(absl::StrCat("the journal of ", stored.job().name(), " ends at step ",
+                                            open->snapshot_step() + tail.records.size(), ", expected ", action.step));
   }
-  worker.stream->Send(message);
+  open->set_journal(method::EncodeChunk(tail));
   return absl::OkStatus();
 }
 
+void Coordinator::Impl::SendOpens() {
+  for (;;) {
+    core::OpenReplica action;
+    v1::StoredJob stored;
+    std::string uid;
+    {
+      MutexLock lock(&mu_);
+      if (to_open_.empty() || stopping_) return;
+      action = to_open_.front();
+      LiveJob* live = Find(action.job);
+      if (live == nullptr || !workers_.contains(action.worker)) {
+        to_open_.pop_front();
+        continue;
+      }
+      stored = live->stored;
+      uid = live->uid;
+    }
+    v1::CoordinatorMessage message;
+    const absl::Status status = ReadOpen(action, stored, uid, message.mutable_open());
+    MutexLock lock(&mu_);
+    // Meanwhile the replica may have been closed, or wanted at another step.
+    const bool wanted = !to_open_.empty() && to_open_.front().worker == action.worker &&
+                        to_open_.front().job == action.job && to_open_.front().step == action.step;
+    const auto worker = workers_.find(action.worker);
+    if (!wanted || worker == workers_.end()) continue;
+    to_open_.pop_front();
+    if (status.ok()) {
+      worker->second.stream->Send(message);
+    } else {
+      Apply(core::ReplicaTrouble{action.worker, action.job, status});
+    }
+  }
+}
+
 void Coordinator::Impl::Do(const core::CloseReplica& action) {
+  ForgetOpen(action.worker, action.job);
   const auto worker = workers_.find(action.worker);
   if (worker == workers_.end()) return;
   v1::CoordinatorMessage message;
@@ -290,15 +323,20 @@ AppendEvent Coordinator::Impl::NewEvent(LiveJob& live, v1::JobEvent event) {
 }
 
 void Coordinator::Impl::Save(core::JobHandle handle, WriteBatch batch) {
-  store_->Submit(std::move(batch), [this, handle](const absl::Status& status) {
+  store_->Submit(batch, [this, handle, batch](const absl::Status& status) {
     {
       MutexLock lock(&mu_);
       LiveJob* live = Find(handle);
       if (live == nullptr) return;
       if (!status.ok()) {
-        spdlog::error("{}: not stored: {}", live->job().name(), status.ToString());
         metrics_->store_errors.Add({{"op", "update_job"}}).Increment();
-        live->saved_badly = !absl::IsAborted(status) && !absl::IsNotFound(status);
+        // The job is another process's now, unless it is refused for the gap that an earlier failure left.
+        const bool lost = (absl::IsAborted(status) || absl::IsNotFound(status)) && live->unsaved.empty();
+        if (live->unsaved.empty()) {
+          spdlog::error("{}: not stored{}: {}", live->job().name(), lost ? "" : ", to be tried again", status.ToString());
+          live->save_again_at = clock_->Monotonic() + kSaveAgain;
+        }
+        if (!lost) live->unsaved.insert(live->unsaved.end(), batch.begin(), batch.end());
         return;
       }
       to_wake_.insert(live->uid);

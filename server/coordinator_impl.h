@@ -71,11 +71,15 @@ class Coordinator::Impl {
   void Do(const core::StateChanged& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Do(const core::Observed& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  absl::Status SendOpen(const core::OpenReplica& action, const LiveWorker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Replicas are opened by the coordinator's own thread: reading a journal may take long. The first of to_open_ stays there
+  // until its message is sent.
+  void SendOpens() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status ReadOpen(const core::OpenReplica& action, const v1::StoredJob& stored, const std::string& uid, v1::OpenJob* open);
+  void ForgetOpen(core::WorkerHandle worker, core::JobHandle job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The mutations that store a job's present state, with an event about it.
   UpdateResource Update(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   AppendEvent NewEvent(LiveJob& live, v1::JobEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Submits; when durable, wakes the job's watchers, and forgets the job if it has ended. When not, tries again at a tick.
+  // Submits; when durable, wakes the job's watchers, and forgets the job if it has ended. When not, tries again later.
   void Save(core::JobHandle handle, WriteBatch batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BuildAndStoreAdapter(const core::SaveResult& save);
 
@@ -89,7 +93,7 @@ class Coordinator::Impl {
   void CountJobs() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountWorkers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeWatchers();
-  void Run();  // timer and saver thread
+  void Run();  // the coordinator's thread: ticks, opens replicas, saves results
 
   const Options options_;
   Store* const store_;
@@ -107,6 +111,7 @@ class Coordinator::Impl {
   core::WorkerHandle next_worker_ ABSL_GUARDED_BY(mu_) = 1;
   std::deque<core::Event> events_ ABSL_GUARDED_BY(mu_);  // that actions gave rise to
   bool applying_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<core::OpenReplica> to_open_ ABSL_GUARDED_BY(mu_);
   std::vector<core::SaveResult> to_save_ ABSL_GUARDED_BY(mu_);
   std::set<std::string> to_wake_ ABSL_GUARDED_BY(mu_);  // uids
   std::vector<std::string> to_discard_ ABSL_GUARDED_BY(mu_);  // blobs that lost a reference; may hold ""

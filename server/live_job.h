@@ -19,8 +19,10 @@ struct LiveJob {
   ResourceKey key;
   std::string uid;
   uint64_t epoch = 1;
-  uint64_t events = 0;      // sequence of the last event
-  bool saved_badly = false;  // the last UpdateResource failed: try again
+  uint64_t events = 0;  // sequence of the last event
+  // What could not be stored, and what came after it: events are numbered without gaps. All of it is tried again.
+  WriteBatch unsaved;
+  absl::Duration save_again_at;
   absl::Duration last_step_at;
   double seconds_per_step = 0;  // moving average, for the ETA
 

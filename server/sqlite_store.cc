@@ -62,17 +62,17 @@ SqliteStore::~SqliteStore() {
 }
 
 void SqliteStore::Submit(WriteBatch batch, WriteDone done) {
-  {
-    base::MutexLock lock(&mu_);
-    if (queue_.size() < options_.max_queued_batches) {
-      queue_.push_back({std::move(batch), std::move(done), absl::OkStatus()});
-      work_.SignalOne();
-      return;
-    }
-    ++stats_.errors;
+  Queued queued{std::move(batch), std::move(done), absl::OkStatus()};
+  base::MutexLock lock(&mu_);
+  if (queue_.size() >= options_.max_queued_batches) {
+    // Answered in its turn: the caller may hold a lock that `done` takes.
+    queued.batch.clear();
+    queued.outcome = absl::UnavailableError(
+        absl::StrCat(options_.path, ": ", options_.max_queued_batches, " writes are waiting for the disk"));
+    queued.refused = true;
   }
-  done(absl::UnavailableError(
-      absl::StrCat(options_.path, ": ", options_.max_queued_batches, " writes are waiting for the disk")));
+  queue_.push_back(std::move(queued));
+  work_.SignalOne();
 }
 
 void SqliteStore::RunWriter() {
@@ -87,7 +87,9 @@ void SqliteStore::RunWriter() {
     const absl::Status whole = Transact(&taken);
     if (!whole.ok()) {
       // A new status each: copies share a reference count, which thread sanitizer cannot follow into Debian's Abseil.
-      for (Queued& queued : taken) queued.outcome = absl::Status(whole.code(), whole.message());
+      for (Queued& queued : taken) {
+        if (!queued.refused) queued.outcome = absl::Status(whole.code(), whole.message());
+      }
     }
     Answer(&taken);
   }
@@ -99,6 +101,7 @@ absl::Status SqliteStore::Transact(std::vector<Queued>* taken) {
   const absl::Time now = options_.clock->Now();
   bool any = false;
   for (Queued& queued : *taken) {
+    if (queued.refused) continue;
     if (absl::Status broken = ApplyBatch(writer_.get(), now, queued.batch, &queued.outcome); !broken.ok()) {
       RollBack();
       return broken;

@@ -42,7 +42,7 @@ class SqliteStore final : public Store {
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(Options options);
   ~SqliteStore() override;
 
-  // Beyond max_queued_batches: UNAVAILABLE, on the caller's thread and before Submit returns.
+  // Beyond max_queued_batches: UNAVAILABLE, from the writer thread like every other answer.
   // After an I/O error in COMMIT the file is read again and the true outcome given: OK, or that error when nothing was
   // written. UNKNOWN only when the file cannot be read either. Whatever happened, the next batch tries anew.
   void Submit(WriteBatch batch, WriteDone done) override;
@@ -66,6 +66,7 @@ class SqliteStore final : public Store {
     WriteBatch batch;
     WriteDone done;
     absl::Status outcome;
+    bool refused = false;  // there was no room; `outcome` says so
   };
 
   SqliteStore(Options options, std::unique_ptr<SqliteLock> lock, std::unique_ptr<SqliteConnection> writer, int64_t mark)

@@ -75,7 +75,7 @@ TEST(Supervisor, KillsAChildThatWillNotStop) {
   const std::string ready = directory.File("ready");
   ASSERT_EQ(::mkfifo(ready.c_str(), 0600), 0);
   Starts starts;
-  Supervisor::Options options = Shell("trap '' TERM; echo > " + ready + "; while :; do sleep 60; done", &starts);
+  Supervisor::Options options = Shell("trap '' TERM; echo > " + ready + "; exec sleep 60", &starts);
   options.stop_grace = absl::Milliseconds(20);
   const absl::Time start = absl::Now();
   {

@@ -11,6 +11,7 @@ namespace {
 // message.
 constexpr size_t kMaxQueuedMessages = 4096;
 constexpr size_t kMaxQueuedBytes = size_t{256} << 20;
+constexpr int kLongestPauseTicks = 10;
 
 }  // namespace
 
@@ -27,6 +28,7 @@ void WorkReactor::Send(const v1::CoordinatorMessage& message) {
   if (queue_.size() >= kMaxQueuedMessages || queued_bytes_ >= kMaxQueuedBytes) {
     closed_ =
         rpc::WithReason(absl::ResourceExhaustedError("the worker does not read what it is sent"), "WORKER_TOO_SLOW");
+    ResumeReading();
     context_->TryCancel();  // the write in flight would wait for ever
     return;
   }
@@ -39,7 +41,28 @@ void WorkReactor::Close(const absl::Status& status) {
   base::MutexLock lock(&mu_);
   if (closed_) return;
   closed_ = status;
+  ResumeReading();
   Proceed();
+}
+
+void WorkReactor::Tick() {
+  base::MutexLock lock(&mu_);
+  if (paused_ticks_ > 1) {
+    --paused_ticks_;
+  } else {
+    ResumeReading();
+  }
+}
+
+void WorkReactor::OnCancel() {
+  base::MutexLock lock(&mu_);
+  ResumeReading();
+}
+
+void WorkReactor::PauseReading() { paused_ticks_ = kLongestPauseTicks; }
+
+void WorkReactor::ResumeReading() {
+  if (std::exchange(paused_ticks_, 0) > 0) StartRead(&incoming_);
 }
 
 void WorkReactor::Proceed() {
@@ -47,6 +70,7 @@ void WorkReactor::Proceed() {
   if (closed_ && !closed_->ok()) queue_.clear();
   if (!queue_.empty()) {
     writing_ = true;
+    written_since_read_ = true;
     StartWrite(&queue_.front());
   } else if (closed_) {
     finished_ = true;
@@ -61,10 +85,15 @@ void WorkReactor::OnWriteDone(bool ok) {
   queue_.pop_front();
   // The read that is outstanding fails, too, and does the rest.
   if (!ok && !closed_) closed_ = absl::CancelledError("the connection broke");
+  ResumeReading();
   Proceed();
 }
 
 void WorkReactor::OnReadDone(bool ok) {
+  {
+    base::MutexLock lock(&mu_);
+    written_since_read_ = false;
+  }
   if (ok) {
     if (const absl::Status status = Receive(); !status.ok()) Close(status);
   } else {
@@ -74,7 +103,9 @@ void WorkReactor::OnReadDone(bool ok) {
   absl::Status end;
   {
     base::MutexLock lock(&mu_);
-    if (!closed_) return StartRead(&incoming_);  // under the lock: never after Finish
+    if (!closed_) {  // under the lock: no read after Finish
+      return incoming_.has_results() && !written_since_read_ ? PauseReading() : StartRead(&incoming_);
+    }
     end = *closed_;
   }
   Detach(end.ok() || absl::IsUnavailable(end) ? "closed" : absl::IsInvalidArgument(end) ? "protocol" : "lost");

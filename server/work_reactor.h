@@ -28,9 +28,11 @@ class WorkReactor final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::
   void Send(const v1::CoordinatorMessage& message) override;
   // What was sent before still goes out when `status` is OK; otherwise it is dropped.
   void Close(const absl::Status& status) override;
+  void Tick() override;
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
+  void OnCancel() override;
   void OnDone() override { delete this; }
 
  private:
@@ -39,6 +41,11 @@ class WorkReactor final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::
   void Detach(const char* reason);
   // Starts the next write or, when there is none and the stream is closed, finishes.
   void Proceed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // A read that waits makes gRPC give back the flow-control window of what was read at once, in a packet of its own;
+  // without one it travels with the next write. So after results nothing is read until the worker is sent its next work,
+  // for a second at most: an idle worker's other messages wait that long.
+  void PauseReading() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ResumeReading() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Backend backend_;
   grpc::CallbackServerContext* const context_;
@@ -54,6 +61,8 @@ class WorkReactor final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::
   size_t queued_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  bool written_since_read_ ABSL_GUARDED_BY(mu_) = false;
+  int paused_ticks_ ABSL_GUARDED_BY(mu_) = 0;  // left of the pause; 0: a read waits
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mu_);
 };
 

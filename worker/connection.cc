@@ -15,6 +15,7 @@ namespace qzo::worker {
 namespace {
 
 constexpr int kMaxMessageBytes = 64 << 20;  // an OpenJob with its journal
+constexpr absl::Duration kLongestPause = absl::Seconds(2);
 
 }  // namespace
 
@@ -58,10 +59,24 @@ class Connection::Stream final : public Uplink {
   void Send(const v1::WorkerMessage& message) override {
     base::MutexLock lock(&mu_);
     open_ = open_ && stream_->Write(message);
+    computing_ = computing_ && !message.has_results() && !message.has_trouble();
+    changed_.SignalAll();
   }
   void Close() override {
     base::MutexLock lock(&mu_);
     if (std::exchange(open_, false)) stream_->WritesDone();
+    changed_.SignalAll();
+  }
+  // A read that waits makes gRPC return the flow-control window of what was read at once, in a packet of its own; without
+  // one, it goes with the next write. So after a Work nothing is read until its results are sent, for a while at most.
+  void ExpectResults() {
+    base::MutexLock lock(&mu_);
+    computing_ = true;
+  }
+  void PauseReading() {
+    base::MutexLock lock(&mu_);
+    for (bool late = false; computing_ && open_ && !late;) late = !changed_.WaitFor(&mu_, kLongestPause);
+    computing_ = false;
   }
   bool Read(v1::CoordinatorMessage* message) { return stream_->Read(message); }
   void Cancel() { context_.TryCancel(); }
@@ -76,6 +91,8 @@ class Connection::Stream final : public Uplink {
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<v1::WorkerMessage, v1::CoordinatorMessage>> stream_;
   bool open_ ABSL_GUARDED_BY(mu_) = false;
+  bool computing_ ABSL_GUARDED_BY(mu_) = false;
+  base::CondVar changed_;
 };
 
 Connection::Connection(const Options& options, const std::shared_ptr<grpc::Channel>& channel, Agent* agent,
@@ -114,7 +131,9 @@ absl::Status Connection::RunStream(bool* attached) {
       base::MutexLock lock(&mu_);
       unattached_ = nullptr;
     }
+    if (message.work().item_count() > 0) stream->ExpectResults();
     agent_->Receive(message);
+    stream->PauseReading();
   }
   agent_->Connect(nullptr);
   blobs_->CancelAll();

@@ -263,6 +263,12 @@ void Core::TakeAnswers(WorkerHandle worker_handle, JobHandle handle, uint32_t st
 
 void Core::Diverged(JobHandle handle, Job& job, const std::string& message) {
   Observe(Observed::Kind::kDivergence, handle, 0, 1, message);
+  if (++job.divergences >= options_.divergence_limit) {
+    Fail(handle, job, "REPLICAS_DISAGREE",
+         absl::InternalError(absl::StrCat(message, ", ", job.divergences, " times in a row although all were rebuilt: ",
+                                          "the memory or the build of a worker is at fault")));
+    return;
+  }
   const uint32_t step = TargetStep(job);
   DropUnit(job);  // its answers may have been measured at wrong multipliers
   ForEachReplica(handle, [&](WorkerHandle worker_handle, Worker& worker, Replica&) { Open(worker_handle, worker, handle, step); });
@@ -326,6 +332,7 @@ void Core::On(const StepStored& event) {
     out_->push_back(SendWork{worker, event.job, job.next_step, job.last_coefficients, std::nullopt, 0, 0});
   });
   job.rule = commit.state_after;
+  job.divergences = 0;
   job.last_coefficients = commit.record.coefficients;
   ++job.next_step;
   const bool non_finite = std::any_of(commit.record.d.begin(), commit.record.d.end(), [](float d) { return std::isnan(d); });

@@ -32,6 +32,7 @@ struct CoreOptions {
   int max_replicas_per_worker = 64;
   uint32_t non_finite_limit = 10;  // steps in a row
   int trouble_limit = 3;           // in a row, without any answer between
+  int divergence_limit = 3;        // of one step
 };
 
 // What the shell shows of a job.
@@ -93,6 +94,7 @@ class Core {
     std::deque<double> item_seconds;         // recent, for the deadline
     std::deque<double> evaluation_seconds;
     int troubles = 0;
+    int divergences = 0;  // since the last committed step
     double virtual_time = 0;  // worker-seconds spent, for fair shares
   };
   using Actions = std::vector<Action>;

@@ -223,6 +223,29 @@ TEST_F(CoreTest, ReplicasThatDisagreeAreRebuiltAndTheStepIsMeasuredAnew) {
   EXPECT_TRUE(All<SendWork>()[0].coefficients.empty()) << "it was rebuilt at the step";
 }
 
+TEST_F(CoreTest, ReplicasThatStillDisagreeAfterRebuildingFailTheJob) {
+  JobConfig config;
+  config.project = "p";
+  config.method.steps = 1;
+  config.method.probes = 2;
+  config.test_items = 6;  // an evaluation is handed out in pieces
+  Send(JobAdded{1, config, {}});
+  Send(WorkerAttached{1, "k"});
+  Send(WorkerAttached{2, "k"});
+  for (int round = 1; round <= 3; ++round) {
+    ASSERT_TRUE(All<StateChanged>().empty() || All<StateChanged>().back().state != JobState::kFailed);
+    Send(ReplicaReady{1, 1, 0, 77});
+    ASSERT_EQ(All<SendWork>().size(), 1u);
+    const SendWork work = All<SendWork>()[0];
+    Send(EvaluationResults{1, 1, 0, *work.evaluate, work.first_item, std::vector<model::EvalSums>(work.item_count), 77});
+    Send(ReplicaReady{2, 1, 0, 78});
+    EXPECT_THAT(Seen(), ::testing::Contains(Observed::Kind::kDivergence));
+  }
+  ASSERT_FALSE(All<StateChanged>().empty());
+  EXPECT_EQ(All<StateChanged>().back().state, JobState::kFailed);
+  EXPECT_EQ(All<StateChanged>().back().reason, "REPLICAS_DISAGREE");
+}
+
 TEST_F(CoreTest, HigherPriorityGoesFirstAndProjectsShareFairly) {
   AddJob(1, 1, "a");
   AddJob(2, 1, "b");

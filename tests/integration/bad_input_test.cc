@@ -66,7 +66,43 @@ TEST_F(BadInput, ATruncatedModelIsRefusedAndNothingIsLeftBehind) {
   EXPECT_EQ(fleet_.Ctl({"get", "models", "-o", "name"}).out, "");
 }
 
-TEST_F(BadInput, AModelWithoutTokenizerIsRefused) {
+TEST_F(BadInput, ARowWithoutTextIsNamed) {
+  const std::string path = Write("rows.jsonl", ReadWhole(TestFile("golden/data/tiny_train.jsonl")) + "{\"text\": \"\", \"label\": 0}\n");
+  const CommandResult result = SubmitWith(TestFile("golden/data/tiny_train.jsonl"), path);
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.errors, HasSubstr("65:"));
+}
+
+TEST_F(BadInput, ARowLongerThanTheContextIsCutAndCounted) {
+  std::string row = "{\"text\": \"";
+  for (int i = 0; i < 2000; ++i) row += "One day. ";
+  const std::string path = Write("rows.jsonl", ReadWhole(TestFile("golden/data/tiny_train.jsonl")) + row + "\", \"label\": 0}\n");
+  EXPECT_EQ(SubmitWith(TestFile("golden/data/tiny_train.jsonl"), path).code, 0);
+  const CommandResult plan = fleet_.Ctl({"plan", "-f", fleet_.dir().File("bad.yaml"), "-o", "json"});
+  EXPECT_EQ(plan.code, 0) << plan.errors;
+  EXPECT_THAT(plan.out, HasSubstr("\"truncatedRows\": \"1\""));
+}
+
+TEST_F(BadInput, AnOptionLongerThanTheContextIsRefused) {
+  std::string option;
+  for (int i = 0; i < 2000; ++i) option += " day";
+  const CommandResult result = SubmitWith("options: [He, She]", "options: [He, \"" + option + "\"]");
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.errors, HasSubstr("option"));
+}
+
+TEST_F(BadInput, ATokenizerThatIsNotKnownIsNamed) {
+  std::string model = ReadWhole(TestFile("golden/models/stories260k/stories260K-Q4_1.gguf"));
+  const std::string key = "tokenizer.ggml.model";
+  const size_t value = model.find("llama", model.find(key));
+  ASSERT_NE(value, std::string::npos);
+  model.replace(value, 5, "clown");
+  const CommandResult result = fleet_.Ctl({"upload", "model", Write("clown.gguf", model)});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.errors, AllOf(HasSubstr(key), HasSubstr("clown")));
+}
+
+TEST_F(BadInput, AFileThatIsNoModelIsRefused) {
   const CommandResult result = fleet_.Ctl({"upload", "model", Write("text.gguf", "GGUF is what this is not")});
   EXPECT_EQ(result.code, 2);
   EXPECT_THAT(result.errors, HasSubstr("text.gguf"));

@@ -23,12 +23,16 @@ struct CommandResult {
 
 class Fleet {
  public:
-  Fleet() : port_(FreePort()) { StartServer(); }
+  // `data_dir`: the server's; by default in the fleet's own directory.
+  explicit Fleet(std::string data_dir = "")
+      : data_dir_(data_dir.empty() ? dir_.File("server") : std::move(data_dir)), port_(FreePort()) {
+    StartServer();
+  }
 
   void StartServer() {
     server_ = std::make_unique<Process>(
         Program("qzo-server"),
-        std::vector<std::string>{"--listen", address(), "--metrics-address", "", "--data-dir", dir_.File("server")}, dir_.File("server.log"));
+        std::vector<std::string>{"--listen", address(), "--metrics-address", "", "--data-dir", data_dir_}, dir_.File("server.log"));
     EXPECT_TRUE(Eventually([this] { return Ctl({"get", "jobs"}).code == 0; })) << ReadWhole(dir_.File("server.log"));
   }
   void KillServer(int signal) {
@@ -99,6 +103,7 @@ class Fleet {
 
  private:
   TempDir dir_;
+  const std::string data_dir_;
   const int port_;
   int commands_ = 0;
   std::unique_ptr<Process> server_;

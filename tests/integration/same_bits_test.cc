@@ -1,8 +1,11 @@
 // The promise: one job, one result, bit for bit, whoever worked and whatever happened to them. Real processes; each test is
 // compared with an undisturbed run on one worker.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/fs.h"
 #include "tests/integration/fleet.h"
+#include "tests/support/small_disk.h"
 
 namespace qzo::testing {
 namespace {
@@ -87,6 +90,39 @@ TEST_F(SameBits, WithPauseAndResume) {
   EXPECT_EQ(fleet_.Ctl({"pause", "job"}).code, 8) << "pausing twice is a conflict";
   ASSERT_EQ(fleet_.Ctl({"resume", "job"}).code, 0);
   ExpectUndisturbedResult();
+}
+
+TEST(SameBitsOnASmallDisk, WithADiskThatWasFullForAWhile) {
+  SmallDisk disk(12 << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
+  Fleet fleet(disk.File("server"));
+  fleet.StartWorker("a");
+  ASSERT_EQ(fleet.Ctl({"submit", "-f", fleet.TinyJob("job", kSteps), "--detach"}).code, 0);
+  ASSERT_TRUE(Eventually([&] { return fleet.Step("job") >= 5; }));
+
+  const std::string filler = disk.File("filler");
+  {
+    std::ofstream out(filler, std::ios::binary);
+    const std::string megabyte(1 << 20, 'x');
+    while (out << megabyte << std::flush) {
+    }
+    out.clear();
+    while (out << 'x' << std::flush) {  // to the last byte
+    }
+  }
+  ASSERT_TRUE(Eventually([&] { return fleet.Job("job").value("reason", "") == "STORE_ERROR"; })) << fleet.Ctl({"logs", "job"}).out;
+  EXPECT_THAT(fleet.Job("job").value("message", ""), ::testing::HasSubstr("full"));
+  const uint32_t durable = fleet.Step("job");
+  const CommandResult refused = fleet.Ctl({"upload", "model", TestFile("golden/models/stories260k/stories260K-F32.gguf")});
+  EXPECT_EQ(refused.code, 9) << refused.errors;
+  EXPECT_THAT(refused.errors, ::testing::HasSubstr("No space left"));
+  EXPECT_LE(fleet.Step("job"), durable + 1) << "nothing is acknowledged that is not stored";
+
+  ASSERT_EQ(::unlink(filler.c_str()), 0);
+  fleet.ExpectSuccess("job");
+  const Fleet::Result result = fleet.Download("job");
+  EXPECT_TRUE(result.journal == Undisturbed().journal) << "the journals differ";
+  EXPECT_TRUE(result.adapter == Undisturbed().adapter) << "the adapters differ";
 }
 
 TEST_F(SameBits, TheAdapterIsProvedFromItsJournal) {
