@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "kernels/exact_math.h"
 #include "kernels/kernels.h"
@@ -94,25 +95,25 @@ int32_t RoundedCode(const std::byte* codes, bool pairs, int i) {
   return value;
 }
 
-// One output element, of the row of weights at `weights` and row m of x. multipliers: of its groups, or nullptr.
-float RoundedDot(const RoundedMatMulArgs& args, int64_t m, const std::byte* weights, const float* multipliers) {
+// One output element: row m of x times a decoded row of weights. multipliers: of its groups, or nullptr.
+float RoundedDot(const RoundedMatMulArgs& args, int64_t m, std::span<const CodeBlock> weights,
+                 const float* multipliers) {
   const bool pairs = args.x.arithmetic == Arithmetic::kInt16;
   const int64_t group = GroupValues(args.w.type);
   const int part_values = group == 16 ? 16 : 32;
   float acc = 0;
-  for (int64_t k = 0; k < args.w.cols; k += kRoundedBlock) {
-    const std::byte* x = args.x.block(m, k / kRoundedBlock);
+  for (size_t b = 0; b < weights.size(); ++b) {
+    const std::byte* x = args.x.block(m, static_cast<int64_t>(b));
     BlockSums sums;
     std::memcpy(&sums, x + args.x.code_bytes(), offsetof(BlockSums, starts));
-    CodeBlock block;
-    DecodeCodes(args.w.type, weights, k, &block);
     for (int i = 0; i < kRoundedBlock; i += part_values) {
       int32_t p = 0;
-      for (int j = i; j < i + part_values; ++j) p += RoundedCode(x, pairs, j) * block.codes[j];
-      const float multiplier = multipliers == nullptr ? 1.0f : multipliers[(k + i) / group];
-      acc = Fma(static_cast<float>(p), sums.scale * (multiplier * block.scale[i / 16]), acc);
+      for (int j = i; j < i + part_values; ++j) p += RoundedCode(x, pairs, j) * weights[b].codes[j];
+      const int64_t k = static_cast<int64_t>(b) * kRoundedBlock + i;
+      const float multiplier = multipliers == nullptr ? 1.0f : multipliers[k / group];
+      acc = Fma(static_cast<float>(p), sums.scale * (multiplier * weights[b].scale[i / 16]), acc);
       const float sum = sums.sums[part_values == 16 ? 1 + i / 16 : 0];
-      if (HasMinimum(args.w.type)) acc = Fma(sum, multiplier * block.minimum[i / 16], acc);
+      if (HasMinimum(args.w.type)) acc = Fma(sum, multiplier * weights[b].minimum[i / 16], acc);
     }
   }
   return acc;
@@ -122,11 +123,15 @@ void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end
   const bool grouped = args.granularity == Granularity::kGroup;
   const int64_t groups = args.w.cols / GroupValues(args.w.type);
   const int64_t row_bytes = args.w.cols / BlockValues(args.w.type) * BlockBytes(args.w.type);
+  thread_local std::vector<CodeBlock> weights;  // keeps its capacity
+  weights.resize(static_cast<size_t>(args.w.cols / kRoundedBlock));
   for (int64_t n = n_begin; n < n_end; ++n) {
+    for (size_t b = 0; b < weights.size(); ++b) {
+      DecodeCodes(args.w.type, args.w.data + n * row_bytes, static_cast<int64_t>(b) * kRoundedBlock, &weights[b]);
+    }
     for (const LaneRows& lane : args.lanes) {
       const bool ones = lane.multipliers == nullptr;
       for (int64_t m = lane.begin; m < lane.end; ++m) {
-        const std::byte* weights = args.w.data + n * row_bytes;
         float result = RoundedDot(args, m, weights, ones || !grouped ? nullptr : lane.multipliers + n * groups);
         if (!ones && !grouped) result = lane.multipliers[n] * result;
         float& y = args.y[m * args.ldy + n];
