@@ -81,7 +81,7 @@ TEST_P(RoundTrip, ExportedLogitsAreTheAdaptersWithinRounding) {
   const auto& [type, granularity, rounding] = GetParam();
   const std::string path = TinyModelPath(type);
   const method::Adapter adapter = MakeTinyAdapter(path, 6, granularity);
-  ASSERT_OK_AND_ASSIGN(const auto trained, LocalModel::Load(path, &adapter, 1));
+  ASSERT_OK_AND_ASSIGN(const auto trained, LocalModel::Load(path, &adapter, 1, kernels::Arithmetic::kFp32));
   testing::TempDir dir;
   ASSERT_OK_AND_ASSIGN(const ExportReport report,
                        ExportGguf(base::RealFileSystem(), trained->model().file(), trained->replica().partition(),
@@ -91,8 +91,8 @@ TEST_P(RoundTrip, ExportedLogitsAreTheAdaptersWithinRounding) {
   EXPECT_GT(report.values, 0);
   EXPECT_LE(report.max_relative_error, rounding);
 
-  ASSERT_OK_AND_ASSIGN(const auto exported, LocalModel::Load(dir.File("out.gguf"), nullptr, 1));
-  ASSERT_OK_AND_ASSIGN(const auto base, LocalModel::Load(path, nullptr, 1));
+  ASSERT_OK_AND_ASSIGN(const auto exported, LocalModel::Load(dir.File("out.gguf"), nullptr, 1, kernels::Arithmetic::kFp32));
+  ASSERT_OK_AND_ASSIGN(const auto base, LocalModel::Load(path, nullptr, 1, kernels::Arithmetic::kFp32));
   const std::vector<int32_t> ids = {1, 403, 407, 261, 378};
   ASSERT_OK_AND_ASSIGN(const auto want, trained->engine().Logits(ids, trained->lane()));
   ASSERT_OK_AND_ASSIGN(const auto got, exported->engine().Logits(ids, exported->lane()));

@@ -19,9 +19,7 @@ std::optional<Arithmetic> ParseArithmetic(std::string_view name) {
   return std::nullopt;
 }
 
-bool SupportsRounded(WeightType type, int64_t cols) {
-  return GroupValues(type) % kRoundedBlock == 0 && cols % kRoundedBlock == 0;
-}
+bool SupportsRounded(WeightType type, int64_t cols) { return BlockValues(type) > 1 && cols % kRoundedBlock == 0; }
 
 RoundedRows RoundedRows::Slice(int64_t begin, int64_t end) const {
   return {.arithmetic = arithmetic, .rows = end - begin, .cols = cols, .data = data + begin * row_bytes()};

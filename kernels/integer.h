@@ -14,8 +14,7 @@
 //   acc = fma(float(P), s_b · d_b, acc), the inner product rounded
 //   acc = fma(sum_b, m_b, acc) for types with a minimum, whose codes are never negative
 // kChannel: result = multiplier · acc. kGroup: d_b and m_b are first multiplied by the group's multiplier, each
-// rounded. A type with a scale per 16 values splits P, d, m and sum of a block in two halves, which come one after the
-// other: both fmas of P, then both of sum. The blocks of activations stay as they are.
+// rounded. Where a scale covers 16 values, each half of a block counts as a block, with the s of the whole.
 #ifndef QZO_KERNELS_INTEGER_H_
 #define QZO_KERNELS_INTEGER_H_
 
@@ -40,12 +39,10 @@ struct RoundedRows {
   Arithmetic arithmetic = Arithmetic::kInt16;
   int64_t rows = 0;
   int64_t cols = 0;
-  // [rows, cols / 32] blocks, one after the other: 32 codes (int16 ones in the order of rounding.h), s and sum as fp32,
-  // and with int8 codes −128 · Σ q as int32, which makes up for stored codes that a variant shifts to be positive.
-  std::byte* data = nullptr;
+  std::byte* data = nullptr;  // [rows, cols / 32] blocks (rounding.h)
 
   int64_t code_bytes() const { return arithmetic == Arithmetic::kInt16 ? 64 : 32; }
-  int64_t block_bytes() const { return code_bytes() + (arithmetic == Arithmetic::kInt16 ? 8 : 12); }
+  int64_t block_bytes() const { return code_bytes() + (arithmetic == Arithmetic::kInt16 ? 16 : 32); }
   int64_t row_bytes() const { return cols / kRoundedBlock * block_bytes(); }
   std::byte* block(int64_t row, int64_t b) const { return data + row * row_bytes() + b * block_bytes(); }
   RoundedRows Slice(int64_t begin, int64_t end) const;  // rows [begin, end), the same storage

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "kernels/exact_math.h"
 #include "kernels/kernels.h"
@@ -64,11 +65,11 @@ void RoundRows(const float* x, int64_t ldx, int64_t row_begin, int64_t row_end, 
       std::byte* codes = out->block(row, b);
       uint32_t largest = 0;
       for (int i = 0; i < kRoundedBlock; ++i) largest = std::max(largest, Bits(block[i]) & 0x7fffffffu);
-      const BlockRounding rounding = RoundingOf(largest, RoundingLimit(out->arithmetic));
-      int32_t sum = 0;
+      const BlockRounding rounding = RoundingOf(largest, RoundingLimit(pairs));
+      int32_t halves[2] = {};
       for (int i = 0; i < kRoundedBlock; ++i) {
         const int32_t code = static_cast<int32_t>(RoundProduct(block[i], rounding.factor) & rounding.keep);
-        sum += code;
+        halves[i / 16] += code;
         if (pairs) {
           const int16_t value = static_cast<int16_t>(code);
           std::memcpy(codes + 2 * PairPlace(i), &value, sizeof(value));
@@ -76,7 +77,13 @@ void RoundRows(const float* x, int64_t ldx, int64_t row_begin, int64_t row_end, 
           codes[i] = static_cast<std::byte>(code);
         }
       }
-      StoreBlockSums(rounding.scale, sum, pairs, codes);
+      BlockSums sums{.scale = rounding.scale};
+      const int32_t totals[3] = {halves[0] + halves[1], halves[0], halves[1]};
+      for (int i = 0; i < 3; ++i) {
+        sums.sums[i] = rounding.scale * static_cast<float>(totals[i]);
+        sums.starts[i] = -128 * totals[i];
+      }
+      std::memcpy(codes + out->code_bytes(), &sums, static_cast<size_t>(out->block_bytes() - out->code_bytes()));
     }
   }
 }
@@ -88,35 +95,45 @@ int32_t RoundedCode(const std::byte* codes, bool pairs, int i) {
   return value;
 }
 
-void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
+// One output element: row m of x times a decoded row of weights. multipliers: of its groups, or nullptr.
+float RoundedDot(const RoundedMatMulArgs& args, int64_t m, std::span<const CodeBlock> weights,
+                 const float* multipliers) {
   const bool pairs = args.x.arithmetic == Arithmetic::kInt16;
-  const int64_t group = args.granularity == Granularity::kGroup ? GroupValues(args.w.type) : args.w.cols;
-  const std::byte* weights = args.w.data;
+  const int64_t group = GroupValues(args.w.type);
+  const int part_values = group == 16 ? 16 : 32;
+  float acc = 0;
+  for (size_t b = 0; b < weights.size(); ++b) {
+    const std::byte* x = args.x.block(m, static_cast<int64_t>(b));
+    BlockSums sums;
+    std::memcpy(&sums, x + args.x.code_bytes(), offsetof(BlockSums, starts));
+    for (int i = 0; i < kRoundedBlock; i += part_values) {
+      int32_t p = 0;
+      for (int j = i; j < i + part_values; ++j) p += RoundedCode(x, pairs, j) * weights[b].codes[j];
+      const int64_t k = static_cast<int64_t>(b) * kRoundedBlock + i;
+      const float multiplier = multipliers == nullptr ? 1.0f : multipliers[k / group];
+      acc = Fma(static_cast<float>(p), sums.scale * (multiplier * weights[b].scale[i / 16]), acc);
+      const float sum = sums.sums[part_values == 16 ? 1 + i / 16 : 0];
+      if (HasMinimum(args.w.type)) acc = Fma(sum, multiplier * weights[b].minimum[i / 16], acc);
+    }
+  }
+  return acc;
+}
+
+void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
+  const bool grouped = args.granularity == Granularity::kGroup;
+  const int64_t groups = args.w.cols / GroupValues(args.w.type);
   const int64_t row_bytes = args.w.cols / BlockValues(args.w.type) * BlockBytes(args.w.type);
+  thread_local std::vector<CodeBlock> weights;  // keeps its capacity
+  weights.resize(static_cast<size_t>(args.w.cols / kRoundedBlock));
   for (int64_t n = n_begin; n < n_end; ++n) {
+    for (size_t b = 0; b < weights.size(); ++b) {
+      DecodeCodes(args.w.type, args.w.data + n * row_bytes, static_cast<int64_t>(b) * kRoundedBlock, &weights[b]);
+    }
     for (const LaneRows& lane : args.lanes) {
-      const auto multiplier = [&](int64_t k) {
-        return lane.multipliers == nullptr ? 1.0f : lane.multipliers[n * (args.w.cols / group) + k / group];
-      };
+      const bool ones = lane.multipliers == nullptr;
       for (int64_t m = lane.begin; m < lane.end; ++m) {
-        float acc = 0;
-        for (int64_t b = 0; b < args.w.cols / kRoundedBlock; ++b) {
-          CodeBlock block;
-          DecodeCodes(args.w.type, weights + n * row_bytes, b * kRoundedBlock, &block);
-          const std::byte* x = args.x.block(m, b);
-          int32_t p = 0;
-          for (int i = 0; i < kRoundedBlock; ++i) p += RoundedCode(x, pairs, i) * block.codes[i];
-          BlockSums sums;
-          std::memcpy(&sums, x + args.x.code_bytes(), offsetof(BlockSums, start));
-          float d = block.scale[0], minimum = block.minimum[0];
-          if (args.granularity == Granularity::kGroup) {
-            d = multiplier(b * kRoundedBlock) * d;
-            minimum = multiplier(b * kRoundedBlock) * minimum;
-          }
-          acc = Fma(static_cast<float>(p), sums.scale * d, acc);
-          if (HasMinimum(args.w.type)) acc = Fma(sums.sum, minimum, acc);
-        }
-        const float result = args.granularity == Granularity::kGroup ? acc : multiplier(0) * acc;
+        float result = RoundedDot(args, m, weights, ones || !grouped ? nullptr : lane.multipliers + n * groups);
+        if (!ones && !grouped) result = lane.multipliers[n] * result;
         float& y = args.y[m * args.ldy + n];
         y = args.accumulate ? y + result : result;
       }

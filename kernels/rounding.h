@@ -1,10 +1,10 @@
-// The pieces of integer.h's rounding that the reference and the SIMD variants share.
+// The layout of rounded blocks, and the pieces of integer.h's rounding that the reference and the SIMD variants share.
+// A block: 32 codes (int16 ones at PairPlace), then BlockSums, without the starts after int16 codes.
 #ifndef QZO_KERNELS_ROUNDING_H_
 #define QZO_KERNELS_ROUNDING_H_
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "kernels/exact_math.h"
 #include "kernels/integer.h"
@@ -16,7 +16,7 @@ namespace qzo::kernels {
 // plus 16.
 constexpr int PairPlace(int i) { return i % 16 / 4 * 8 + i / 16 * 4 + i % 2 * 2 + i / 2 % 2; }
 
-inline float RoundingLimit(Arithmetic arithmetic) { return arithmetic == Arithmetic::kInt16 ? 32767.0f : 127.0f; }
+QZO_EXACT float RoundingLimit(bool pairs) { return pairs ? 32767.0f : 127.0f; }  // int16, int8
 
 struct BlockRounding {
   float scale;
@@ -33,18 +33,12 @@ QZO_EXACT BlockRounding RoundingOf(uint32_t largest, float limit) {
       .scale = finite ? scale : FromBits(0x7fc00000u), .factor = factor, .keep = finite && !small ? 0xffffffffu : 0};
 }
 
-// What follows the codes of a block.
 struct BlockSums {
   float scale;
-  float sum;
-  int32_t start;  // int8 only
+  float sums[3];      // of the block, its first and its second half
+  int32_t starts[3];  // −128 · Σ q, likewise: makes up for stored codes that a variant shifts to be positive
+  int32_t unused;
 };
-
-// Writes it, `codes` being the first code.
-QZO_EXACT void StoreBlockSums(float scale, int32_t sum, bool pairs, std::byte* codes) {
-  const BlockSums sums{.scale = scale, .sum = scale * static_cast<float>(sum), .start = -128 * sum};
-  std::memcpy(codes + (pairs ? 64 : 32), &sums, pairs ? 8 : 12);
-}
 
 // round(x · factor) of the exact product, for magnitudes below 2^22: the addition leaves it in the low bits.
 template <typename F>

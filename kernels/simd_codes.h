@@ -17,12 +17,20 @@ namespace {
 template <bool kPairs>
 constexpr int kWords = kPairs ? 16 : 8;
 
+// Most blocks decoded at once: 16 KiB of words in a panel of 32 columns.
+constexpr int64_t kChunkBlocks = 16;
+
 // 16 columns of a panel; rows of every part are kPanel long.
 struct CodePanel {
   uint32_t* words;  // [blocks, kWords, kPanel], in the order of the activations' codes
-  float* scales;    // [blocks, kPanel]
+  float* scales;    // [blocks, 1, or 2 where they cover 16 values, kPanel]
   float* minima;    // same shape, for types that have one
 };
+
+// Asks for what the next panel will decode: rows that the hardware does not see coming.
+QZO_VEC void PrefetchRows(const std::byte* const* rows, int64_t offset) {
+  for (int i = 0; i < 16; ++i) __builtin_prefetch(rows[i] + offset, 0, 2);
+}
 
 // Word j of the 16 bytes that hold the nibbles of a block. kBias, 0 or 8, is subtracted.
 template <bool kPairs, int kBias>
@@ -58,38 +66,68 @@ QZO_VEC void PutBytes(U32x16 word, int j, uint32_t flip, uint32_t* out) {
 
 // out[b · kPanel + i] = the half at rows[i] + b · block_bytes.
 void DecodeHalves(const std::byte* const* rows, int64_t block_bytes, int64_t blocks, float* out) {
-  for (int64_t b = 0; b < blocks; ++b, out += kPanel) {
-    alignas(64) uint32_t halves[16];
-    for (int i = 0; i < 16; ++i) {
+  // All stores come before the first load: a load that spans several stores in flight would wait for them.
+  alignas(64) uint32_t halves[kChunkBlocks][16];
+  for (int i = 0; i < 16; ++i) {
+    for (int64_t b = 0; b < blocks; ++b) {
       uint16_t half;
       std::memcpy(&half, rows[i] + b * block_bytes, sizeof(half));
-      halves[i] = half;
+      halves[b][i] = half;
     }
-    Store(out, HalfToFloat(LoadWords(halves)));
   }
-}
-
-template <bool kPairs, bool kHasMinimum>
-void DecodeQ4(const std::byte* const* rows, int64_t blocks, const CodePanel& out) {
-  constexpr int64_t kHeader = kHasMinimum ? 4 : 2, kBytes = kHeader + 16;
-  for (int64_t b = 0; b < blocks; ++b) {
-    U32x16 words[4];
-    LoadColumns(rows, b * kBytes + kHeader, words);
-    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
-    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutNibbles<kPairs, kHasMinimum ? 0 : 8>(words[j], j, at); });
-  }
-  DecodeHalves(rows, kBytes, blocks, out.scales);
-  if constexpr (kHasMinimum) {
-    const std::byte* minima[16];
-    for (int i = 0; i < 16; ++i) minima[i] = rows[i] + 2;
-    DecodeHalves(minima, kBytes, blocks, out.minima);
-  }
+  for (int64_t b = 0; b < blocks; ++b) Store(out + b * kPanel, HalfToFloat(LoadWords(halves[b])));
 }
 
 template <bool kPairs>
-void DecodeQ8(const std::byte* const* rows, int64_t blocks, const CodePanel& out) {
+void DecodeQ4_0(const std::byte* const* rows, int64_t ahead, int64_t blocks, const CodePanel& out) {
+  constexpr int64_t kBytes = 18;
+  for (int64_t b = 0; b < blocks; ++b) {
+    if (b % 3 == 0) PrefetchRows(rows, ahead + b * kBytes);
+    U32x16 words[4];
+    LoadColumns(rows, b * kBytes + 2, words);
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutNibbles<kPairs, 8>(words[j], j, at); });
+  }
+  DecodeHalves(rows, kBytes, blocks, out.scales);
+}
+
+// Blocks of five words, d and m in the first: kBlocks of them, 1 or 4, are so many loads of four words. A single one
+// takes a load more.
+template <bool kPairs, int kBlocks>
+QZO_VEC void PutQ4_1(const std::byte* const* rows, int64_t b, const CodePanel& out) {
+  constexpr int64_t kBytes = 20;
+  U32x16 words[20];
+  Unroll<kBlocks == 4 ? 5 : 2>([&](auto load) QZO_VEC_LAMBDA {
+    U32x16 four[4];
+    const int64_t first = kBlocks == 4 ? 4 * load : load;
+    LoadColumns(rows, b * kBytes + 4 * first, four);
+    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { words[(kBlocks == 4 ? 4 * load : load) + j] = four[j]; });
+  });
+  Unroll<kBlocks>([&](auto block) QZO_VEC_LAMBDA {
+    const U32x16 header = words[5 * block];
+    uint32_t* at = out.words + (b + block) * kWords<kPairs> * kPanel;
+    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutNibbles<kPairs, 0>(words[5 * block + 1 + j], j, at); });
+    Store(out.scales + (b + block) * kPanel, HalfToFloat(header & U32x16(0xffffu)));
+    Store(out.minima + (b + block) * kPanel, HalfToFloat(header >> 16));
+  });
+}
+
+template <bool kPairs>
+void DecodeQ4_1(const std::byte* const* rows, int64_t ahead, int64_t blocks, const CodePanel& out) {
+  int64_t b = 0;
+  for (; b + 4 <= blocks; b += 4) {
+    PrefetchRows(rows, ahead + b * 20);
+    PutQ4_1<kPairs, 4>(rows, b, out);
+    PrefetchRows(rows, ahead + b * 20 + 64);
+  }
+  for (; b < blocks; ++b) PutQ4_1<kPairs, 1>(rows, b, out);
+}
+
+template <bool kPairs>
+void DecodeQ8_0(const std::byte* const* rows, int64_t ahead, int64_t blocks, const CodePanel& out) {
   constexpr int64_t kBytes = 34;
   for (int64_t b = 0; b < blocks; ++b) {
+    PrefetchRows(rows, ahead + b * kBytes);
     uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
     for (int half = 0; half < 2; ++half) {
       U32x16 words[4];
@@ -108,11 +146,14 @@ void DecodeAny(WeightType type, const std::byte* const* rows, int64_t first_bloc
   const std::byte* codes[16];
   for (int i = 0; i < 16; ++i) codes[i] = reinterpret_cast<const std::byte*>(decoded[i].codes);
   const uint32_t flip = HasMinimum(type) ? 0 : kByteFlip;
+  const int64_t parts = GroupValues(type) == 16 ? 2 : 1;
   for (int64_t b = 0; b < blocks; ++b) {
     for (int i = 0; i < 16; ++i) {
       DecodeCodes(type, rows[i], (first_block + b) * kRoundedBlock, &decoded[i]);
-      out.scales[b * kPanel + i] = decoded[i].scale[0];
-      out.minima[b * kPanel + i] = decoded[i].minimum[0];
+      for (int64_t part = 0; part < parts; ++part) {
+        out.scales[(b * parts + part) * kPanel + i] = decoded[i].scale[part];
+        out.minima[(b * parts + part) * kPanel + i] = decoded[i].minimum[part];
+      }
     }
     uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
     for (int half = 0; half < 2; ++half) {
@@ -129,8 +170,9 @@ template <bool kPairs>
 void DecodeCodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t first_block, int64_t blocks,
                      const CodePanel& panel) {
   const int64_t block_bytes = BlockBytes(w.type), row_bytes = w.cols / BlockValues(w.type) * block_bytes;
+  const int64_t ahead = kPanel * row_bytes;
   for (int64_t first = 0; first < kPanel; first += 16) {
-    const std::byte *starts[16], *rows[16];  // of the rows, at values 0 and at the first block
+    const std::byte *starts[16], *rows[16];  // of the rows, at value 0 and, where blocks are of 32, at the first block
     for (int i = 0; i < 16; ++i) {
       starts[i] = w.data + (n + Smaller(first + i, columns - 1)) * row_bytes;
       rows[i] = starts[i] + first_block * block_bytes;
@@ -138,13 +180,13 @@ void DecodeCodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t 
     const CodePanel part{panel.words + first, panel.scales + first, panel.minima + first};
     switch (w.type) {
       case WeightType::kQ4_0:
-        DecodeQ4<kPairs, false>(rows, blocks, part);
+        DecodeQ4_0<kPairs>(rows, ahead, blocks, part);
         break;
       case WeightType::kQ4_1:
-        DecodeQ4<kPairs, true>(rows, blocks, part);
+        DecodeQ4_1<kPairs>(rows, ahead, blocks, part);
         break;
       case WeightType::kQ8_0:
-        DecodeQ8<kPairs>(rows, blocks, part);
+        DecodeQ8_0<kPairs>(rows, ahead, blocks, part);
         break;
       default:
         DecodeAny<kPairs>(w.type, starts, first_block, blocks, part);

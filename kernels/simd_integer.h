@@ -16,14 +16,13 @@ namespace {
 
 // --- Tiles ---
 
-constexpr int64_t kChunkWords = 128;          // of a column decoded at once: 16 KiB a panel of 32 columns
 constexpr int64_t kCachedBytes = 768 * 1024;  // of activations that stay in the second-level cache
 
 struct RoundedTile {
   const std::byte* x;  // first row, at the first block of this chunk
   int64_t row_bytes;
   const uint32_t* words;  // panel: [blocks, kWords, kPanel]
-  const float* scales;    // [blocks, kPanel], as the rows' lane sees them
+  const float* scales;    // [blocks, kParts, kPanel], as the rows' lane sees them
   const float* minima;    // same
   int64_t blocks;
   float* totals;                       // [rows, kPanel]: what earlier chunks gave
@@ -41,11 +40,13 @@ QZO_VEC T LoadValue(const std::byte* p) {
   return value;
 }
 
-// acc += codes · words over one block.
-template <bool kPairs, bool kNegativeCodes, int kRows>
-QZO_VEC void AddBlock(const std::byte* codes, int64_t row_bytes, const uint32_t* words,
-                      U32x16 (&acc)[kRows][kTileVectors]) {
-  for (int step = 0; step < kWords<kPairs>; step += 2) {
+// acc += codes · words over part `part` of a block's kParts.
+template <bool kPairs, bool kNegativeCodes, int kParts, int kRows>
+QZO_VEC void AddPart(int part, const std::byte* codes, int64_t row_bytes, const uint32_t* words,
+                     U32x16 (&acc)[kRows][kTileVectors]) {
+  constexpr int kStride = kPairs ? 2 * kParts : 2;  // halves of pairs alternate two by two, those of quads do not
+  const int first = part * (kPairs ? 2 : 4);
+  for (int step = first; step < first + kStride * kWords<kPairs> / (2 * kParts); step += kStride) {
     Unroll<2>([&](auto i) QZO_VEC_LAMBDA {
       U32x16 w[kTileVectors];
       Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { w[v] = LoadWords(words + (step + i) * kPanel + 16 * v); });
@@ -63,9 +64,9 @@ QZO_VEC void AddBlock(const std::byte* codes, int64_t row_bytes, const uint32_t*
   }
 }
 
-template <bool kPairs, bool kHasMinimum, int kRows>
+template <bool kPairs, bool kHasMinimum, int kParts, int kRows>
 void RunRoundedTile(const RoundedTile& tile) {
-  constexpr int64_t kCodeBytes = 4 * kWords<kPairs>, kBlockBytes = kCodeBytes + (kPairs ? 8 : 12);
+  constexpr int64_t kCodeBytes = 4 * kWords<kPairs>, kBlockBytes = kCodeBytes + (kPairs ? 16 : 32);
   constexpr bool kStarts = !kPairs && !kHasMinimum && kByteFlip != 0;
   float* const totals = tile.totals;
   if (tile.first) {
@@ -76,25 +77,28 @@ void RunRoundedTile(const RoundedTile& tile) {
   const uint32_t* words = tile.words;
   const float *scales = tile.scales, *minima = tile.minima;
   for (int64_t b = 0; b < blocks; ++b) {
-    U32x16 acc[kRows][kTileVectors];
-    ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-      const std::byte* start = x + row * row_bytes + kCodeBytes + offsetof(BlockSums, start);
-      acc[row][v] = U32x16(kStarts ? LoadValue<uint32_t>(start) : 0);
+    Unroll<kParts>([&](auto part) QZO_VEC_LAMBDA {
+      constexpr int kSum = kParts == 1 ? 0 : 1 + part;
+      U32x16 acc[kRows][kTileVectors];
+      ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
+        const std::byte* starts = x + row * row_bytes + kCodeBytes + offsetof(BlockSums, starts);
+        acc[row][v] = U32x16(kStarts ? LoadValue<uint32_t>(starts + 4 * kSum) : 0);
+      });
+      AddPart<kPairs, !kHasMinimum, kParts, kRows>(part, x, row_bytes, words, acc);
+      ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
+        const std::byte* sums = x + row * row_bytes + kCodeBytes;
+        const F32x16 scale(LoadValue<float>(sums)), sum(LoadValue<float>(sums + offsetof(BlockSums, sums) + 4 * kSum));
+        float* at = totals + row * kPanel + 16 * v;
+        F32x16 total = Fma(SignedToFloat(acc[row][v]), scale * Load(scales + 16 * v), Load(at));
+        if constexpr (kHasMinimum) total = Fma(sum, Load(minima + 16 * v), total);
+        Store(at, total);
+      });
+      asm volatile("" ::: "memory");  // or g++ keeps the totals in registers that it does not have
+      scales += kPanel;
+      minima += kPanel;
     });
-    AddBlock<kPairs, !kHasMinimum, kRows>(x, row_bytes, words, acc);
-    ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-      const std::byte* sums = x + row * row_bytes + kCodeBytes;
-      const F32x16 scale(LoadValue<float>(sums)), sum(LoadValue<float>(sums + offsetof(BlockSums, sum)));
-      float* at = totals + row * kPanel + 16 * v;
-      F32x16 total = Fma(SignedToFloat(acc[row][v]), scale * Load(scales + 16 * v), Load(at));
-      if constexpr (kHasMinimum) total = Fma(sum, Load(minima + 16 * v), total);
-      Store(at, total);
-    });
-    asm volatile("" ::: "memory");  // or g++ keeps the totals in registers that it does not have
     x += kBlockBytes;
     words += kWords<kPairs> * kPanel;
-    scales += kPanel;
-    minima += kPanel;
   }
   if (!tile.last) return;
   ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
@@ -107,15 +111,9 @@ void RunRoundedTile(const RoundedTile& tile) {
   });
 }
 
-template <bool kPairs, bool kHasMinimum, int... kIndex>
-QZO_VEC void RunRoundedTileOf(int64_t rows, const RoundedTile& tile, std::integer_sequence<int, kIndex...>) {
-  constexpr void (*kRun[])(const RoundedTile&) = {RunRoundedTile<kPairs, kHasMinimum, kIndex + 1>...};
-  kRun[rows - 1](tile);
-}
-
 // --- The product ---
 
-template <bool kPairs, bool kHasMinimum>
+template <bool kPairs, bool kHasMinimum, int kParts>
 class RoundedProduct {
  public:
   RoundedProduct(const RoundedMatMulArgs& args, int64_t rows)
@@ -123,15 +121,14 @@ class RoundedProduct {
         rows_(rows),
         grouped_(args.granularity == Granularity::kGroup),
         blocks_(args.w.cols / kRoundedBlock),
-        chunks_((blocks_ * kWords<kPairs> + kChunkWords - 1) / kChunkWords),
-        chunk_blocks_((blocks_ + chunks_ - 1) / chunks_) {
+        chunk_blocks_(Smaller(blocks_, kChunkBlocks * 8 / kWords<kPairs>)) {
     const int64_t lanes = static_cast<int64_t>(args.lanes.size());
     const int64_t row_blocks = (rows * args.x.row_bytes() + kCachedBytes - 1) / kCachedBytes;
     block_rows_ = ((rows + row_blocks - 1) / row_blocks + kDotRows - 1) / kDotRows * kDotRows;
-    float* scratch = ThreadScratch(Scratch::kPanel, chunk_blocks_ * (kWords<kPairs> + 2) * kPanel);
-    panel_ = {reinterpret_cast<uint32_t*>(scratch + 2 * chunk_blocks_ * kPanel), scratch,
-              scratch + chunk_blocks_ * kPanel};
-    lane_floats_ = (grouped_ ? 3 * chunk_blocks_ : 1) * kPanel;
+    float* scratch = ThreadScratch(Scratch::kPanel, chunk_blocks_ * (kWords<kPairs> + 2 * kParts) * kPanel);
+    scale_floats_ = chunk_blocks_ * kParts * kPanel;
+    panel_ = {reinterpret_cast<uint32_t*>(scratch + 2 * scale_floats_), scratch, scratch + scale_floats_};
+    lane_floats_ = grouped_ ? 3 * scale_floats_ : kPanel;
     lane_scratch_ = ThreadScratch(Scratch::kMultipliers, lanes * lane_floats_);
     totals_ = ThreadScratch(Scratch::kTotals, block_rows_ * kPanel);
   }
@@ -156,7 +153,9 @@ class RoundedProduct {
   // What the lanes of rows up to `end` make of this part of the panel: multipliers, or scales and minima times those.
   void PackLanes(int64_t end, int64_t n, int64_t columns, int64_t b, int64_t count) {
     if (!grouped_ && b != 0) return;
-    const int64_t block = GroupValues(args_.w.type) / kRoundedBlock, groups = grouped_ ? blocks_ / block : 1;
+    // Scales per multiplier; the multipliers that cover this chunk.
+    const int64_t per_group = GroupValues(args_.w.type) * kParts / kRoundedBlock, groups = blocks_ * kParts / per_group;
+    const int64_t group = b * kParts / per_group, group_end = ((b + count) * kParts + per_group - 1) / per_group;
     float* out = lane_scratch_;
     for (size_t lane = lane_; lane < args_.lanes.size() && args_.lanes[lane].begin < end; ++lane, out += lane_floats_) {
       const float* multipliers = args_.lanes[lane].multipliers;
@@ -164,11 +163,11 @@ class RoundedProduct {
         PackMultipliers(multipliers, n, columns, 1, 0, 1, out);
         continue;
       }
-      float *d = out, *m = d + chunk_blocks_ * kPanel, *packed = m + chunk_blocks_ * kPanel;
-      PackMultipliers(multipliers, n, columns, groups, b / block, (b + count + block - 1) / block, packed);
-      for (int64_t i = 0; i < count * kPanel; i += 16) {
-        const int64_t group = (b + i / kPanel) / block - b / block;
-        const F32x16 multiplier = Load(packed + group * kPanel + i % kPanel);
+      float *d = out, *m = d + scale_floats_, *packed = m + scale_floats_;
+      PackMultipliers(multipliers, n, columns, groups, group, group_end, packed);
+      for (int64_t i = 0; i < count * kParts * kPanel; i += 16) {
+        const int64_t at = (b * kParts + i / kPanel) / per_group - group;
+        const F32x16 multiplier = Load(packed + at * kPanel + i % kPanel);
         Store(d + i, multiplier * Load(panel_.scales + i));
         if constexpr (kHasMinimum) Store(m + i, multiplier * Load(panel_.minima + i));
       }
@@ -191,12 +190,13 @@ class RoundedProduct {
     for (int64_t row = begin, rows; row < end; row += rows) {
       while (row >= args_.lanes[lane].end) ++lane;
       const float* packed = lane_scratch_ + static_cast<int64_t>(lane - lane_) * lane_floats_;
-      rows = Smaller<int64_t>(kDotRows, end - row);
+      rows = end - row;
       if (grouped_) {  // a tile has one set of scales
         rows = Smaller(rows, args_.lanes[lane].end - row);
         tile.scales = packed;
-        tile.minima = packed + chunk_blocks_ * kPanel;
+        tile.minima = packed + scale_floats_;
       }
+      rows = rows >= kDotRows ? kDotRows : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
       for (int64_t i = 0; i < rows && !grouped_; ++i) {
         for (; row + i >= args_.lanes[lane].end; packed += lane_floats_) ++lane;
         tile.multipliers[i] = packed;
@@ -205,9 +205,13 @@ class RoundedProduct {
       tile.totals = totals_ + (row - begin) * kPanel;
       tile.y = args_.y + row * args_.ldy + n;
       if (rows == kDotRows) {
-        RunRoundedTile<kPairs, kHasMinimum, kDotRows>(tile);
+        RunRoundedTile<kPairs, kHasMinimum, kParts, kDotRows>(tile);
+      } else if (rows == 4) {
+        RunRoundedTile<kPairs, kHasMinimum, kParts, 4>(tile);
+      } else if (rows == 2) {
+        RunRoundedTile<kPairs, kHasMinimum, kParts, 2>(tile);
       } else {
-        RunRoundedTileOf<kPairs, kHasMinimum>(rows, tile, std::make_integer_sequence<int, kDotRows - 1>{});
+        RunRoundedTile<kPairs, kHasMinimum, kParts, 1>(tile);
       }
     }
   }
@@ -216,8 +220,8 @@ class RoundedProduct {
   const int64_t rows_;
   const bool grouped_;
   const int64_t blocks_;        // of a row
-  const int64_t chunks_;        // of a column
   const int64_t chunk_blocks_;  // of a chunk
+  int64_t scale_floats_;        // of a chunk of a panel
   int64_t block_rows_;
   size_t lane_ = 0;  // the first of the present rows
   CodePanel panel_;
@@ -226,17 +230,22 @@ class RoundedProduct {
   float* totals_;
 };
 
+template <bool kPairs, bool kHasMinimum>
+void RunProduct(const RoundedMatMulArgs& args, int64_t rows, int64_t n_begin, int64_t n_end) {
+  if (GroupValues(args.w.type) == 16) {
+    RoundedProduct<kPairs, kHasMinimum, 2>(args, rows).Run(n_begin, n_end);
+  } else {
+    RoundedProduct<kPairs, kHasMinimum, 1>(args, rows).Run(n_begin, n_end);
+  }
+}
+
 void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
   const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
   if (rows == 0) return;
-  const bool pairs = args.x.arithmetic == Arithmetic::kInt16;
-  if (HasMinimum(args.w.type)) {
-    pairs ? RoundedProduct<true, true>(args, rows).Run(n_begin, n_end)
-          : RoundedProduct<false, true>(args, rows).Run(n_begin, n_end);
-  } else {
-    pairs ? RoundedProduct<true, false>(args, rows).Run(n_begin, n_end)
-          : RoundedProduct<false, false>(args, rows).Run(n_begin, n_end);
-  }
+  const bool pairs = args.x.arithmetic == Arithmetic::kInt16, minimum = HasMinimum(args.w.type);
+  const auto run = pairs ? (minimum ? RunProduct<true, true> : RunProduct<true, false>)
+                         : (minimum ? RunProduct<false, true> : RunProduct<false, false>);
+  run(args, rows, n_begin, n_end);
 }
 
 }  // namespace

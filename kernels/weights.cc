@@ -53,16 +53,8 @@ int64_t BlockBytes(WeightType type) { return Info(type).bytes; }
 int64_t GroupValues(WeightType type) { return Info(type).group; }
 std::string_view WeightTypeName(WeightType type) { return Info(type).name; }
 bool HasMinimum(WeightType type) {
-  switch (type) {
-    case WeightType::kQ4_1:
-    case WeightType::kQ5_1:
-    case WeightType::kQ2_K:
-    case WeightType::kQ4_K:
-    case WeightType::kQ5_K:
-      return true;
-    default:
-      return false;
-  }
+  return type == WeightType::kQ4_1 || type == WeightType::kQ5_1 || type == WeightType::kQ2_K ||
+         type == WeightType::kQ4_K || type == WeightType::kQ5_K;
 }
 
 float HalfToFloat(uint16_t half) {
