@@ -51,22 +51,19 @@ def generation(model: str, tokens: int, threads: int, arithmetic: str) -> float:
     return float(program("qzo_generation_bench", model, str(tokens), str(threads), arithmetic))
 
 
-def make_peers(model: str, directory: str, batch: str) -> dict:
+def make_peers(model: str, directory: str) -> dict[str, Peer]:
     python = f"{PEERS}/venv/bin/python"
     if not os.path.exists(python):
         return {}
-    llama, torch = "bench/peers/llamacpp.py", "bench/peers/pytorch.py"
-    best = f"{directory}/Q4_0.gguf"
-    subprocess.run([python, llama, model, "convert", "Q4_0", best], check=True)
-    floats = f"{directory}/F32.gguf"
-    subprocess.run([python, llama, model, "convert", "F32", floats], check=True)
+    llama = "bench/peers/llamacpp.py"
+    converted = {kind: f"{directory}/{kind}.gguf" for kind in ("Q4_0", "F32")}
+    for kind, path in converted.items():
+        subprocess.run([python, llama, model, "convert", kind, path], check=True)
     return {
         "llamacpp_same_file": Peer(python, llama, model, "2", "prompts", "16", "64"),
-        "llamacpp_q4_0": Peer(python, llama, best, "2", "prompts", "16", "64"),
-        "llamacpp_f32": Peer(python, llama, floats, "2", "prompts", "16", "64"),
+        "llamacpp_q4_0": Peer(python, llama, converted["Q4_0"], "2", "prompts", "16", "64"),
+        "llamacpp_f32": Peer(python, llama, converted["F32"], "2", "prompts", "16", "64"),
         "llamacpp_text": Peer(python, llama, model, "2", "text", "64"),
-        "torch_published": Peer(python, torch, model, "2", "published", batch),
-        "torch_careful": Peer(python, torch, model, "2", "careful", batch),
     }
 
 
@@ -80,10 +77,7 @@ def main() -> None:
         model = subprocess.check_output(["scripts/get-model.sh", ".cache/models"], text=True).strip()
     rounds, seconds, tokens = (1, 0, 32) if arguments.quick else (5, 2, 128)
     directory = tempfile.TemporaryDirectory()
-    batch = f"{directory.name}/batch.json"
-    with open(batch, "w") as file:
-        file.write(program("qzo_engine_bench", "--model", model, *SMS, "--dump-batch"))
-    peers = {} if arguments.quick else make_peers(model, directory.name, batch)
+    peers = {} if arguments.quick else make_peers(model, directory.name)
 
     values: dict[str, list[float]] = {}
 
@@ -105,9 +99,6 @@ def main() -> None:
                 add(f"{figure}_{arithmetic}_{threads}", result[figure])
         for arithmetic in ("int16",) if arguments.quick else ("int16", "int8", "fp32"):
             add(f"sms_step_s_{arithmetic}", step(model, arithmetic, 2, seconds, *SMS)["step_s"])
-            if not arguments.quick:
-                same = step(model, arithmetic, 2, seconds, *SMS, "--same-batch")
-                add(f"same_batch_step_s_{arithmetic}", same["step_s"])
             add(f"generation_{arithmetic}", generation(model, tokens, 2, arithmetic))
         for name, peer in peers.items():
             add(name, peer.seconds())
@@ -142,12 +133,9 @@ def main() -> None:
         for arithmetic in ("int16", "int8"):
             suffix = "" if arithmetic == "int16" else f"_{arithmetic}"
             speed = middle[f"tokens_per_s_{arithmetic}_2"]
-            ours = middle[f"same_batch_step_s_{arithmetic}"]
             metrics += [
                 (f"ratio_llamacpp_same_file{suffix}", speed * middle["llamacpp_same_file"] / prompts, f"{arithmetic} to prompt processing"),
                 (f"ratio_llamacpp_best{suffix}", speed * best / prompts, "the same, its fastest of Q4_1, Q4_0 and F32"),
-                (f"ratio_torch_published{suffix}", middle["torch_published"] / ours, "steps on the same 16 messages"),
-                (f"ratio_torch_best{suffix}", middle["torch_careful"] / ours, "the same, logits only where needed"),
                 (f"ratio_llamacpp_generation{suffix}", middle[f"generation_{arithmetic}"] * middle["llamacpp_text"] / 64, ""),
             ]
     command = f"QZO_BENCH_MODEL={model} {BIN}/qzo_engine_bench --model {model} --arithmetic int16 --threads 2"

@@ -56,8 +56,6 @@ struct Settings {
   std::vector<std::string> options = {" no", " yes"};
   bool all_logits = false;  // every token of the text is scored, instead of two options after it
   bool group = false;
-  bool same_batch = false;  // of step 0, always
-  bool dump_batch = false;  // print that as [[prompt, [option, …]], …], token ids, and measure nothing
   int threads = 1;
   int tokens = 64;
   uint32_t batch = 16;
@@ -137,12 +135,6 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
   if (!settings.all_logits) spec.sampling = method::Sampling::kBalanced;
   const method::BatchOrder order(spec, "", data.rows_by_label());
   std::vector<int32_t> batch;
-  if (settings.dump_batch) {
-    nlohmann::json dump;
-    order.Rows(0, 0, &batch);
-    for (const int32_t row : batch) dump.push_back({data.example(row).prompt, data.example(row).branches});
-    return dump;
-  }
   kernels::ThreadPool pool(settings.threads);
   Engine engine(*model, *kernels, &pool, arithmetic, settings.max_rows);
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<Replica> replica, Replica::Create(*model, spec, *kernels, &pool));
@@ -152,7 +144,7 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
   std::vector<double> seconds, tokens, work;
   int64_t allocated = 0;
   const absl::Duration start = base::SystemClock()->Monotonic();
-  while (seconds.size() < 2 || base::SystemClock()->Monotonic() - start < absl::Seconds(settings.seconds)) {
+  while (seconds.size() < 3 || base::SystemClock()->Monotonic() - start < absl::Seconds(settings.seconds)) {
     order.Rows(replica->step(), 0, &batch);
     double step_tokens = 0, step_work = 0;
     for (const int32_t row : batch) {
@@ -167,7 +159,6 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
     tokens.push_back(step_tokens * 2 * settings.probes);
     work.push_back(step_work * 2 * settings.probes);
     allocated = allocations - before;  // of the last step: buffers have grown by then
-    if (settings.same_batch) replica->Reset();
   }
   // The first step pays for page faults and buffers. Speeds of steps differ in their rows, so medians are of speeds.
   std::vector<double> speed, rate;
@@ -211,8 +202,6 @@ int Main(int argc, char** argv) {
   app.add_option("--options", settings.options, "that follow it")->delimiter(',');
   app.add_flag("--all-logits", settings.all_logits, "score every token of the row");
   app.add_flag("--group", settings.group, "a multiplier per scale group");
-  app.add_flag("--same-batch", settings.same_batch, "take the rows of the first step in every step");
-  app.add_flag("--dump-batch", settings.dump_batch, "print the tokens of those rows, and measure nothing");
   app.add_option("--seconds", settings.seconds, "of measuring, at least");
   CLI11_PARSE(app, argc, argv);
   const absl::StatusOr<nlohmann::json> result = Measure(settings);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the programs that the engine is compared with into .cache/peers/venv, from PyPI: llama.cpp, built for this machine, and
-# PyTorch. It takes a while, once.
+# Puts llama.cpp, which the engine is compared with, into .cache/peers/venv: from PyPI, built for this machine. It takes a while,
+# once.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=.cache/peers/venv
@@ -8,5 +8,4 @@ venv=.cache/peers/venv
 mkdir -p .cache/peers
 python3 -m venv "$venv"
 CMAKE_ARGS="-DGGML_NATIVE=ON -DGGML_OPENMP=ON" nice "$venv/bin/pip" install --quiet --no-binary llama-cpp-python llama-cpp-python==0.3.36
-nice "$venv/bin/pip" install --quiet torch==2.13.0 gguf numpy
 touch .cache/peers/complete
