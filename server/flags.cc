@@ -1,14 +1,13 @@
 #include "server/flags.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/arguments.h"
 #include "server/credentials.h"
 
 namespace qzo::server {
@@ -30,18 +29,6 @@ std::string CheckAddress(const std::string& address) {
     return "";
   }
   return absl::StrCat("'", address, "': expected host:port");
-}
-
-// CLI11 takes what follows "--flag=" for its value; an empty value is meant.
-std::vector<std::string> WithEmptyValues(int argc, const char* const* argv) {
-  std::vector<std::string> arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    const bool empty = argument.starts_with("--") && argument.find('=') == argument.size() - 1;
-    arguments.push_back(empty ? argument.substr(0, argument.size() - 1) : argument);
-    if (empty) arguments.emplace_back();
-  }
-  return arguments;
 }
 
 std::string CheckMetricsAddress(const std::string& address) { return address.empty() ? "" : CheckAddress(address); }
@@ -75,10 +62,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--log-level", "QZO_LOG_LEVEL", flags.log_level, "least severity")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
   add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
-  std::vector<std::string> arguments = WithEmptyValues(argc, argv);
-  std::reverse(arguments.begin(), arguments.end());  // the order that this overload of parse wants
   try {
-    app.parse(std::move(arguments));
+    app.parse(base::ArgumentsForCli(argc, argv));
     if (!server.insecure && !IsLoopback(server.listen)) {
       throw CLI::ValidationError("--listen", absl::StrCat(server.listen, " is not on loopback; --insecure allows it"));
     }

@@ -1,12 +1,11 @@
-#include <spdlog/spdlog.h>
-
+#include <future>
 #include <iostream>
 #include <optional>
 
 #include "base/log.h"
+#include "base/signals.h"
 #include "server/flags.h"
 #include "server/server.h"
-#include "server/signals.h"
 #include "server/supervisor.h"
 
 int main(int argc, char** argv) {
@@ -17,7 +16,7 @@ int main(int argc, char** argv) {
     std::cerr << "qzo-server: " << status.message() << "\n";
     return 2;
   }
-  qzo::server::BlockStopSignals();
+  qzo::base::SignalWatch signals;
   const auto server = qzo::server::Server::Start(flags->server);
   if (!server.ok()) {
     std::cerr << "qzo-server: " << server.status().message() << "\n";
@@ -25,7 +24,8 @@ int main(int argc, char** argv) {
   }
   std::optional<qzo::server::Supervisor> worker;
   if (flags->dev) worker.emplace(DevWorker(*flags, (*server)->local_address()));
-  const int signal = qzo::server::WaitForStopSignal();
-  spdlog::info("signal {}: draining; again to stop at once", signal);
+  std::promise<void> stop;
+  signals.Arm([&stop] { stop.set_value(); });
+  stop.get_future().wait();
   (*server)->Stop();
 }

@@ -113,9 +113,11 @@ absl::Status Connection::RunStream(bool* attached) {
     if (!std::exchange(*attached, true)) {
       base::MutexLock lock(&mu_);
       unattached_ = nullptr;
+      metrics_->attached.Set(1);
     }
     agent_->Receive(message);
   }
+  metrics_->attached.Set(0);
   agent_->Connect(nullptr);
   blobs_->CancelAll();
   {
