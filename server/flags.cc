@@ -49,6 +49,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--metrics-address", "QZO_METRICS_ADDRESS", server.metrics_address,
       "serve Prometheus metrics here; empty = not at all")
       ->check(CheckMetricsAddress);
+  add("--metrics-jobs", "QZO_METRICS_JOBS", server.metrics_jobs, "jobs, at most, that have metrics of their own")
+      ->check(CLI::Range(0, 1000));
   app.add_flag("--insecure", server.insecure, "allow clear text without authentication beyond this machine")
       ->envname("QZO_INSECURE");
   app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");

@@ -22,6 +22,7 @@ struct LiveJob {
   uint64_t events = 0;      // sequence of the last event
   bool saved_badly = false;  // the last UpdateResource failed: try again
   absl::Duration last_step_at;
+  absl::Duration heard_at;  // see JobView::quiet
   double seconds_per_step = 0;  // moving average, for the ETA
 
   v1::FineTuningJob& job() { return *stored.mutable_job(); }

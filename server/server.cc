@@ -22,6 +22,7 @@
 #include "server/credentials.h"
 #include "server/dataset_service.h"
 #include "server/job_service.h"
+#include "server/live_metrics.h"
 #include "server/model_service.h"
 #include "server/models.h"
 #include "server/sqlite_store.h"
@@ -66,6 +67,10 @@ class Server::Impl {
       spdlog::info("{} is {}", path, model.name());
     }
     QZO_RETURN_IF_ERROR(Serve());
+    if (monitor_ != nullptr) {
+      monitor_->Add(std::make_shared<JobMetrics>([this] { return coordinator_->LiveJobs(); }, options_.metrics_jobs));
+      monitor_->Add(std::make_shared<StorageMetrics>(store_.get(), options_.data_directory));
+    }
     not_ready_ = "";
     spdlog::info("serving on {}, data in {}", LocalAddress(), options_.data_directory);
     return absl::OkStatus();

@@ -49,6 +49,7 @@ absl::Status RunWorker(const Flags& flags) {
     spdlog::info("{}: model {}", path, digest);
   }
   Metrics metrics(std::make_shared<prometheus::Registry>());
+  metrics.memory_limit_bytes.Set(static_cast<double>(flags.memory_bytes));
   std::unique_ptr<base::MonitorServer> monitor;
   if (!flags.metrics_address.empty()) {
     QZO_ASSIGN_OR_RETURN(
