@@ -57,6 +57,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--import-model", "QZO_IMPORT_MODEL", server.import_models,
       "GGUF file to register as projects/default/models/NAME-OF-FILE; repeatable")
       ->check(CLI::ExistingFile);
+  app.add_option("--backup", flags.backup,
+                 "copy the data directory there, whether or not a server uses it, and end; serve nothing");
   app.add_flag("--dev", flags.dev, "also run a worker on this machine, and end it with the server")->envname("QZO_DEV");
   add("--dev-worker-threads", "QZO_DEV_WORKER_THREADS", flags.dev_worker_threads,
       "compute threads of that worker; 0 = all")

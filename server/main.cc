@@ -2,8 +2,10 @@
 #include <iostream>
 #include <optional>
 
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "server/backup.h"
 #include "server/flags.h"
 #include "server/server.h"
 #include "server/supervisor.h"
@@ -15,6 +17,12 @@ int main(int argc, char** argv) {
   if (const absl::Status status = qzo::base::InitLogging(flags->log_level, flags->log_format); !status.ok()) {
     std::cerr << "qzo-server: " << status.message() << "\n";
     return 2;
+  }
+  if (!flags->backup.empty()) {
+    const absl::Status status =
+        qzo::server::BackUp(flags->server.data_directory, flags->backup, qzo::base::RealFileSystem());
+    if (!status.ok()) std::cerr << "qzo-server: " << status.message() << "\n";
+    return status.ok() ? 0 : 1;
   }
   qzo::base::SignalWatch signals;
   const auto server = qzo::server::Server::Start(flags->server);
