@@ -25,7 +25,7 @@ FROM debian:bookworm-slim AS runtime
 # hadolint ignore=DL3008
 RUN apt-get update \
   && apt-get install -y --no-install-recommends \
-    libabsl20220623 libfmt9 libgrpc++1.51 libgrpc29 libpcre2-8-0 libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0 \
+    libabsl20220623 libcivetweb1 libfmt9 libgrpc++1.51 libgrpc29 libpcre2-8-0 libprometheus-cpp-core1.0 \
     libprotobuf32 libspdlog1.10 libssl3 libxxhash0 \
   && rm -rf /var/lib/apt/lists/* \
   && useradd --uid 10001 --create-home --home-dir /home/qzo --shell /usr/sbin/nologin qzo
@@ -40,7 +40,7 @@ RUN apt-get update \
 COPY --from=build /src/build/release/bin/qzo-server /src/build/release/bin/qzoctl /usr/local/bin/
 ENV QZO_DATA_DIR=/var/lib/qzo
 VOLUME /var/lib/qzo
-EXPOSE 7070
+EXPOSE 7070 9464
 USER 10001
 # Asks this container's own server.
 HEALTHCHECK --interval=10s --timeout=15s --start-period=30s CMD ["qzoctl", "--quiet", "get", "workers"]
@@ -51,5 +51,6 @@ RUN install -d -o qzo -g qzo /var/cache/qzo
 COPY --from=build /src/build/release/bin/qzo-worker /usr/local/bin/
 ENV QZO_CACHE_DIR=/var/cache/qzo
 VOLUME /var/cache/qzo
+EXPOSE 9465
 USER 10001
 ENTRYPOINT ["qzo-worker"]

@@ -74,6 +74,10 @@ absl::StatusOr<std::unique_ptr<BlobStore>> BlobStore::Open(std::string directory
   return std::unique_ptr<BlobStore>(new BlobStore(std::move(directory), fs));
 }
 
+std::unique_ptr<BlobStore> BlobStore::OpenForReading(std::string directory, base::FileSystem* fs) {
+  return std::unique_ptr<BlobStore>(new BlobStore(std::move(directory), fs));
+}
+
 absl::StatusOr<std::unique_ptr<BlobWriter>> BlobStore::NewWriter(uint64_t max_bytes) {
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<base::PendingFile> file,
                        fs_->CreatePending(absl::StrCat(directory_, "/", kIncoming, "/", next_incoming_.fetch_add(1))));

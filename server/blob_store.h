@@ -49,6 +49,8 @@ class BlobStore {
  public:
   // Makes the directory if need be and removes what an earlier process did not finish. `fs` must outlive the store.
   static absl::StatusOr<std::unique_ptr<BlobStore>> Open(std::string directory, base::FileSystem* fs);
+  // Beside the process that owns the directory: changes nothing, and must not be asked to.
+  static std::unique_ptr<BlobStore> OpenForReading(std::string directory, base::FileSystem* fs);
 
   absl::StatusOr<std::unique_ptr<BlobWriter>> NewWriter(uint64_t max_bytes);
   // Takes a file in, as a hard link where the file system allows it and as a copy elsewhere: a linked file must not be

@@ -128,6 +128,7 @@ absl::Status Coordinator::Impl::AddLive(const StoredResource& resource, v1::Stor
   live.uid = resource.uid;
   live.epoch = resource.epoch;
   live.events = events;
+  live.heard_at = clock_->Monotonic();
   v1::Progress& progress = *live.job().mutable_progress();
   progress.set_step(history.next_step);
   progress.set_total_steps(config.method.steps);
@@ -273,6 +274,22 @@ absl::Status Coordinator::Impl::Delete(const std::string& name, bool force) {
   }
   WakeWatchers();
   return absl::OkStatus();
+}
+
+std::vector<JobView> Coordinator::Impl::LiveJobs() {
+  std::vector<JobView> views;
+  MutexLock lock(&mu_);
+  const absl::Duration now = clock_->Monotonic();
+  for (auto& [handle, live] : jobs_) {
+    const Job& job = live.job();
+    if (IsTerminal(job.state())) continue;
+    const v1::Method& method = job.spec().method();
+    JobView view{live.key.project, live.key.id, job.state(), job.progress(), method.probes() * method.micro_batches()};
+    if (const auto status = core_.StatusOf(handle)) view.progress.set_workers(status->ready_workers);
+    if (job.state() == Job::RUNNING) view.quiet = now - live.heard_at;
+    views.push_back(std::move(view));
+  }
+  return views;
 }
 
 bool Coordinator::Impl::InUse(const std::string& resource_name) {
@@ -503,6 +520,7 @@ absl::StatusOr<Job> Coordinator::Resume(const std::string& name) {
 }
 absl::StatusOr<Job> Coordinator::Retry(const std::string& name) { return impl_->Retry(name); }
 absl::Status Coordinator::Delete(const std::string& name, bool force) { return impl_->Delete(name, force); }
+std::vector<JobView> Coordinator::LiveJobs() { return impl_->LiveJobs(); }
 bool Coordinator::InUse(const std::string& resource_name) { return impl_->InUse(resource_name); }
 absl::StatusOr<uint64_t> Coordinator::Watch(const std::string& name, std::function<void()> wake) {
   return impl_->Watch(name, std::move(wake));

@@ -42,6 +42,16 @@ struct JobFacts {
   int64_t tokens_per_step = 0;    // both lanes of all probes, mean over the training set
 };
 
+// A job that has not ended, as metrics show it.
+struct JobView {
+  std::string project;
+  std::string id;
+  v1::FineTuningJob::State state = v1::FineTuningJob::QUEUED;
+  v1::Progress progress = {};
+  uint32_t items = 0;    // of a step
+  absl::Duration quiet;  // of a RUNNING job: since an item was answered, a step became durable or it began to run
+};
+
 class Coordinator {
  public:
   struct Options {
@@ -76,6 +86,9 @@ class Coordinator {
   absl::Status Delete(const std::string& name, bool force);
   // Whether a job that has not ended uses this model or dataset name.
   bool InUse(const std::string& resource_name);
+
+  // All that have not ended, the older first.
+  std::vector<JobView> LiveJobs();
 
   // Calls `wake` (on some thread, quickly) whenever the job has new events or a new state; once at once. Returns an id for
   // Unwatch. The watcher then reads Get and Store::ReadEvents: events are stored before `wake` is called.

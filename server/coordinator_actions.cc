@@ -167,10 +167,12 @@ void Coordinator::Impl::Do(const core::CommitStep& action) {
   LiveJob* live = Find(action.job);
   if (live == nullptr) return;
   const absl::Duration submitted = clock_->Monotonic();
-  const auto done = [this, job = action.job, step = action.record.step, submitted](absl::Status status) {
+  const auto done = [this, job = action.job, step = action.record.step, probes = action.record.d.size(),
+                     submitted](absl::Status status) {
     metrics_->journal_commit_duration.Observe(absl::ToDoubleSeconds(clock_->Monotonic() - submitted));
     if (status.ok()) {
       metrics_->journal_entries.Increment();
+      metrics_->journal_bytes.Increment(static_cast<double>(probes * 2 * sizeof(float)));
     } else {
       metrics_->store_errors.Add({{"op", "append_step"}}).Increment();
     }
@@ -183,6 +185,7 @@ void Coordinator::Impl::Do(const core::StepCommitted& action) {
   LiveJob* live = Find(action.job);
   if (live == nullptr) return;
   metrics_->steps.Increment();
+  live->heard_at = clock_->Monotonic();
   metrics_->step_duration.Observe(absl::ToDoubleSeconds(action.duration));
   metrics_->step_collect_wait.Observe(absl::ToDoubleSeconds(action.collect_wait));
   ShowStep(action, live->stored.tokens_per_step(), clock_->Monotonic(), live);
@@ -241,6 +244,7 @@ void Coordinator::Impl::Do(const core::StateChanged& action) {
   v1::FineTuningJob& job = live->job();
   const v1::FineTuningJob::State before = job.state();
   job.set_state(ToProto(action.state));
+  if (job.state() != before) live->heard_at = clock_->Monotonic();
   job.set_reason(action.reason);
   job.set_message(action.message);
   SetTime(clock_->Now(), job.mutable_update_time());
@@ -277,6 +281,7 @@ void Coordinator::Impl::Do(const core::Observed& action) {
   };
   switch (action.kind) {
     case Kind::kAccepted:
+      if (LiveJob* live = Find(action.job); live != nullptr) live->heard_at = clock_->Monotonic();
       return contribution("accepted");
     case Kind::kLate:
       return contribution("late");

@@ -33,6 +33,7 @@ class Coordinator::Impl {
   absl::StatusOr<v1::FineTuningJob> Retry(const std::string& name);
   absl::Status Delete(const std::string& name, bool force);
   bool InUse(const std::string& resource_name);
+  std::vector<JobView> LiveJobs();
   absl::StatusOr<uint64_t> Watch(const std::string& name, std::function<void()> wake);
   void Unwatch(uint64_t watch);
 

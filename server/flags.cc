@@ -1,14 +1,13 @@
 #include "server/flags.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/arguments.h"
 #include "server/credentials.h"
 
 namespace qzo::server {
@@ -32,18 +31,6 @@ std::string CheckAddress(const std::string& address) {
   return absl::StrCat("'", address, "': expected host:port");
 }
 
-// CLI11 takes what follows "--flag=" for its value; an empty value is meant.
-std::vector<std::string> WithEmptyValues(int argc, const char* const* argv) {
-  std::vector<std::string> arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    const bool empty = argument.starts_with("--") && argument.find('=') == argument.size() - 1;
-    arguments.push_back(empty ? argument.substr(0, argument.size() - 1) : argument);
-    if (empty) arguments.emplace_back();
-  }
-  return arguments;
-}
-
 std::string CheckMetricsAddress(const std::string& address) { return address.empty() ? "" : CheckAddress(address); }
 
 }  // namespace
@@ -62,12 +49,16 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--metrics-address", "QZO_METRICS_ADDRESS", server.metrics_address,
       "serve Prometheus metrics here; empty = not at all")
       ->check(CheckMetricsAddress);
+  add("--metrics-jobs", "QZO_METRICS_JOBS", server.metrics_jobs, "jobs, at most, that have metrics of their own")
+      ->check(CLI::Range(0, 1000));
   app.add_flag("--insecure", server.insecure, "allow clear text without authentication beyond this machine")
       ->envname("QZO_INSECURE");
   app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");
   add("--import-model", "QZO_IMPORT_MODEL", server.import_models,
       "GGUF file to register as projects/default/models/NAME-OF-FILE; repeatable")
       ->check(CLI::ExistingFile);
+  app.add_option("--backup", flags.backup,
+                 "copy the data directory there, whether or not a server uses it, and end; serve nothing");
   app.add_flag("--dev", flags.dev, "also run a worker on this machine, and end it with the server")->envname("QZO_DEV");
   add("--dev-worker-threads", "QZO_DEV_WORKER_THREADS", flags.dev_worker_threads,
       "compute threads of that worker; 0 = all")
@@ -75,10 +66,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--log-level", "QZO_LOG_LEVEL", flags.log_level, "least severity")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
   add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
-  std::vector<std::string> arguments = WithEmptyValues(argc, argv);
-  std::reverse(arguments.begin(), arguments.end());  // the order that this overload of parse wants
   try {
-    app.parse(std::move(arguments));
+    app.parse(base::ArgumentsForCli(argc, argv));
     if (!server.insecure && !IsLoopback(server.listen)) {
       throw CLI::ValidationError("--listen", absl::StrCat(server.listen, " is not on loopback; --insecure allows it"));
     }

@@ -16,6 +16,7 @@ struct Flags {
   std::string log_format = "text";
   bool dev = false;            // start and supervise a worker beside the server
   int dev_worker_threads = 0;  // 0 = all
+  std::string backup;          // copy the data directory there and serve nothing; "" = serve
 };
 
 // nullopt when there is nothing to run: *exit_code is 0 after --help and --version, 2 after a usage error, which was

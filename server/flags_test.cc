@@ -45,13 +45,16 @@ TEST(Flags, DefaultsServeThisMachine) {
 
 TEST(Flags, EveryFlagIsTaken) {
   const std::string model = testing::TestFile("golden/models/stories260k/stories260K-Q4_0.gguf");
-  const Parsed parsed = Parse({"--listen", "127.0.0.1:0", "--data-dir=/d", "--metrics-address=", "--reflection",
-                               "--import-model", model.c_str(), "--import-model", model.c_str(), "--dev",
-                               "--dev-worker-threads=2", "--log-level=debug", "--log-format=json"});
+  const Parsed parsed =
+      Parse({"--listen", "127.0.0.1:0", "--data-dir=/d", "--metrics-address=", "--metrics-jobs=7", "--backup=/b",
+             "--reflection", "--import-model", model.c_str(), "--import-model", model.c_str(), "--dev",
+             "--dev-worker-threads=2", "--log-level=debug", "--log-format=json"});
   ASSERT_TRUE(parsed.flags.has_value()) << parsed.errors;
   EXPECT_EQ(parsed.flags->server.listen, "127.0.0.1:0");
   EXPECT_EQ(parsed.flags->server.data_directory, "/d");
   EXPECT_EQ(parsed.flags->server.metrics_address, "");
+  EXPECT_EQ(parsed.flags->server.metrics_jobs, 7);
+  EXPECT_EQ(parsed.flags->backup, "/b");
   EXPECT_TRUE(parsed.flags->server.reflection);
   EXPECT_THAT(parsed.flags->server.import_models, ElementsAre(model, model));
   EXPECT_EQ(parsed.flags->dev_worker_threads, 2);

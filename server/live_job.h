@@ -24,6 +24,7 @@ struct LiveJob {
   WriteBatch unsaved;
   absl::Duration save_again_at;
   absl::Duration last_step_at;
+  absl::Duration heard_at;  // see JobView::quiet
   double seconds_per_step = 0;  // moving average, for the ETA
 
   v1::FineTuningJob& job() { return *stored.mutable_job(); }

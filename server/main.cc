@@ -1,12 +1,13 @@
-#include <spdlog/spdlog.h>
-
+#include <future>
 #include <iostream>
 #include <optional>
 
+#include "base/fs.h"
 #include "base/log.h"
+#include "base/signals.h"
+#include "server/backup.h"
 #include "server/flags.h"
 #include "server/server.h"
-#include "server/signals.h"
 #include "server/supervisor.h"
 
 int main(int argc, char** argv) {
@@ -17,7 +18,13 @@ int main(int argc, char** argv) {
     std::cerr << "qzo-server: " << status.message() << "\n";
     return 2;
   }
-  qzo::server::BlockStopSignals();
+  if (!flags->backup.empty()) {
+    const absl::Status status =
+        qzo::server::BackUp(flags->server.data_directory, flags->backup, qzo::base::RealFileSystem());
+    if (!status.ok()) std::cerr << "qzo-server: " << status.message() << "\n";
+    return status.ok() ? 0 : 1;
+  }
+  qzo::base::SignalWatch signals;
   const auto server = qzo::server::Server::Start(flags->server);
   if (!server.ok()) {
     std::cerr << "qzo-server: " << server.status().message() << "\n";
@@ -25,7 +32,8 @@ int main(int argc, char** argv) {
   }
   std::optional<qzo::server::Supervisor> worker;
   if (flags->dev) worker.emplace(DevWorker(*flags, (*server)->local_address()));
-  const int signal = qzo::server::WaitForStopSignal();
-  spdlog::info("signal {}: draining; again to stop at once", signal);
+  std::promise<void> stop;
+  signals.Arm([&stop] { stop.set_value(); });
+  stop.get_future().wait();
   (*server)->Stop();
 }

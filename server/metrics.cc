@@ -40,7 +40,8 @@ Metrics::Metrics(std::shared_ptr<Registry> r)
       jobs_finished(Counters(*r, "qzo_jobs_finished_total", "Jobs that have ended")),
       job_queue_wait(OneHistogram(*r, "qzo_job_queue_wait_seconds", "From creation to the first step", kWaitSeconds)),
       steps(One(*r, "qzo_steps_total", "Steps committed")),
-      step_duration(OneHistogram(*r, "qzo_step_duration_seconds", "From a step's plan to its durability", kStepSeconds)),
+      step_duration(
+          OneHistogram(*r, "qzo_step_duration_seconds", "From a step's plan to its durability", kStepSeconds)),
       step_collect_wait(
           OneHistogram(*r, "qzo_step_collect_wait_seconds", "From a step's first answer to its last", kStepSeconds)),
       contributions(Counters(*r, "qzo_contributions_total", "Items answered by workers, by what became of them")),
@@ -49,10 +50,19 @@ Metrics::Metrics(std::shared_ptr<Registry> r)
       payload_down_bytes(One(*r, "qzo_step_payload_down_bytes_total", "Step messages to workers, serialized")),
       payload_up_bytes(One(*r, "qzo_step_payload_up_bytes_total", "Step results from workers, serialized")),
       journal_entries(One(*r, "qzo_journal_entries_total", "Journal entries made durable")),
+      journal_bytes(One(*r, "qzo_journal_bytes_total", "What they hold: 8 bytes a probe")),
       journal_commit_duration(OneHistogram(*r, "qzo_journal_commit_duration_seconds",
                                            "From an entry's submission to its durability", kCommitSeconds)),
       store_errors(Counters(*r, "qzo_store_errors_total", "Store operations that failed")),
       divergence(One(*r, "qzo_divergence_total", "Replica digests that differed: must stay 0")),
-      registry(std::move(r)) {}
+      registry(std::move(r)) {
+  // A rate sees the first of a kind only if there was a zero before it.
+  for (const char* outcome : {"succeeded", "failed", "cancelled"}) jobs_finished.Add({{"outcome", outcome}});
+  for (const char* result : {"accepted", "late", "duplicate", "non_finite", "mismatch"}) {
+    contributions.Add({{"result", result}});
+  }
+  for (const char* reason : {"closed", "lost", "protocol"}) worker_disconnects.Add({{"reason", reason}});
+  for (const char* op : {"append_step", "update_job"}) store_errors.Add({{"op", op}});
+}
 
 }  // namespace qzo::server

@@ -31,6 +31,7 @@ class Metrics {
   prometheus::Counter& payload_down_bytes;  // of step messages
   prometheus::Counter& payload_up_bytes;
   prometheus::Counter& journal_entries;
+  prometheus::Counter& journal_bytes;
   prometheus::Histogram& journal_commit_duration;  // append submitted to durable
   prometheus::Family<prometheus::Counter>& store_errors;  // {op}
   prometheus::Counter& divergence;  // replica digest mismatches: must stay 0

@@ -3,17 +3,16 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <prometheus/exposer.h>
-#include <prometheus/gauge.h>
 #include <spdlog/spdlog.h>
 
-#include <exception>
+#include <atomic>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/monitor_server.h"
 #include "base/status_macros.h"
 #include "server/adapter_files.h"
 #include "server/adapter_service.h"
@@ -23,9 +22,9 @@
 #include "server/credentials.h"
 #include "server/dataset_service.h"
 #include "server/job_service.h"
+#include "server/live_metrics.h"
 #include "server/model_service.h"
 #include "server/models.h"
-#include "server/process_metrics.h"
 #include "server/sqlite_store.h"
 #include "server/worker_service.h"
 
@@ -60,6 +59,7 @@ class Server::Impl {
   explicit Impl(const Options& options) : options_(options) {}
 
   absl::Status Start() {
+    QZO_RETURN_IF_ERROR(ExposeMetrics());
     QZO_RETURN_IF_ERROR(OpenStorage());
     QZO_RETURN_IF_ERROR(coordinator_->Recover());
     for (const std::string& path : options_.import_models) {
@@ -67,13 +67,18 @@ class Server::Impl {
       spdlog::info("{} is {}", path, model.name());
     }
     QZO_RETURN_IF_ERROR(Serve());
-    QZO_RETURN_IF_ERROR(ExposeMetrics());
+    if (monitor_ != nullptr) {
+      monitor_->Add(std::make_shared<JobMetrics>([this] { return coordinator_->LiveJobs(); }, options_.metrics_jobs));
+      monitor_->Add(std::make_shared<StorageMetrics>(store_.get(), options_.data_directory));
+    }
+    not_ready_ = "";
     spdlog::info("serving on {}, data in {}", LocalAddress(), options_.data_directory);
     return absl::OkStatus();
   }
 
   void Stop() {
     if (std::exchange(stopped_, true)) return;
+    not_ready_ = "draining";
     if (grpc_ != nullptr) grpc_->GetHealthCheckService()->SetServingStatus(false);
     if (coordinator_ != nullptr) coordinator_->Stop();
     streams_.CloseAll();
@@ -139,21 +144,10 @@ class Server::Impl {
 
   absl::Status ExposeMetrics() {
     if (options_.metrics_address.empty()) return absl::OkStatus();
-    prometheus::BuildGauge()
-        .Name("qzo_build_info")
-        .Help("The running version")
-        .Register(*metrics_.registry)
-        .Add({{"version", QZO_VERSION}})
-        .Set(1);
-    try {
-      exposer_ = std::make_unique<prometheus::Exposer>(options_.metrics_address);
-    } catch (const std::exception& error) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot serve metrics on ", options_.metrics_address,
-                       " (is the port in use? --metrics-address= turns them off): ", error.what()));
-    }
-    exposer_->RegisterCollectable(metrics_.registry);
-    exposer_->RegisterCollectable(process_metrics_);
+    QZO_ASSIGN_OR_RETURN(monitor_, base::MonitorServer::Start({options_.metrics_address, QZO_VERSION,
+                                                               [this] { return std::string(not_ready_.load()); }}));
+    monitor_->Add(metrics_.registry);
+    spdlog::info("metrics on port {}", monitor_->port());
     return absl::OkStatus();
   }
 
@@ -162,7 +156,7 @@ class Server::Impl {
   bool stopped_ = false;
   int port_ = 0;
   Metrics metrics_{std::make_shared<prometheus::Registry>()};
-  const std::shared_ptr<ProcessMetrics> process_metrics_ = std::make_shared<ProcessMetrics>();
+  std::atomic<const char*> not_ready_ = "recovering";  // "" once it serves
   std::unique_ptr<SqliteStore> store_;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<BlobKeeper> keeper_;
@@ -174,7 +168,7 @@ class Server::Impl {
   Backend backend_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> grpc_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<base::MonitorServer> monitor_;
 };
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {

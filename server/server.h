@@ -17,6 +17,7 @@ class Server {
     std::string listen = "127.0.0.1:7070";           // host:port (port 0: any free one) or unix:path
     std::string data_directory;                      // made when it is not there
     std::string metrics_address = "127.0.0.1:9464";  // "" = none
+    int metrics_jobs = 20;                            // jobs with series of their own
     bool insecure = false;                           // clear text beyond loopback
     bool reflection = false;
     std::vector<std::string> import_models;  // GGUF files to register as projects/default/models/…

@@ -130,11 +130,13 @@ absl::Status Connection::RunStream(bool* attached) {
     if (!std::exchange(*attached, true)) {
       base::MutexLock lock(&mu_);
       unattached_ = nullptr;
+      metrics_->attached.Set(1);
     }
     if (message.work().item_count() > 0) stream->ExpectResults();
     agent_->Receive(message);
     stream->PauseReading();
   }
+  metrics_->attached.Set(0);
   agent_->Connect(nullptr);
   blobs_->CancelAll();
   {

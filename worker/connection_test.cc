@@ -260,9 +260,11 @@ TEST_F(ConnectionTest, ADrainLeavesTheCoordinatorAndEndsRun) {
   *open.mutable_open() = TinyJob(1, TinyMethod(), &coordinator);
   coordinator.Send(open);
   ASSERT_TRUE(coordinator.Next().has_ready());  // so the worker has seen Attached, too
+  EXPECT_EQ(metrics_.attached.Value(), 1);
   connection_->Drain();
   EXPECT_TRUE(coordinator.Next().has_leaving());
   thread_.join();
+  EXPECT_EQ(metrics_.attached.Value(), 0);
 }
 
 TEST_F(ConnectionTest, TheCoordinatorMayAskForADrain) {

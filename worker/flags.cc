@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/arguments.h"
 #include "base/text.h"
 #include "kernels/fastest.h"
 #include "worker/process.h"
@@ -88,12 +89,13 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--max-rows", "QZO_MAX_ROWS", flags.max_rows,
       "token rows of one forward pass: more is faster and takes more memory")
       ->check(CLI::Range(1, 1 << 20));
-  add("--metrics-address", "QZO_METRICS_ADDRESS", flags.metrics_address, "serve Prometheus metrics here, host:port");
+  add("--metrics-address", "QZO_METRICS_ADDRESS", flags.metrics_address,
+      "serve Prometheus metrics here, host:port; empty = not at all");
   add("--log-level", "QZO_LOG_LEVEL", flags.log_level, "least severity")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
   add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
   try {
-    app.parse(argc, argv);
+    app.parse(base::ArgumentsForCli(argc, argv));
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;

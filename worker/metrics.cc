@@ -30,7 +30,9 @@ Metrics::Metrics(std::shared_ptr<prometheus::Registry> owned)
       replay_duration(Seconds(registry.get(), "qzo_replay_duration_seconds", "From a loaded job to a ready replica.")),
       peak_resident_bytes(
           Gauge(registry.get(), "qzo_worker_peak_resident_memory_bytes", "Largest resident set so far.")),
+      memory_limit_bytes(Gauge(registry.get(), "qzo_worker_memory_limit_bytes", "For models and replicas.")),
       troubles(Counter(registry.get(), "qzo_worker_job_troubles_total", "Jobs that could not go on at this worker.")),
-      reconnects(Counter(registry.get(), "qzo_worker_reconnects_total", "Streams to a coordinator that broke.")) {}
+      reconnects(Counter(registry.get(), "qzo_worker_reconnects_total", "Streams to a coordinator that broke.")),
+      attached(Gauge(registry.get(), "qzo_worker_attached", "1 while a coordinator has the worker.")) {}
 
 }  // namespace qzo::worker

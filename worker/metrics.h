@@ -22,8 +22,10 @@ class Metrics {
   prometheus::Counter& replay_entries;  // journal steps applied before a replica was ready
   prometheus::Histogram& replay_duration;
   prometheus::Gauge& peak_resident_bytes;
-  prometheus::Counter& troubles;    // JobTrouble sent
-  prometheus::Counter& reconnects;  // streams that broke
+  prometheus::Gauge& memory_limit_bytes;  // for models and replicas
+  prometheus::Counter& troubles;          // JobTrouble sent
+  prometheus::Counter& reconnects;        // streams that broke
+  prometheus::Gauge& attached;            // 1 while a coordinator has the worker
 };
 
 }  // namespace qzo::worker

@@ -2,12 +2,8 @@
 #ifndef QZO_WORKER_PROCESS_H_
 #define QZO_WORKER_PROCESS_H_
 
-#include <prometheus/collectable.h>
-#include <prometheus/metric_family.h>
-
 #include <cstdint>
 #include <string>
-#include <vector>
 
 namespace qzo::worker {
 
@@ -18,12 +14,6 @@ int64_t PeakResidentBytes();
 int64_t AvailableMemoryBytes();
 
 std::string Hostname();
-
-// The process_* metrics that Prometheus' client libraries share.
-class ProcessCollector final : public prometheus::Collectable {
- public:
-  std::vector<prometheus::MetricFamily> Collect() const override;
-};
 
 }  // namespace qzo::worker
 

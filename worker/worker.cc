@@ -1,14 +1,13 @@
 #include "worker/worker.h"
 
-#include <prometheus/exposer.h>
 #include <spdlog/spdlog.h>
 
-#include <exception>
 #include <memory>
 
-#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/monitor_server.h"
+#include "base/signals.h"
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "kernels/kernels.h"
@@ -20,7 +19,6 @@
 #include "worker/metrics.h"
 #include "worker/model_cache.h"
 #include "worker/process.h"
-#include "worker/signals.h"
 
 namespace qzo::worker {
 namespace {
@@ -38,20 +36,10 @@ v1::Attach AttachOf(const Flags& flags, int threads) {
   return attach;
 }
 
-// nullptr without an address.
-absl::StatusOr<std::unique_ptr<prometheus::Exposer>> Expose(const std::string& address) {
-  if (address.empty()) return nullptr;
-  try {
-    return std::make_unique<prometheus::Exposer>(address);
-  } catch (const std::exception& error) {
-    return absl::UnavailableError(absl::StrCat("--metrics-address ", address, ": ", error.what()));
-  }
-}
-
 }  // namespace
 
 absl::Status RunWorker(const Flags& flags) {
-  SignalWatch signals;
+  base::SignalWatch signals;
   QZO_ASSIGN_OR_RETURN(const auto credentials, MakeChannelCredentials({flags.server, flags.insecure}));
   base::FileSystem* fs = base::RealFileSystem();
   QZO_RETURN_IF_ERROR(fs->CreateDirectories(flags.cache_directory));
@@ -61,11 +49,15 @@ absl::Status RunWorker(const Flags& flags) {
     spdlog::info("{}: model {}", path, digest);
   }
   Metrics metrics(std::make_shared<prometheus::Registry>());
-  const auto process = std::make_shared<ProcessCollector>();
-  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<prometheus::Exposer> exposer, Expose(flags.metrics_address));
-  if (exposer != nullptr) {
-    exposer->RegisterCollectable(metrics.registry);
-    exposer->RegisterCollectable(process);
+  metrics.memory_limit_bytes.Set(static_cast<double>(flags.memory_bytes));
+  std::unique_ptr<base::MonitorServer> monitor;
+  if (!flags.metrics_address.empty()) {
+    QZO_ASSIGN_OR_RETURN(
+        monitor, base::MonitorServer::Start({flags.metrics_address, kVersion, [&metrics] {
+                                               return std::string(metrics.attached.Value() > 0 ? "" : "no coordinator");
+                                             }}));
+    monitor->Add(metrics.registry);
+    spdlog::info("metrics on port {}", monitor->port());
   }
 
   const auto channel = MakeChannel(flags.server, credentials);

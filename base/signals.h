@@ -1,11 +1,11 @@
 // SIGTERM and SIGINT: the first one asks for an orderly end, the second one ends the process at once.
-#ifndef QZO_WORKER_SIGNALS_H_
-#define QZO_WORKER_SIGNALS_H_
+#ifndef QZO_BASE_SIGNALS_H_
+#define QZO_BASE_SIGNALS_H_
 
 #include <functional>
 #include <thread>
 
-namespace qzo::worker {
+namespace qzo::base {
 
 // Make it before any other thread: it blocks both signals for those started later. `stop` is called on a thread of its
 // own, where anything is allowed.
@@ -29,6 +29,6 @@ class SignalWatch {
   std::thread thread_;
 };
 
-}  // namespace qzo::worker
+}  // namespace qzo::base
 
-#endif  // QZO_WORKER_SIGNALS_H_
+#endif  // QZO_BASE_SIGNALS_H_

@@ -1,4 +1,4 @@
-#include "server/process_metrics.h"
+#include "base/process_metrics.h"
 
 #include <prometheus/metric_family.h>
 #include <sys/resource.h>
@@ -13,7 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 
-namespace qzo::server {
+namespace qzo::base {
 namespace {
 
 double Seconds(const timeval& time) {
@@ -72,4 +72,4 @@ std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
           Family("process_start_time_seconds", "Start of the process, Unix time", MetricType::Gauge, StartTime())};
 }
 
-}  // namespace qzo::server
+}  // namespace qzo::base

@@ -1,4 +1,4 @@
-#include "worker/signals.h"
+#include "base/signals.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 
-namespace qzo::worker {
+namespace qzo::base {
 
 SignalWatch::SignalWatch() {
   sigset_t set;
@@ -51,9 +51,9 @@ void SignalWatch::Watch(const std::function<void()>& stop) {
     signalfd_siginfo info{};
     if (::read(signals_, &info, sizeof info) != sizeof info) continue;
     if (std::exchange(stopping, true)) ::_exit(128 + static_cast<int>(info.ssi_signo));
-    spdlog::info("signal {}: leaving when the work at hand is done; again to stop at once", info.ssi_signo);
+    spdlog::info("signal {}: ending when the work at hand is done; again to stop at once", info.ssi_signo);
     stop();
   }
 }
 
-}  // namespace qzo::worker
+}  // namespace qzo::base
