@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
-#   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python]
+#   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python tokenizers fuzz)
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
 
 sources() { git ls-files '*.h' '*.cc'; }
@@ -35,6 +35,10 @@ for part in "${parts[@]}"; do
       QZO_SIMULATOR_SEEDS=100000 QZO_SIMULATOR_FIRST=1000000 build/release/tests/server_simulator_test --gtest_filter='*Every*'
       ;;
     python) scripts/python-test.sh ;;
+    tokenizers)
+      scripts/build.sh release tokenize
+      scripts/tokenizer-test.sh
+      ;;
     fuzz) # QZO_FUZZ_SECONDS each, 600 by default
       scripts/build.sh fuzz
       for fuzzer in build/fuzz/fuzzers/fuzz_*; do
