@@ -26,7 +26,7 @@ FROM debian:bookworm-slim AS runtime
 RUN apt-get update \
   && apt-get install -y --no-install-recommends \
     libabsl20220623 libcivetweb1 libfmt9 libgrpc++1.51 libgrpc29 libpcre2-8-0 libprometheus-cpp-core1.0 \
-    libprotobuf32 libspdlog1.10 libssl3 libxxhash0 \
+    libprotobuf32 libspdlog1.10 libssl3 libutf8proc2 libxxhash0 \
   && rm -rf /var/lib/apt/lists/* \
   && useradd --uid 10001 --create-home --home-dir /home/qzo --shell /usr/sbin/nologin qzo
 COPY LICENSE /usr/share/doc/qzo/

@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/status_macros.h"
 #include "kernels/fastest.h"
+#include "model/tasks/chat.h"
 #include "proto/spec_convert.h"
 
 namespace qzo::client {
@@ -128,7 +129,7 @@ absl::StatusOr<v1::Task> TaskOf(const method::Adapter& adapter) {
 }
 
 absl::StatusOr<model::TaskSpec> TaskFor(const model::Model& model, v1::Task task) {
-  rpc::ResolveTask(model.tokenizer().FindToken("<|im_start|>").has_value(), &task);
+  rpc::ResolveTask(model::DefaultChatFormat(model.tokenizer()), &task);
   return rpc::ToTaskSpec(task);
 }
 

@@ -76,6 +76,11 @@ uint32_t StepsOfEpochs(double epochs, int64_t rows, uint32_t batch_size) {
   return static_cast<uint32_t>(std::clamp(steps, 1.0, 4294967295.0));
 }
 
+v1::ChatFormat ChatFormatToProto(model::ChatFormat format) {
+  if (format == model::ChatFormat::kChatMl) return v1::CHATML;
+  return format == model::ChatFormat::kPlain ? v1::PLAIN : v1::MODEL_TEMPLATE;
+}
+
 }  // namespace
 
 absl::Status ResolveMethod(int64_t rows, v1::Method* method) {
@@ -149,11 +154,11 @@ v1::Method ToProto(const method::MethodSpec& spec) {
   return method;
 }
 
-void ResolveTask(bool has_chatml_tokens, v1::Task* task) {
+void ResolveTask(model::ChatFormat chat_format, v1::Task* task) {
   const model::TaskSpec defaults;
   if (task->kind() == v1::CLASSIFICATION && task->label_field().empty()) task->set_label_field(defaults.label_field);
   if (task->kind() == v1::CHAT && task->chat_format() == v1::CHAT_FORMAT_UNSPECIFIED) {
-    task->set_chat_format(has_chatml_tokens ? v1::CHATML : v1::PLAIN);
+    task->set_chat_format(ChatFormatToProto(chat_format));
   }
   if (task->sequence_len() == 0) task->set_sequence_len(defaults.sequence_len);
 }
@@ -164,7 +169,8 @@ absl::StatusOr<model::TaskSpec> ToTaskSpec(const v1::Task& task) {
   const bool has_kind = violations.RequireNamed(task.kind(), "task.kind");
   if (task.kind() == v1::COMPLETION) spec.kind = model::TaskKind::kCompletion;
   if (task.kind() == v1::CHAT && violations.RequireNamed(task.chat_format(), "task.chat_format")) {
-    spec.chat_format = task.chat_format() == v1::CHATML ? model::ChatFormat::kChatMl : model::ChatFormat::kPlain;
+    if (task.chat_format() == v1::PLAIN) spec.chat_format = model::ChatFormat::kPlain;
+    if (task.chat_format() == v1::MODEL_TEMPLATE) spec.chat_format = model::ChatFormat::kModelTemplate;
   }
   if (task.kind() == v1::CHAT) spec.kind = model::TaskKind::kChat;
   spec.prompt = task.prompt();
@@ -196,7 +202,7 @@ v1::Task ToProto(const model::TaskSpec& spec) {
       break;
     case model::TaskKind::kChat:
       task.set_kind(v1::CHAT);
-      task.set_chat_format(spec.chat_format == model::ChatFormat::kChatMl ? v1::CHATML : v1::PLAIN);
+      task.set_chat_format(ChatFormatToProto(spec.chat_format));
       break;
   }
   return task;

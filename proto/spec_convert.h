@@ -19,8 +19,8 @@ absl::Status ResolveMethod(int64_t rows, v1::Method* method);
 absl::StatusOr<method::MethodSpec> ToMethodSpec(const v1::Method& method);
 v1::Method ToProto(const method::MethodSpec& spec);
 
-// Fills in defaults: label_field, sequence_len (and chat_format, given whether the vocabulary has <|im_start|>).
-void ResolveTask(bool has_chatml_tokens, v1::Task* task);
+// Fills in defaults: label_field, sequence_len and, given the model's, chat_format.
+void ResolveTask(model::ChatFormat chat_format, v1::Task* task);
 // Violations as "task.field: …" lines.
 absl::StatusOr<model::TaskSpec> ToTaskSpec(const v1::Task& task);
 v1::Task ToProto(const model::TaskSpec& spec);

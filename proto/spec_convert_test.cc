@@ -149,20 +149,25 @@ TEST(MethodSpecConversion, AnUnresolvedMethodIsRefused) {
 
 TEST(TaskConversion, DefaultsAreFilledInAndSurviveTheRoundTrip) {
   v1::Task task = Classification();
-  ResolveTask(false, &task);
+  ResolveTask(model::ChatFormat::kPlain, &task);
   EXPECT_EQ(task.label_field(), "label");
   EXPECT_EQ(task.sequence_len(), 512);
   ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
   EXPECT_TRUE(MessageDifferencer::Equals(ToProto(spec), task));
 }
 
-TEST(TaskConversion, ChatFormatFollowsTheVocabulary) {
-  for (const bool chatml : {false, true}) {
+TEST(TaskConversion, ChatFormatFollowsTheModel) {
+  const std::vector<std::pair<model::ChatFormat, v1::ChatFormat>> formats = {
+      {model::ChatFormat::kChatMl, v1::CHATML},
+      {model::ChatFormat::kPlain, v1::PLAIN},
+      {model::ChatFormat::kModelTemplate, v1::MODEL_TEMPLATE}};
+  for (const auto& [of_model, in_message] : formats) {
     v1::Task task;
     task.set_kind(v1::CHAT);
-    ResolveTask(chatml, &task);
-    EXPECT_EQ(task.chat_format(), chatml ? v1::CHATML : v1::PLAIN);
+    ResolveTask(of_model, &task);
+    EXPECT_EQ(task.chat_format(), in_message);
     ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
+    EXPECT_EQ(spec.chat_format, of_model);
     EXPECT_TRUE(MessageDifferencer::Equals(ToProto(spec), task));
   }
 }
@@ -172,7 +177,7 @@ TEST(TaskConversion, CompletionSurvivesTheRoundTrip) {
   task.set_kind(v1::COMPLETION);
   task.set_prompt("Q: {q}\nA:");
   task.set_answer(" {a}");
-  ResolveTask(false, &task);
+  ResolveTask(model::ChatFormat::kPlain, &task);
   ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
   EXPECT_TRUE(MessageDifferencer::Equals(ToProto(spec), task));
 }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/tasks/chat.h"
 #include "model/tasks/task.h"
 #include "proto/grpc_status.h"
 #include "proto/spec_convert.h"
@@ -78,7 +79,7 @@ class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::He
     QZO_ASSIGN_OR_RETURN(const auto model, GetMessage<v1::Model>(backend_.store, kModelKind, "model", header_.model()));
     QZO_ASSIGN_OR_RETURN(model_, backend_.models->Load(model.digest()));
     v1::Task task = header_.task();
-    rpc::ResolveTask(model_->tokenizer->FindToken("<|im_start|>").has_value(), &task);
+    rpc::ResolveTask(model::DefaultChatFormat(*model_->tokenizer), &task);
     absl::StatusOr<model::TaskSpec> spec = rpc::ToTaskSpec(task);
     if (!spec.ok()) return rpc::ViolationsFromLines(spec.status(), "INVALID_TASK");
     task_ = *std::move(spec);

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/tasks/chat.h"
 #include "model/tasks/task.h"
 #include "proto/grpc_status.h"
 #include "proto/spec_convert.h"
@@ -105,7 +106,8 @@ class Resolution {
     if (model_ != nullptr && task.sequence_len() == 0) {
       task.set_sequence_len(std::min(model::TaskSpec().sequence_len, model_->info.context_length));
     }
-    rpc::ResolveTask(model_ != nullptr && model_->tokenizer->FindToken("<|im_start|>").has_value(), &task);
+    rpc::ResolveTask(model_ != nullptr ? model::DefaultChatFormat(*model_->tokenizer) : model::ChatFormat::kPlain,
+                     &task);
     absl::StatusOr<model::TaskSpec> spec = rpc::ToTaskSpec(task);
     if (!spec.ok()) return Violate(spec.status());
     if (model_ == nullptr) return;

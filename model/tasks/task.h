@@ -17,7 +17,7 @@
 namespace qzo::model {
 
 enum class TaskKind : uint8_t { kClassification, kCompletion, kChat };
-enum class ChatFormat : uint8_t { kChatMl, kPlain };
+enum class ChatFormat : uint8_t { kChatMl, kPlain, kModelTemplate };
 
 inline constexpr size_t kMaxOptions = 256;
 inline constexpr int32_t kMinSequenceLen = 4;

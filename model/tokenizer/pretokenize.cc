@@ -1,143 +1,179 @@
 #include "model/tokenizer/pretokenize.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include <algorithm>
+#include <utility>
 
-#include <array>
-
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/tokenizer/byte_letters.h"
+#include "model/tokenizer/utf8.h"
 
 namespace qzo::model {
 namespace {
 
-// The expressions are those of each family's tokenizer.json; where that names other splitters (digits, punctuation),
-// they are written as expressions, in the same order.
-constexpr std::string_view kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kEachDigit = R"(\p{N})";
-constexpr std::string_view kThreeDigits = "[0-9][0-9][0-9]";
-constexpr std::string_view kLlama3 = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)"
-                                     R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
-                                     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
-                                     R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+struct Part {
+  std::string_view text;
+  bool matches;
+};
 
-const std::vector<PretokenizerFamily>& Families() {
-  static const auto* const kFamilies = new std::vector<PretokenizerFamily>{
-      {.name = "default", .patterns = {R"([\p{P}$+<=>^~|]+)", kGpt2, R"(\p{N}+)", kThreeDigits}},
-      {.name = "gpt-2", .patterns = {kGpt2}},
-      {.name = "phi-2", .patterns = {kGpt2}},
-      {.name = "mpt", .patterns = {kGpt2}},
-      {.name = "olmo", .patterns = {kGpt2}},
-      {.name = "smollm", .patterns = {kEachDigit, kGpt2}},
-      {.name = "starcoder", .patterns = {kEachDigit, kGpt2}},
-      {.name = "refact", .patterns = {kEachDigit, kGpt2}},
-      {.name = "command-r", .patterns = {kEachDigit, kGpt2}},
-      {.name = "falcon", .patterns = {R"([\p{P}$+<=>^~|`]+)", kGpt2, kThreeDigits}},
-      {.name = "llama-bpe", .patterns = {kLlama3}, .whole_words = true, .add_bos = true},
-      {.name = "qwen2", .patterns = {kQwen2}},
-      {.name = "stablelm2", .patterns = {kQwen2}},
-      {.name = "tekken", .patterns = {kTekken}, .whole_words = true, .add_bos = true},
-  };
-  return *kFamilies;
+// The parts of `text`, none of them empty.
+absl::StatusOr<std::vector<Part>> Parts(const Regex& regex, bool invert, std::string_view text) {
+  std::vector<std::pair<size_t, size_t>> matches;
+  QZO_RETURN_IF_ERROR(regex.FindAll(text, &matches));
+  std::vector<Part> parts;
+  parts.reserve(matches.size() + 1);
+  size_t at = 0;
+  for (const auto& [begin, size] : matches) {
+    if (begin > at) parts.push_back({text.substr(at, begin - at), invert});
+    parts.push_back({text.substr(begin, size), !invert});
+    at = begin + size;
+  }
+  if (at < text.size()) parts.push_back({text.substr(at), invert});
+  return parts;
 }
 
-std::string Pcre2Message(int error) {
-  std::array<PCRE2_UCHAR, 256> buffer{};
-  pcre2_get_error_message(error, buffer.data(), buffer.size());
-  return reinterpret_cast<const char*>(buffer.data());
+bool MergesWithPrevious(Pretokenizer::Behavior behavior, const Part& previous, const Part& part) {
+  switch (behavior) {
+    case Pretokenizer::Behavior::kMergedWithPrevious:
+      return !previous.matches && part.matches;
+    case Pretokenizer::Behavior::kMergedWithNext:
+      return previous.matches && !part.matches;
+    case Pretokenizer::Behavior::kContiguous:
+      return previous.matches == part.matches;
+    default:
+      return false;
+  }
 }
+
+// Collects rewritten words; views are made when all are there, since appending moves them.
+class Rewriter {
+ public:
+  std::string* text() { return text_.get(); }
+  void EndWord() { ends_.push_back(text_->size()); }
+  void Finish(Words* words) && {
+    words->words.clear();
+    size_t begin = 0;
+    for (const size_t end : ends_) {
+      words->words.push_back(std::string_view(*text_).substr(begin, end - begin));
+      begin = end;
+    }
+    words->rewritten.push_back(std::move(text_));
+  }
+
+ private:
+  std::unique_ptr<std::string> text_ = std::make_unique<std::string>();
+  std::vector<size_t> ends_;
+};
 
 }  // namespace
 
-const PretokenizerFamily* FindPretokenizerFamily(std::string_view name) {
-  for (const PretokenizerFamily& family : Families()) {
-    if (family.name == name) return &family;
-  }
-  return nullptr;
-}
-
-std::vector<std::string> SupportedPretokenizers() {
-  std::vector<std::string> names;
-  for (const PretokenizerFamily& family : Families()) names.emplace_back(family.name);
-  return names;
-}
-
-class Pretokenizer::Regex {
+class Pretokenizer::Step {
  public:
-  static absl::StatusOr<std::unique_ptr<Regex>> Compile(std::string_view pattern) {
-    // PCRE2's \s also has U+180E, which is no white space to Unicode nor to the tokenizers that are followed here.
-    const std::string unicode =
-        absl::StrReplaceAll(base::ToAbsl(pattern), {{"\\s", "\\p{White_Space}"}, {"\\S", "\\P{White_Space}"}});
-    int error = 0;
-    PCRE2_SIZE at = 0;
-    pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(unicode.data()), unicode.size(),
-                                     PCRE2_UTF | PCRE2_UCP, &error, &at, nullptr);
-    if (code == nullptr)
-      return absl::InternalError(absl::StrCat("pcre2_compile at ", at, " of ", unicode, ": ", Pcre2Message(error)));
-    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // where it is not available, matching is only slower
-    return std::unique_ptr<Regex>(new Regex(code));
-  }
-  ~Regex() { pcre2_code_free(code_); }
-  Regex(const Regex&) = delete;
-  Regex& operator=(const Regex&) = delete;
+  virtual ~Step() = default;
+  virtual absl::Status Run(bool begins, Words* words) const = 0;
+};
 
-  // Appends what matches in `text`, which is valid UTF-8, and what lies between.
-  absl::Status Split(std::string_view text, std::vector<std::string_view>* words) const {
-    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(
-        pcre2_match_data_create_from_pattern(code_, nullptr), &pcre2_match_data_free);
-    for (size_t at = 0; at < text.size();) {
-      const int result = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                                     PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match.get(), nullptr);
-      if (result == PCRE2_ERROR_NOMATCH) {
-        words->push_back(text.substr(at));
-        break;
+class Pretokenizer::SplitStep final : public Step {
+ public:
+  SplitStep(std::unique_ptr<const Regex> regex, Behavior behavior, bool invert)
+      : regex_(std::move(regex)), behavior_(behavior), invert_(invert) {}
+
+  absl::Status Run(bool /*begins*/, Words* words) const override {
+    std::vector<std::string_view> result;
+    for (const std::string_view word : words->words) {
+      if (IsInvalidByte(word)) {
+        result.push_back(word);
+        continue;
       }
-      if (result < 0) return absl::InternalError(absl::StrCat("pcre2_match: ", Pcre2Message(result)));
-      const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.get());
-      if (range[0] > at) words->push_back(text.substr(at, range[0] - at));
-      words->push_back(text.substr(range[0], range[1] - range[0]));
-      at = range[1];
+      QZO_ASSIGN_OR_RETURN(const std::vector<Part> parts, Parts(*regex_, invert_, word));
+      for (size_t i = 0; i < parts.size(); ++i) {
+        if (behavior_ == Behavior::kRemoved && parts[i].matches) continue;
+        if (i > 0 && MergesWithPrevious(behavior_, parts[i - 1], parts[i])) {
+          result.back() = std::string_view(result.back().data(), result.back().size() + parts[i].text.size());
+        } else {
+          result.push_back(parts[i].text);
+        }
+      }
     }
+    words->words = std::move(result);
     return absl::OkStatus();
   }
 
  private:
-  explicit Regex(pcre2_code* code) : code_(code) {}
-  pcre2_code* const code_;
+  const std::unique_ptr<const Regex> regex_;
+  const Behavior behavior_;
+  const bool invert_;
+};
+
+class Pretokenizer::ByteLetters final : public Step {
+ public:
+  absl::Status Run(bool /*begins*/, Words* words) const override {
+    Rewriter rewriter;
+    for (const std::string_view word : words->words) {
+      AppendByteLetters(word, rewriter.text());
+      rewriter.EndWord();
+    }
+    std::move(rewriter).Finish(words);
+    return absl::OkStatus();
+  }
+};
+
+class Pretokenizer::BlankMarks final : public Step {
+ public:
+  BlankMarks(std::string_view mark, BlankPrefix prefix) : mark_(mark), prefix_(prefix) {}
+
+  absl::Status Run(bool begins, Words* words) const override {
+    Rewriter rewriter;
+    bool after_invalid = false;
+    for (size_t i = 0; i < words->words.size(); ++i) {
+      const std::string_view word = words->words[i];
+      const std::string marked = absl::StrReplaceAll(base::ToAbsl(word), {{" ", mark_}});
+      const bool prefixed = prefix_ == BlankPrefix::kAlways || (prefix_ == BlankPrefix::kFirst && begins && i == 0);
+      // Invalid bytes only interrupt a word.
+      if (prefixed && !after_invalid && !IsInvalidByte(word) && !std::string_view(marked).starts_with(mark_))
+        *rewriter.text() += mark_;
+      *rewriter.text() += marked;
+      rewriter.EndWord();
+      after_invalid = IsInvalidByte(word);
+    }
+    std::move(rewriter).Finish(words);
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::string mark_;
+  const BlankPrefix prefix_;
 };
 
 Pretokenizer::Pretokenizer() = default;
 Pretokenizer::~Pretokenizer() = default;
+Pretokenizer::Pretokenizer(Pretokenizer&&) noexcept = default;
+Pretokenizer& Pretokenizer::operator=(Pretokenizer&&) noexcept = default;
 
-absl::StatusOr<std::unique_ptr<Pretokenizer>> Pretokenizer::Make(const PretokenizerFamily& family) {
-  std::unique_ptr<Pretokenizer> pretokenizer(new Pretokenizer);
-  for (const std::string_view pattern : family.patterns) {
-    QZO_ASSIGN_OR_RETURN(std::unique_ptr<Regex> regex, Regex::Compile(pattern));
-    pretokenizer->regexes_.push_back(std::move(regex));
-  }
-  return pretokenizer;
+absl::Status Pretokenizer::AddSplit(std::string_view pattern, Behavior behavior, bool invert) {
+  QZO_ASSIGN_OR_RETURN(std::unique_ptr<Regex> regex, Regex::Compile(pattern));
+  steps_.push_back(std::make_unique<SplitStep>(std::move(regex), behavior, invert));
+  return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<std::string_view>> Pretokenizer::Split(std::string_view text) const {
-  std::vector<std::string_view> result;
-  while (!text.empty()) {
-    const size_t valid_size = std::min(base::FindInvalidUtf8(text), text.size());
-    std::vector<std::string_view> words = {text.substr(0, valid_size)};
-    for (const auto& regex : regexes_) {
-      std::vector<std::string_view> parts;
-      for (const std::string_view word : words) QZO_RETURN_IF_ERROR(regex->Split(word, &parts));
-      words = std::move(parts);
-    }
-    result.insert(result.end(), words.begin(), words.end());
-    if (valid_size < text.size()) result.push_back(text.substr(valid_size, 1));
-    text.remove_prefix(std::min(valid_size + 1, text.size()));
-  }
-  return result;
+absl::Status Pretokenizer::AddLiteralSplit(std::string_view text, Behavior behavior, bool invert) {
+  QZO_ASSIGN_OR_RETURN(std::unique_ptr<Regex> regex, Regex::CompileLiteral(text));
+  steps_.push_back(std::make_unique<SplitStep>(std::move(regex), behavior, invert));
+  return absl::OkStatus();
+}
+
+void Pretokenizer::AddByteLetters() { steps_.push_back(std::make_unique<ByteLetters>()); }
+
+void Pretokenizer::AddBlankMarks(std::string_view mark, BlankPrefix prefix) {
+  steps_.push_back(std::make_unique<BlankMarks>(mark, prefix));
+}
+
+absl::StatusOr<Words> Pretokenizer::Split(std::string_view text, bool begins) const {
+  Words words;
+  ForEachValidPart(text, [&words](std::string_view part) { words.words.push_back(part); });
+  for (const auto& step : steps_) QZO_RETURN_IF_ERROR(step->Run(begins, &words));
+  return words;
 }
 
 }  // namespace qzo::model

@@ -1,4 +1,4 @@
-// The split of text into words before byte-level BPE, by the regular expressions of the model's family.
+// The split of text into words, between which a tokenizer never joins. Thread-safe once made.
 #ifndef QZO_MODEL_TOKENIZER_PRETOKENIZE_H_
 #define QZO_MODEL_TOKENIZER_PRETOKENIZE_H_
 
@@ -7,38 +7,49 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "model/tokenizer/regex.h"
 
 namespace qzo::model {
 
-// What `tokenizer.ggml.pre` decides.
-struct PretokenizerFamily {
-  std::string_view name;
-  // Applied one after the other: each splits every word into what matches and what lies between.
-  std::vector<std::string_view> patterns;
-  bool whole_words = false;  // a word that is a token is taken as it is, even where merges would not lead there
-  bool add_bos = false;      // when the file does not say
+// When a blank is put before text that has none.
+enum class BlankPrefix : uint8_t { kNever, kFirst, kAlways };  // kFirst: at the beginning of a sequence alone
+
+// Words, in order: views of the text that was split, or of `rewritten`.
+struct Words {
+  std::vector<std::string_view> words;
+  std::vector<std::unique_ptr<const std::string>> rewritten;
 };
 
-// nullptr when not supported.
-const PretokenizerFamily* FindPretokenizerFamily(std::string_view name);
-std::vector<std::string> SupportedPretokenizers();
-
-// Thread-safe.
 class Pretokenizer {
  public:
-  // `family` as found by FindPretokenizerFamily. Possible errors: INTERNAL (an expression that PCRE2 refuses).
-  static absl::StatusOr<std::unique_ptr<Pretokenizer>> Make(const PretokenizerFamily& family);
-  ~Pretokenizer();
+  // What becomes of the text that an expression matches.
+  enum class Behavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
-  // The words of `text`, in order and without gaps; each byte that is not valid UTF-8 is a word of its own.
-  // Possible errors: INTERNAL (PCRE2 ran out of memory).
-  absl::StatusOr<std::vector<std::string_view>> Split(std::string_view text) const;
+  Pretokenizer();
+  ~Pretokenizer();
+  Pretokenizer(Pretokenizer&&) noexcept;
+  Pretokenizer& operator=(Pretokenizer&&) noexcept;
+
+  // Splits every word. `pattern` as for Regex; `invert` exchanges what matches and what lies between.
+  absl::Status AddSplit(std::string_view pattern, Behavior behavior = Behavior::kIsolated, bool invert = false);
+  absl::Status AddLiteralSplit(std::string_view text, Behavior behavior, bool invert = false);
+  // Spells every byte as GPT-2 does (byte_letters.h).
+  void AddByteLetters();
+  // Blanks become `mark`; a word that does not begin with one gets one as `prefix` says.
+  void AddBlankMarks(std::string_view mark, BlankPrefix prefix);
+
+  // Each byte of `text` that is not valid UTF-8 is a word of its own, which only AddByteLetters changes. `begins` says
+  // whether a sequence begins here. Possible errors: those of Regex::FindAll.
+  absl::StatusOr<Words> Split(std::string_view text, bool begins) const;
 
  private:
-  class Regex;
-  Pretokenizer();
-  std::vector<std::unique_ptr<Regex>> regexes_;
+  class Step;
+  class SplitStep;
+  class ByteLetters;
+  class BlankMarks;
+  std::vector<std::unique_ptr<const Step>> steps_;
 };
 
 }  // namespace qzo::model

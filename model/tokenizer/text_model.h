@@ -2,28 +2,23 @@
 #ifndef QZO_MODEL_TOKENIZER_TEXT_MODEL_H_
 #define QZO_MODEL_TOKENIZER_TEXT_MODEL_H_
 
-#include <cstdint>
-#include <string>
-#include <string_view>
-#include <vector>
+#include <memory>
 
-#include "absl/status/status.h"
+#include "model/tokenizer/normalizer.h"
+#include "model/tokenizer/pretokenize.h"
+#include "model/tokenizer/vocabulary.h"
+#include "model/tokenizer/word_model.h"
 
 namespace qzo::model {
 
-// Thread-safe.
-class TextModel {
- public:
-  virtual ~TextModel() = default;
-
-  // Appends the ids of `text`, which may hold any bytes.
-  virtual absl::Status Encode(std::string_view text, std::vector<int32_t>* ids) const = 0;
-
-  // The bytes that a token stands for.
-  virtual std::string Bytes(int32_t id) const = 0;
-
-  // Whether Encode puts a blank before the text, which decoding must take away again.
-  virtual bool adds_space_prefix() const = 0;
+// Text is normalized, split into words, and each word is encoded by itself. Thread-safe once made.
+struct TextModel {
+  Normalizer normalizer;
+  Pretokenizer pretokenizer;
+  std::unique_ptr<const WordModel> word_model;
+  Spelling spelling = Spelling::kPlain;
+  // What normalizer and pretokenizer put before a text, which decoding must take away again.
+  BlankPrefix blank_prefix = BlankPrefix::kNever;
 };
 
 }  // namespace qzo::model

@@ -204,6 +204,41 @@ TEST(SentencePieceTokenizer, RefusesInconsistentTables) {
   EXPECT_THAT(Make(no_fallback), StatusIs(kInvalid, HasSubstr("neither a byte token <0x00> nor")));
 }
 
+TEST(SentencePieceTokenizer, UserDefinedRunsOfBlanksAreText) {
+  TinyVocabulary vocabulary = TinySentencePieceVocabulary();
+  vocabulary.kinds[static_cast<size_t>(3 + 256 + 7)] = testing::kUserDefinedToken;  // two blanks, as in Gemma
+  ASSERT_OK_AND_ASSIGN(auto tokenizer, Make(TokenizerGguf(vocabulary, "llama", "default")));
+  const int32_t blanks = *tokenizer->FindToken("▁▁");
+  EXPECT_THAT(tokenizer->Encode("  a", false).value(), ElementsAre(blanks, *tokenizer->FindToken("▁a")));
+  EXPECT_EQ(tokenizer->Decode({*tokenizer->FindToken("a"), blanks}, false).value(), "a  ");
+}
+
+// Pieces of TinySentencePieceVocabulary, whose scores fall with their ids.
+TEST(UnigramTokenizer, TakesTheLikeliestPieces) {
+  const auto builder = [] { return TokenizerGguf(TinySentencePieceVocabulary(), "t5", ""); };
+  ASSERT_OK_AND_ASSIGN(auto tokenizer, Make(builder()));
+  const auto id = [&](const char* spelling) { return *tokenizer->FindToken(spelling); };
+  EXPECT_THAT(tokenizer->Encode("ab", false).value(), ElementsAre(id("▁"), id("a"), id("b")));
+  EXPECT_THAT(tokenizer->Encode("  a", false).value(), ElementsAre(id("▁"), id("▁"), id("▁"), id("a")));
+  EXPECT_THAT(tokenizer->Encode("é☃", false).value(), ElementsAre(id("▁"), id("é"), 3 + 0xE2, 3 + 0x98, 3 + 0x83));
+  ASSERT_OK_AND_ASSIGN(auto collapsing, Make(builder().Bool("tokenizer.ggml.remove_extra_whitespaces", true)));
+  EXPECT_THAT(collapsing->Encode("  a  ", false).value(), ElementsAre(id("▁"), id("a")));
+  EXPECT_FALSE(tokenizer->add_bos());
+}
+
+TEST(UnigramTokenizer, RoundTripsEveryText) {
+  ASSERT_OK_AND_ASSIGN(auto tokenizer, Make(TokenizerGguf(TinySentencePieceVocabulary(), "t5", "")));
+  for (const std::string& text : AwkwardTexts()) {
+    EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text, false).value(), true).value(), text);
+  }
+}
+
+TEST(UnigramTokenizer, RefusesADamagedCharsmap) {
+  EXPECT_THAT(Make(TokenizerGguf(TinySentencePieceVocabulary(), "t5", "")
+                       .Int32s("tokenizer.ggml.precompiled_charsmap", {255, 255})),
+              StatusIs(kInvalid, "x.gguf: tokenizer.ggml.precompiled_charsmap: found 2 bytes, expected 4 at least"));
+}
+
 TEST(Tokenizer, TakesSpecialIdsFromTheFile) {
   const auto sentence_piece = [] { return TokenizerGguf(TinySentencePieceVocabulary(), "llama", "default"); };
   const auto byte_level = [](const char* pre) {
@@ -230,8 +265,8 @@ TEST(Tokenizer, NamesWhatIsSupported) {
   EXPECT_THAT(Make(GgufBuilder()), StatusIs(kInvalid, HasSubstr("key 'tokenizer.ggml.model' is missing")));
   EXPECT_THAT(Make(TokenizerGguf({}, "bert", "")),
               StatusIs(kInvalid, AllOf(HasSubstr("'bert'"), HasSubstr("supported are gpt2"))));
-  EXPECT_THAT(Make(TokenizerGguf(TinyByteLevelVocabulary(), "gpt2", "deepseek-llm")),
-              StatusIs(kInvalid, AllOf(HasSubstr("x.gguf: the pre-tokenizer 'deepseek-llm'"), HasSubstr("gpt-2, "),
+  EXPECT_THAT(Make(TokenizerGguf(TinyByteLevelVocabulary(), "gpt2", "superbpe")),
+              StatusIs(kInvalid, AllOf(HasSubstr("x.gguf: the pre-tokenizer 'superbpe'"), HasSubstr("gpt-2, "),
                                        HasSubstr("smollm"))));
 }
 
@@ -257,6 +292,11 @@ TEST(SmolLm2Tokenizer, GivesTheReferenceIds) {
     ++cases;
   }
   EXPECT_EQ(cases, 47);
+}
+
+TEST(SmolLm2Tokenizer, ComesWithItsChatTemplate) {
+  ASSERT_OK_AND_ASSIGN(auto tokenizer, Open(TestFile("golden/models/smollm2/tokenizer.gguf")));
+  EXPECT_THAT(tokenizer->chat_template().value_or(""), HasSubstr("<|im_start|>"));
 }
 
 TEST(SmolLm2Tokenizer, ReadsChatMarkersOnlyWhenAsked) {

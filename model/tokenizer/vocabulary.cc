@@ -2,9 +2,14 @@
 
 #include <limits>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/tokenizer/byte_letters.h"
+#include "model/tokenizer/utf8.h"
 
 namespace qzo::model {
 namespace {
@@ -38,7 +43,12 @@ absl::StatusOr<std::vector<TokenKind>> LoadKinds(const GgufFile& file, size_t vo
   return kinds;
 }
 
-bool IsText(TokenKind kind) {
+// User-defined runs of blanks (Gemma has "\u2581\u2581") are pieces of text like any other.
+bool IsText(TokenKind kind, std::string_view spelling) {
+  if (kind == TokenKind::kUserDefined) {
+    while (spelling.starts_with(kBlankMark)) spelling.remove_prefix(kBlankMark.size());
+    return spelling.empty();
+  }
   return kind == TokenKind::kNormal || kind == TokenKind::kUndefined || kind == TokenKind::kUnused;
 }
 
@@ -55,12 +65,33 @@ absl::StatusOr<Vocabulary> LoadVocabulary(const GgufFile& file) {
   QZO_ASSIGN_OR_RETURN(vocabulary.kinds, LoadKinds(file, tokens.size()));
   for (size_t i = 0; i < tokens.size(); ++i) {
     vocabulary.ids.emplace(vocabulary.spellings[i], static_cast<int32_t>(i));
-    if (IsText(vocabulary.kinds[i])) vocabulary.text_ids.emplace(vocabulary.spellings[i], static_cast<int32_t>(i));
+    if (IsText(vocabulary.kinds[i], tokens[i]))
+      vocabulary.text_ids.emplace(vocabulary.spellings[i], static_cast<int32_t>(i));
   }
   QZO_ASSIGN_OR_RETURN(vocabulary.bos, LoadId(file, "tokenizer.ggml.bos_token_id", tokens.size()));
   QZO_ASSIGN_OR_RETURN(vocabulary.eos, LoadId(file, "tokenizer.ggml.eos_token_id", tokens.size()));
   QZO_ASSIGN_OR_RETURN(vocabulary.unknown, LoadId(file, "tokenizer.ggml.unknown_token_id", tokens.size()));
   return vocabulary;
+}
+
+std::array<int32_t, 256> Vocabulary::ByteTokens() const {
+  std::array<int32_t, 256> tokens;
+  for (size_t byte = 0; byte < tokens.size(); ++byte) {
+    const std::optional<int32_t> id = FindId(ids, absl::StrFormat("<0x%02X>", byte));
+    tokens[byte] = id.has_value() && kinds[static_cast<size_t>(*id)] == TokenKind::kByte ? *id : -1;
+  }
+  return tokens;
+}
+
+std::string TokenBytes(const Vocabulary& vocabulary, int32_t id, Spelling spelling) {
+  const std::string& text = vocabulary.spellings[static_cast<size_t>(id)];
+  const TokenKind kind = vocabulary.kinds[static_cast<size_t>(id)];
+  if (spelling == Spelling::kByteLetters) return kind == TokenKind::kUserDefined ? text : BytesOfLetters(text);
+  uint32_t byte = 0;
+  if (kind == TokenKind::kByte && text.size() == 6 && absl::SimpleHexAtoi(text.substr(1, 4), &byte))
+    return std::string(1, static_cast<char>(byte));
+  if (spelling == Spelling::kPlain) return text;
+  return absl::StrReplaceAll(text, {{base::ToAbsl(kBlankMark), " "}});
 }
 
 std::optional<int32_t> FindId(const Vocabulary::Ids& ids, std::string_view spelling) {

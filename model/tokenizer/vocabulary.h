@@ -1,7 +1,8 @@
-// The token table of a model file, whatever the tokenizer's algorithm.
+// The token table of a tokenizer, whatever its algorithm.
 #ifndef QZO_MODEL_TOKENIZER_VOCABULARY_H_
 #define QZO_MODEL_TOKENIZER_VOCABULARY_H_
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,7 +30,20 @@ struct Vocabulary {
   std::optional<int32_t> bos;
   std::optional<int32_t> eos;
   std::optional<int32_t> unknown;
+
+  // The ids of the byte tokens <0x00> … <0xFF>; -1 where there is none.
+  std::array<int32_t, 256> ByteTokens() const;
 };
+
+// How a token is spelled in the vocabulary.
+enum class Spelling : uint8_t {
+  kPlain,
+  kByteLetters,  // byte_letters.h
+  kBlankMarks,   // U+2581 for a blank; byte tokens <0xXX>
+};
+
+// The bytes that a token stands for; `id` is in range.
+std::string TokenBytes(const Vocabulary& vocabulary, int32_t id, Spelling spelling);
 
 // Possible errors: INVALID_ARGUMENT (missing table, tables of different lengths, an id or a kind out of range).
 absl::StatusOr<Vocabulary> LoadVocabulary(const GgufFile& file);

@@ -10,7 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "model/tokenizer/pretokenize.h"
+#include "model/tokenizer/pretokenizer_families.h"
 #include "model/tokenizer/tokenizer.h"
 #include "tests/support/tiny_vocabularies.h"
 
@@ -24,12 +24,13 @@ struct Subject {
 
 Subject MakeSubject(const testing::TinyVocabulary& vocabulary, std::string_view model, std::string_view pre) {
   const std::string bytes = testing::TokenizerGguf(vocabulary, model, pre).Finish();
-  return {MakeTokenizer(*GgufFile::ParseBytes(bytes, "fuzz.gguf").value()).value(), model == "llama"};
+  return {MakeTokenizer(*GgufFile::ParseBytes(bytes, "fuzz.gguf").value()).value(), model != "gpt2"};
 }
 
 std::vector<Subject> MakeSubjects() {
   std::vector<Subject> subjects;
   subjects.push_back(MakeSubject(testing::TinySentencePieceVocabulary(), "llama", "default"));
+  subjects.push_back(MakeSubject(testing::TinySentencePieceVocabulary(), "t5", ""));
   for (const std::string& pre : SupportedPretokenizers()) {
     subjects.push_back(MakeSubject(testing::TinyByteLevelVocabulary(), "gpt2", pre));
   }

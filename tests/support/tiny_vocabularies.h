@@ -86,7 +86,7 @@ inline GgufBuilder TokenizerGguf(const TinyVocabulary& vocabulary, std::string_v
       .String("tokenizer.ggml.pre", pre)
       .Strings("tokenizer.ggml.tokens", vocabulary.tokens)
       .Int32s("tokenizer.ggml.token_type", vocabulary.kinds);
-  if (model == "llama") {
+  if (model == "llama" || model == "t5") {
     builder.Floats("tokenizer.ggml.scores", vocabulary.scores).Uint32("tokenizer.ggml.unknown_token_id", 0);
   } else {
     builder.Strings("tokenizer.ggml.merges", vocabulary.merges);

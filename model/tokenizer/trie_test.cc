@@ -1,12 +1,12 @@
-#include "model/tokenizer/special_tokens.h"
+#include "model/tokenizer/trie.h"
 
 #include <gtest/gtest.h>
 
 namespace qzo::model {
 namespace {
 
-TEST(SpecialTokens, FindsTheLongestPrefix) {
-  SpecialTokens tokens;
+TEST(Trie, FindsTheLongestPrefix) {
+  Trie tokens;
   tokens.Add("<a", 1);
   tokens.Add("<a><b>", 2);
   tokens.Add("\xff", 3);
