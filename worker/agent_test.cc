@@ -52,7 +52,7 @@ class Oracle {
  public:
   explicit Oracle(const method::MethodSpec& method)
       : model_(model::Model::Load(testing::TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")).value()),
-        engine_(*model_, *kernels::FindKernels("reference"), &pool_, kernels::Arithmetic::kFp32),
+        engine_(*model_, *kernels::FindKernels("reference"), &pool_, kernels::Arithmetic::kInt16),
         training_(Load("tiny_train")),
         order_(method, base::Sha256Hex(ReadTestFile("golden/data/tiny_train.jsonl")), training_.rows_by_label()),
         replica(model::Replica::Create(*model_, method, *kernels::FindKernels("reference"), &pool_).value()) {}
