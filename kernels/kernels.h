@@ -1,10 +1,12 @@
-// The op contracts. Each op has a plain reference and one variant per instruction set; a caller holds a `Kernels` table and
-// never sees which. Variants of one arithmetic mode are *bit-identical*: the order of every accumulation is part of the
-// contract below, and kernels_test.cc holds every variant to the reference bit for bit.
+// The op contracts. Each op has a plain reference and one variant per instruction set; a caller holds a `Kernels` table
+// and never sees which. Variants of one arithmetic mode are *bit-identical*: the order of every accumulation is part of
+// the contract below, and kernels_test.cc holds every variant to the reference bit for bit.
 //
 // Shared rules
-//   - All arithmetic is IEEE binary32 round-to-nearest with denormals kept, unless a double is named. fma(a,b,c) rounds once.
-//   - "tree16(v_0 … v_{n-1})": 16 partial sums, v_j goes to partial j mod 16 in ascending j starting from +0; then partials
+//   - All arithmetic is IEEE binary32 round-to-nearest with denormals kept, unless a double is named. fma(a,b,c) rounds
+//   once.
+//   - "tree16(v_0 … v_{n-1})": 16 partial sums, v_j goes to partial j mod 16 in ascending j starting from +0; then
+//   partials
 //     are added pairwise: p_i += p_{i+8} (i<8), p_i += p_{i+4} (i<4), p_i += p_{i+2} (i<2), p_0 + p_1.
 //   - exp, log, silu are those of exact_math.h (polynomials of exact operations, no libm).
 //   - The value of an output element depends on its own operands only: never on how many rows, lanes or threads share a
@@ -100,8 +102,8 @@ struct RoundedMatMulArgs {
   bool accumulate = false;
 };
 
-// The keys that a row attends to, in this order: [prefix_begin, prefix_end) then [own_begin, own_end). A prompt shared by
-// several branches is the prefix of each; a row without branch has an empty prefix.
+// The keys that a row attends to, in this order: [prefix_begin, prefix_end) then [own_begin, own_end). A prompt shared
+// by several branches is the prefix of each; a row without branch has an empty prefix.
 struct KeySpan {
   int32_t prefix_begin = 0;
   int32_t prefix_end = 0;
@@ -144,7 +146,7 @@ enum class NoiseKind : uint8_t { kRademacher, kGaussian };
 // Which direction: z is a pure function of these (docs/formats.md, "Noise").
 struct NoiseKey {
   NoiseKind kind = NoiseKind::kRademacher;
-  uint64_t seed = 0;    // job seed
+  uint64_t seed = 0;  // job seed
   uint32_t step = 0;
   uint32_t probe = 0;
   uint32_t tensor = 0;  // ordinal in the partition
@@ -168,15 +170,16 @@ struct Kernels {
   // out[0 … cols) = row `row` of w, decoded.
   void (*dequantize_row)(const WeightMatrix& w, int64_t row, float* out);
 
-  // y_j = (x_j · s) · weight_j, s = 1 / sqrt(tree16(x_j²) / dim + epsilon); x_j² is rounded before it is added. x may be y.
+  // y_j = (x_j · s) · weight_j, s = 1 / sqrt(tree16(x_j²) / dim + epsilon); x_j² is rounded before it is added. x may
+  // be y.
   void (*rms_norm)(const float* x, int64_t ldx, const float* weight, float epsilon, int64_t rows, int64_t dim, float* y,
                    int64_t ldy);
 
   // a' = fma(a, cos, −(b · sin)), b' = fma(a, sin, b · cos), products rounded.
   void (*rope)(const RopeArgs& args, int64_t row_begin, int64_t row_end);
 
-  // s_j = scale · tree16(q_i · k_ji), products rounded; p_j = exp(s_j − max s); out_i = (fma chain over j of p_j · v_ji, from
-  // +0) / tree16(p_j), j running over the row's keys in span order.
+  // s_j = scale · tree16(q_i · k_ji), products rounded; p_j = exp(s_j − max s); out_i = (fma chain over j of p_j ·
+  // v_ji, from +0) / tree16(p_j), j running over the row's keys in span order.
   void (*attention)(const AttentionArgs& args, int64_t row_begin, int64_t row_end);
 
   // out_i = silu(gate_i) · up_i; out may be gate or up.
@@ -188,13 +191,13 @@ struct Kernels {
   // z[0 … count) = noise of multipliers [begin, begin + count); begin is a multiple of 128.
   void (*noise)(const NoiseKey& key, int64_t begin, int64_t count, float* z);
 
-  // out_i = fma(signed_epsilon · unit_i, z_i, k_i): one lane's multipliers. unit may be nullptr: all ones. begin as above;
-  // k, unit and out point at multiplier `begin`.
+  // out_i = fma(signed_epsilon · unit_i, z_i, k_i): one lane's multipliers. unit may be nullptr: all ones. begin as
+  // above; k, unit and out point at multiplier `begin`.
   void (*perturb)(const NoiseKey& key, int64_t begin, int64_t count, const float* k, const float* unit,
                   float signed_epsilon, float* out);
 
-  // For each key in order: k_i = max(fma(−(c · unit_i), z_i, k_i), floor_i), floor_i = 2⁻⁶ without unit, 1e-7f · |unit_i|
-  // with one. A coefficient of 0 leaves k as it is. begin as above; k and unit point at multiplier `begin`.
+  // For each key in order: k_i = max(fma(−(c · unit_i), z_i, k_i), floor_i), floor_i = 2⁻⁶ without unit, 1e-7f ·
+  // |unit_i| with one. A coefficient of 0 leaves k as it is. begin as above; k and unit point at multiplier `begin`.
   void (*update)(std::span<const NoiseKey> keys, std::span<const float> coefficients, int64_t begin, int64_t count,
                  const float* unit, float* k);
 };
