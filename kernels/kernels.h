@@ -101,8 +101,8 @@ struct RoundedMatMulArgs {
   bool accumulate = false;
 };
 
-// The keys that a row attends to, in this order: [prefix_begin, prefix_end) then [own_begin, own_end). A prompt shared by
-// several branches is the prefix of each; a row without branch has an empty prefix.
+// The keys that a row attends to, in this order: [prefix_begin, prefix_end) then [own_begin, own_end). A prompt shared
+// by several branches is the prefix of each; a row without branch has an empty prefix.
 struct KeySpan {
   int32_t prefix_begin = 0;
   int32_t prefix_end = 0;
@@ -145,7 +145,7 @@ enum class NoiseKind : uint8_t { kRademacher, kGaussian };
 // Which direction: z is a pure function of these (docs/formats.md, "Noise").
 struct NoiseKey {
   NoiseKind kind = NoiseKind::kRademacher;
-  uint64_t seed = 0;    // job seed
+  uint64_t seed = 0;  // job seed
   uint32_t step = 0;
   uint32_t probe = 0;
   uint32_t tensor = 0;  // ordinal in the partition
@@ -169,7 +169,8 @@ struct Kernels {
   // out[0 … cols) = row `row` of w, decoded.
   void (*dequantize_row)(const WeightMatrix& w, int64_t row, float* out);
 
-  // y_j = (x_j · s) · weight_j, s = 1 / sqrt(tree16(x_j²) / dim + epsilon); x_j² is rounded before it is added. x may be y.
+  // y_j = (x_j · s) · weight_j, s = 1 / sqrt(tree16(x_j²) / dim + epsilon); x_j² is rounded before it is added. x may
+  // be y.
   void (*rms_norm)(const float* x, int64_t ldx, const float* weight, float epsilon, int64_t rows, int64_t dim, float* y,
                    int64_t ldy);
 
@@ -189,13 +190,13 @@ struct Kernels {
   // z[0 … count) = noise of multipliers [begin, begin + count); begin is a multiple of 128.
   void (*noise)(const NoiseKey& key, int64_t begin, int64_t count, float* z);
 
-  // out_i = fma(signed_epsilon · unit_i, z_i, k_i): one lane's multipliers. unit may be nullptr: all ones. begin as above;
-  // k, unit and out point at multiplier `begin`.
+  // out_i = fma(signed_epsilon · unit_i, z_i, k_i): one lane's multipliers. unit may be nullptr: all ones. begin as
+  // above; k, unit and out point at multiplier `begin`.
   void (*perturb)(const NoiseKey& key, int64_t begin, int64_t count, const float* k, const float* unit,
                   float signed_epsilon, float* out);
 
-  // For each key in order: k_i = max(fma(−(c · unit_i), z_i, k_i), floor_i), floor_i = 2⁻⁶ without unit, 1e-7f · |unit_i|
-  // with one. A coefficient of 0 leaves k as it is. begin as above; k and unit point at multiplier `begin`.
+  // For each key in order: k_i = max(fma(−(c · unit_i), z_i, k_i), floor_i), floor_i = 2⁻⁶ without unit, 1e-7f ·
+  // |unit_i| with one. A coefficient of 0 leaves k as it is. begin as above; k and unit point at multiplier `begin`.
   void (*update)(std::span<const NoiseKey> keys, std::span<const float> coefficients, int64_t begin, int64_t count,
                  const float* unit, float* k);
 };

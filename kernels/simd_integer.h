@@ -16,7 +16,7 @@ namespace {
 
 // --- Tiles ---
 
-constexpr int64_t kCachedBytes = 768 * 1024;  // of activations that stay in the second-level cache
+constexpr int64_t kCachedBytes = 256 * 1024;  // of activations that stay in the second-level cache
 
 struct RoundedTile {
   const std::byte* x;  // first row, at the first block of this chunk
