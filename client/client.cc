@@ -1,9 +1,5 @@
 #include "client/client.h"
 
-#include <arpa/inet.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-
 #include <algorithm>
 #include <random>
 #include <utility>
@@ -63,15 +59,7 @@ Request Under(const std::string& parent) {
 
 }  // namespace
 
-bool IsLoopback(const std::string& address) {
-  if (address.starts_with("unix:")) return true;
-  const std::string host = address.substr(0, address.rfind(':'));
-  if (host == "localhost" || host == "[::1]") return true;
-  in_addr numeric{};  // only a whole numeric address: 127.evil.example is a name
-  return ::inet_pton(AF_INET, host.c_str(), &numeric) == 1 && ntohl(numeric.s_addr) >> 24 == 127;
-}
-
-std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const rpc::Endpoint& endpoint) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -79,7 +67,7 @@ std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // The default waits up to two minutes before it dials again, and every call fails meanwhile.
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return rpc::Dial(endpoint, arguments);
 }
 
 std::string NewRequestId() {

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "client/interrupt.h"
+#include "proto/dial.h"
 #include "qzo/v1/adapter.grpc.pb.h"
 #include "qzo/v1/dataset.grpc.pb.h"
 #include "qzo/v1/job.grpc.pb.h"
@@ -29,11 +30,8 @@
 
 namespace qzo::client {
 
-// Whether `address` (host:port) can only be this machine: localhost, 127.0.0.0/8, [::1] or a unix socket.
-bool IsLoopback(const std::string& address);
-
-// A clear-text channel to host:port whose pings notice a dead peer within 40 s.
-std::shared_ptr<grpc::Channel> Dial(const std::string& address);
+// A channel whose pings notice a dead peer within 40 s.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const rpc::Endpoint& endpoint);
 
 // A random UUID.
 std::string NewRequestId();

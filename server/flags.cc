@@ -62,13 +62,19 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--metrics-address", "QZO_METRICS_ADDRESS", server.metrics_address,
       "serve Prometheus metrics here; empty = not at all")
       ->check(CheckMetricsAddress);
-  app.add_flag("--insecure", server.insecure, "allow clear text without authentication beyond this machine")
+  add("--tls-cert", "QZO_TLS_CERT", server.tls.cert, "certificate of this server: serve TLS");
+  add("--tls-key", "QZO_TLS_KEY", server.tls.key, "key of that certificate");
+  add("--tls-client-ca", "QZO_TLS_CLIENT_CA", server.tls.ca, "authorities of clients' and workers' certificates");
+  app.add_flag("--insecure", server.insecure, "allow clear text and no authentication beyond this machine")
       ->envname("QZO_INSECURE");
   app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");
   add("--import-model", "QZO_IMPORT_MODEL", server.import_models,
       "GGUF file to register as projects/default/models/NAME-OF-FILE; repeatable")
       ->check(CLI::ExistingFile);
-  app.add_flag("--dev", flags.dev, "also run a worker on this machine, and end it with the server")->envname("QZO_DEV");
+  CLI::Option* const dev =
+      app.add_flag("--dev", flags.dev, "also run a worker on this machine, and end it with the server")
+          ->envname("QZO_DEV");
+  app.get_option("--tls-cert")->excludes(dev);  // its worker knows no authority
   add("--dev-worker-threads", "QZO_DEV_WORKER_THREADS", flags.dev_worker_threads,
       "compute threads of that worker; 0 = all")
       ->check(CLI::Range(0, 1024));
@@ -79,9 +85,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   std::reverse(arguments.begin(), arguments.end());  // the order that this overload of parse wants
   try {
     app.parse(std::move(arguments));
-    if (!server.insecure && !IsLoopback(server.listen)) {
-      throw CLI::ValidationError("--listen", absl::StrCat(server.listen, " is not on loopback; --insecure allows it"));
-    }
+    const absl::Status allowed = CheckListen({server.listen, server.insecure, server.tls});
+    if (!allowed.ok()) throw CLI::ValidationError("--listen", std::string(allowed.message()));
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;

@@ -111,7 +111,9 @@ class Server::Impl {
   }
 
   absl::Status Serve() {
-    QZO_ASSIGN_OR_RETURN(const auto credentials, MakeServerCredentials(options_.listen, options_.insecure));
+    QZO_ASSIGN_OR_RETURN(
+        const auto credentials,
+        MakeServerCredentials({options_.listen, options_.insecure, options_.tls, options_.tls_refresh}));
     grpc::EnableDefaultHealthCheckService(true);
     if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     services_.push_back(std::make_unique<JobService>(backend_));

@@ -15,7 +15,6 @@
 #include "worker/agent.h"
 #include "worker/blob_client.h"
 #include "worker/connection.h"
-#include "worker/credentials.h"
 #include "worker/kind.h"
 #include "worker/metrics.h"
 #include "worker/model_cache.h"
@@ -52,7 +51,7 @@ absl::StatusOr<std::unique_ptr<prometheus::Exposer>> Expose(const std::string& a
 
 absl::Status RunWorker(const Flags& flags) {
   SignalWatch signals;
-  QZO_ASSIGN_OR_RETURN(const auto credentials, MakeChannelCredentials({flags.server, flags.insecure}));
+  QZO_ASSIGN_OR_RETURN(const auto channel, MakeChannel(flags.endpoint));
   base::FileSystem* fs = base::RealFileSystem();
   QZO_RETURN_IF_ERROR(fs->CreateDirectories(flags.cache_directory));
   ModelCache cache(flags.cache_directory, fs);
@@ -68,7 +67,6 @@ absl::Status RunWorker(const Flags& flags) {
     exposer->RegisterCollectable(process);
   }
 
-  const auto channel = MakeChannel(flags.server, credentials);
   BlobClient blobs(channel);
   Agent::Options options;
   options.kernels = kernels::FindKernels(flags.kernels);
@@ -77,7 +75,7 @@ absl::Status RunWorker(const Flags& flags) {
   options.memory_bytes = static_cast<int64_t>(flags.memory_bytes);
   Agent agent(options, &cache, &blobs, &blobs, base::SystemClock(), &metrics);
   Connection connection({AttachOf(flags, agent.threads())}, channel, &agent, &blobs, &metrics);
-  spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.server, kKind,
+  spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.endpoint.server, kKind,
                flags.kernels, agent.threads(), base::HumanBytes(flags.memory_bytes));
   signals.Arm([&connection] { connection.Drain(); });
   connection.Run();

@@ -51,7 +51,14 @@ class AppBuilder {
   void Global() {
     GlobalFlags& g = flags_.global;
     g.cache_directory = DefaultCacheDirectory();
-    app_->add_option("--server", g.server, "coordinator, host:port")->envname("QZO_SERVER")->capture_default_str();
+    rpc::Endpoint& endpoint = g.endpoint;
+    app_->add_option("--server", endpoint.server, "coordinator, host:port")
+        ->envname("QZO_SERVER")
+        ->capture_default_str();
+    app_->add_option("--tls-ca", endpoint.tls.ca, "authorities of the server's certificate; else the system's")
+        ->envname("QZO_TLS_CA");
+    app_->add_option("--tls-cert", endpoint.tls.cert, "certificate that says who you are")->envname("QZO_TLS_CERT");
+    app_->add_option("--tls-key", endpoint.tls.key, "key of that certificate")->envname("QZO_TLS_KEY");
     app_->add_option("--project", g.project, "project of short names")->envname("QZO_PROJECT")->capture_default_str();
     const std::map<std::string, OutputFormat> formats = {{"table", OutputFormat::kTable},
                                                          {"wide", OutputFormat::kWide},
@@ -62,7 +69,7 @@ class AppBuilder {
         ->transform(CLI::CheckedTransformer(formats));
     app_->add_flag("-q,--quiet", g.quiet, "no messages and no progress");
     app_->add_flag("-v,--verbose", g.verbose, "say more about errors");
-    app_->add_flag("--insecure", g.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
+    app_->add_flag("--insecure", endpoint.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
     app_->add_option("--cache-dir", g.cache_directory, "downloaded models, by digest")->envname("QZO_CACHE_DIR");
     app_->add_option("--threads", g.threads, "of computations on this machine; 0 = all there are")
         ->envname("QZO_THREADS")

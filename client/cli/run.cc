@@ -20,7 +20,7 @@ int RunQzoctl(const std::vector<std::string>& arguments, const Environment& env)
   const absl::StatusOr<int> code = flags.run(session);
   if (code.ok()) return *code;
   if (session.interrupted()) return kDetached;
-  *env.err << "qzoctl: " << ErrorText(code.status(), flags.global.server, flags.global.verbose) << std::endl;
+  *env.err << "qzoctl: " << ErrorText(code.status(), flags.global.endpoint, flags.global.verbose) << std::endl;
   return ExitCodeOf(code.status());
 }
 
