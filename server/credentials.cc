@@ -12,17 +12,17 @@ namespace qzo::server {
 absl::Status CheckListen(const ListenOptions& options) {
   if (options.insecure || base::IsLoopback(options.address)) return absl::OkStatus();
   const bool encrypted = !options.tls.cert.empty();
-  if (encrypted && !options.tls.ca.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("refusing to listen on ", options.address, ": whoever reaches it could read and change everything",
-                   encrypted ? "" : ", in clear text",
-                   "; pass --tls-cert, --tls-key and --tls-client-ca, or listen on 127.0.0.1, or pass --insecure on a "
-                   "network that you trust"));
+  if (encrypted && (options.tokens || !options.tls.ca.empty())) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "refusing to listen on ", options.address, ": whoever reaches it could read and change everything",
+      encrypted ? "" : ", in clear text",
+      "; pass --tls-cert and --tls-key with --admin-token-file or --tls-client-ca, or listen on 127.0.0.1, or "
+      "pass --insecure on a network that you trust"));
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const ListenOptions& options) {
   QZO_RETURN_IF_ERROR(CheckListen(options));
-  const bool encrypted = !options.tls.cert.empty(), authenticated = !options.tls.ca.empty();
+  const bool encrypted = !options.tls.cert.empty(), authenticated = options.tokens || !options.tls.ca.empty();
   if (!base::IsLoopback(options.address) && !(encrypted && authenticated)) {
     spdlog::warn("INSECURE: {} is open to everyone who can reach it, without {}", options.address,
                  encrypted ? "authentication" : "encryption");
@@ -32,9 +32,9 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(c
   QZO_ASSIGN_OR_RETURN(const auto certificates, rpc::WatchTlsFiles(options.tls, options.tls_refresh));
   grpc::experimental::TlsServerCredentialsOptions tls(certificates);
   tls.watch_identity_key_cert_pairs();
-  if (authenticated) {
+  if (!options.tls.ca.empty()) {
     tls.watch_root_certs();
-    tls.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+    tls.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
   }
   return grpc::experimental::TlsServerCredentials(tls);
 }

@@ -65,6 +65,13 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--tls-cert", "QZO_TLS_CERT", server.tls.cert, "certificate of this server: serve TLS");
   add("--tls-key", "QZO_TLS_KEY", server.tls.key, "key of that certificate");
   add("--tls-client-ca", "QZO_TLS_CLIENT_CA", server.tls.ca, "authorities of clients' and workers' certificates");
+  add("--admin-token-file", "QZO_ADMIN_TOKEN_FILE", server.admin_token_file,
+      "callers need tokens, or certificates; this file holds an administrator's, and is made when it is not there");
+  add("--max-calls-per-second", "QZO_MAX_CALLS_PER_SECOND", server.calls_per_second,
+      "of one token or certificate; 0 = any")
+      ->check(CLI::NonNegativeNumber);
+  add("--max-open-calls", "QZO_MAX_OPEN_CALLS", server.open_calls, "of one token or certificate at once; 0 = any")
+      ->check(CLI::NonNegativeNumber);
   app.add_flag("--insecure", server.insecure, "allow clear text and no authentication beyond this machine")
       ->envname("QZO_INSECURE");
   app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");
@@ -85,7 +92,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   std::reverse(arguments.begin(), arguments.end());  // the order that this overload of parse wants
   try {
     app.parse(std::move(arguments));
-    const absl::Status allowed = CheckListen({server.listen, server.insecure, server.tls});
+    const absl::Status allowed =
+        CheckListen({server.listen, server.insecure, server.tls, !server.admin_token_file.empty()});
     if (!allowed.ok()) throw CLI::ValidationError("--listen", std::string(allowed.message()));
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;
@@ -113,6 +121,7 @@ Supervisor::Options DevWorker(const Flags& flags, const std::string& address) {
   for (const std::string& model : flags.server.import_models) {
     pass("--model", model);  // used where it lies instead of fetched
   }
+  if (!flags.server.admin_token_file.empty()) pass("--token-file", flags.server.admin_token_file);
   if (flags.server.insecure) options.arguments.push_back("--insecure");
   return options;
 }

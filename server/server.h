@@ -20,6 +20,10 @@ class Server {
     std::string metrics_address = "127.0.0.1:9464";  // "" = none
     bool insecure = false;                           // clear text or no authentication beyond loopback
     rpc::TlsFiles tls;                               // `ca` issues the certificates of clients
+    std::string admin_token_file;                    // made when it is not there; "" = none
+    double calls_per_second = 50;                    // of one identity, as of Access::Options
+    int open_calls = 64;
+    absl::Duration stall = absl::Minutes(1);         // that transfers wait for a peer
     absl::Duration tls_refresh = absl::Seconds(10);  // how often TLS files are looked at
     bool reflection = false;
     std::vector<std::string> import_models;  // GGUF files to register as projects/default/models/…
@@ -28,7 +32,8 @@ class Server {
   };
 
   // Recovers what the data directory holds and serves. Possible errors: FAILED_PRECONDITION (directory in use, address
-  // not allowed), INVALID_ARGUMENT (TLS files), UNAVAILABLE (address in use), those of the store, the blobs and ImportModel.
+  // not allowed), INVALID_ARGUMENT (TLS and token files), UNAVAILABLE (address in use), those of the store, the blobs
+  // and ImportModel.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options);
   ~Server();
   Server(const Server&) = delete;

@@ -9,6 +9,7 @@
 #include "qzo/v1/job.grpc.pb.h"
 #include "server/credentials.h"
 #include "server/server.h"
+#include "server/tokens.h"
 #include "tests/support/certificates.h"
 #include "tests/support/processes.h"
 #include "tests/support/status_matchers.h"
@@ -43,7 +44,8 @@ class TlsTest : public ::testing::Test {
   absl::Status Call(const rpc::TlsFiles& files) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    const auto channel = rpc::Dial({.server = server_->local_address(), .tls = files}, arguments);
+    const auto channel =
+        rpc::Dial({.server = server_->local_address(), .tls = files, .token_file = token_file_}, arguments);
     if (!channel.ok()) return channel.status();
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
@@ -58,6 +60,7 @@ class TlsTest : public ::testing::Test {
   Authority authority_{directory_.path(), "authority"};
   Authority stranger_{directory_.path(), "stranger"};
   Server::Options options_;
+  std::string token_file_;
   std::unique_ptr<Server> server_;
 };
 
@@ -78,12 +81,33 @@ TEST_F(TlsTest, ACertificateOfAnotherHostIsRefused) {
 TEST_F(TlsTest, ClientsProveWhoTheyAreWhereAnAuthorityIsNamed) {
   options_.tls.ca = authority_.path();
   Start();
-  const rpc::TlsFiles client = authority_.Issue("client", "URI:spiffe://test/client");
-  EXPECT_OK(Call(client));
-  EXPECT_THAT(Call(Trusting(authority_)), StatusIs(absl::StatusCode::kUnavailable, ::testing::_));
-  rpc::TlsFiles impostor = stranger_.Issue("impostor", "URI:spiffe://test/client");
+  EXPECT_OK(Call(authority_.Issue("viewer", "URI:spiffe://test/qzo/viewer/p")));
+  EXPECT_OK(Call(authority_.Issue("admin", "URI:spiffe://test/qzo/admin")));
+  EXPECT_THAT(Call(authority_.Issue("other", "URI:spiffe://test/qzo/viewer/q")),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("of project q")));
+  EXPECT_THAT(Call(authority_.Issue("worker", "URI:spiffe://test/qzo/worker")),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("is WORKER")));
+  for (const char* without_role : {"URI:spiffe://test/somebody", "URI:spiffe://test/qzo/king", "DNS:admin"}) {
+    EXPECT_THAT(Call(authority_.Issue("guest", without_role)),
+                StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("certificate")));
+  }
+  EXPECT_THAT(Call(Trusting(authority_)), StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("certificate")));
+  rpc::TlsFiles impostor = stranger_.Issue("impostor", "URI:spiffe://test/qzo/admin");
   impostor.ca = authority_.path();
   EXPECT_THAT(Call(impostor), StatusIs(absl::StatusCode::kUnavailable, ::testing::_));
+}
+
+TEST_F(TlsTest, ATokenDoesWithoutACertificate) {
+  options_.admin_token_file = directory_.File("admin");
+  Start();
+  EXPECT_THAT(Call(Trusting(authority_)), StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("--token-file")));
+  token_file_ = options_.admin_token_file;
+  EXPECT_OK(Call(Trusting(authority_)));
+  ASSERT_OK(base::RealFileSystem()->WriteDurably(directory_.File("wrong"), NewSecret()));
+  token_file_ = directory_.File("wrong");
+  EXPECT_THAT(Call(Trusting(authority_)), StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("not known")));
+  token_file_ = directory_.File("none");
+  EXPECT_THAT(Call(Trusting(authority_)), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none")));
 }
 
 TEST_F(TlsTest, ReplacedCertificatesAreUsedWithoutARestart) {
@@ -115,13 +139,15 @@ TEST_F(TlsTest, FilesThatCannotBeUsedAreNamed) {
 TEST_F(TlsTest, BeyondLoopbackTakesEncryptionAndAuthentication) {
   const rpc::TlsFiles both = authority_.Issue("server", kThisHost);
   const rpc::TlsFiles encrypted = {"", both.cert, both.key};
-  EXPECT_THAT(CheckListen({"0.0.0.0:1", false, {}, {}}),
+  EXPECT_THAT(CheckListen({.address = "0.0.0.0:1"}),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("clear text")));
-  EXPECT_THAT(CheckListen({"0.0.0.0:1", false, encrypted, {}}),
+  EXPECT_THAT(CheckListen({.address = "0.0.0.0:1", .tls = encrypted}),
               StatusIs(absl::StatusCode::kFailedPrecondition, Not(HasSubstr("clear text"))));
-  EXPECT_OK(CheckListen({"0.0.0.0:1", false, both, {}}));
-  EXPECT_OK(CheckListen({"0.0.0.0:1", true, {}, {}}));
-  EXPECT_OK(CheckListen({"127.0.0.1:1", false, {}, {}}));
+  EXPECT_FALSE(CheckListen({.address = "0.0.0.0:1", .tokens = true}).ok()) << "secrets in clear text";
+  EXPECT_OK(CheckListen({.address = "0.0.0.0:1", .tls = both}));
+  EXPECT_OK(CheckListen({.address = "0.0.0.0:1", .tls = encrypted, .tokens = true}));
+  EXPECT_OK(CheckListen({.address = "0.0.0.0:1", .insecure = true}));
+  EXPECT_OK(CheckListen({.address = "127.0.0.1:1"}));
 }
 
 }  // namespace

@@ -14,8 +14,9 @@ constexpr size_t kMaxQueuedBytes = size_t{256} << 20;
 
 }  // namespace
 
-WorkReactor::WorkReactor(const Backend& backend, grpc::CallbackServerContext* context)
-    : backend_(backend), context_(context) {
+WorkReactor::WorkReactor(const Backend& backend, grpc::CallbackServerContext* context,
+                         std::shared_ptr<Admission> admission)
+    : backend_(backend), context_(context), admission_(std::move(admission)) {
   stream_ = std::make_unique<OpenStreams::Entry>(
       backend_.streams, [this] { Close(absl::UnavailableError("the server is shutting down")); });
   StartRead(&incoming_);
@@ -77,6 +78,7 @@ void WorkReactor::OnReadDone(bool ok) {
     if (!closed_) return StartRead(&incoming_);  // under the lock: never after Finish
     end = *closed_;
   }
+  admission_->Note(end);
   Detach(end.ok() || absl::IsUnavailable(end) ? "closed" : absl::IsInvalidArgument(end) ? "protocol" : "lost");
 }
 
@@ -88,6 +90,7 @@ absl::Status WorkReactor::Receive() {
     absl::StatusOr<std::string> worker = backend_.coordinator->Attach(incoming_.attach(), this);
     if (!worker.ok()) return worker.status();
     worker_ = *std::move(worker);
+    admission_->set_resource(worker_);
     return absl::OkStatus();
   }
   leaving_ = leaving_ || incoming_.has_leaving();
