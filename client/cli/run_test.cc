@@ -132,6 +132,54 @@ TEST_F(QzoctlTest, EveryStatusHasItsExitCode) {
   }
 }
 
+TEST_F(QzoctlTest, TokensAreMadeListedAndRevoked) {
+  EXPECT_EQ(Run({"token", "create", "ci", "--role", "viewer", "--ttl", "12h"}), kOk);
+  EXPECT_EQ(out(), std::string(FakeTokens::kSecret) + "\n");
+  EXPECT_THAT(err(), HasSubstr("shown once"));
+  ASSERT_EQ(server_.tokens.tokens().size(), 1u);
+  const v1::Token token = server_.tokens.tokens()[0];
+  EXPECT_EQ(token.name(), "projects/default/tokens/ci");
+  EXPECT_EQ(token.role(), v1::Token::VIEWER);
+  EXPECT_GT(absl::FromUnixSeconds(token.expire_time().seconds()), absl::Now() + absl::Hours(11));
+  EXPECT_EQ(Run({"token", "create", "w", "--role", "worker", "--all-projects", "-f", dir_.File("w")}), kOk);
+  EXPECT_EQ(out(), "projects/-/tokens/w\n");
+  EXPECT_EQ(base::RealFileSystem()->Read(dir_.File("w")).value_or(""), std::string(FakeTokens::kSecret) + "\n");
+  EXPECT_EQ(Run({"token", "get"}), kOk);
+  EXPECT_THAT(out(),
+              AllOf(HasSubstr("tokens/ci"), HasSubstr("viewer"), HasSubstr("in 11h59m"), Not(HasSubstr("tokens/w"))));
+  EXPECT_EQ(Run({"token", "revoke", "w", "--all-projects"}), kOk);
+  EXPECT_EQ(Run({"token", "revoke", "w", "--all-projects"}), kNotFound);
+  EXPECT_EQ(Run({"token", "create", "--role", "king"}), kUsage);
+}
+
+TEST_F(QzoctlTest, ASecretThatCannotBeKeptIsRevoked) {
+  Write("taken", "x");
+  EXPECT_EQ(Run({"token", "create", "ci", "-f", dir_.File("taken")}), kConflict);
+  EXPECT_THAT(err(), HasSubstr("taken"));
+  EXPECT_TRUE(server_.tokens.tokens().empty());
+}
+
+TEST_F(QzoctlTest, TheConfigFileSaysWhereToConnectUnlessToldOtherwise) {
+  ::setenv("QZO_CONFIG", Write("config.yaml", "server: far:1\nproject: x\ntoken_file: t\ntls_ca: ca\n").c_str(), 1);
+  EXPECT_EQ(Run({"get", "jobs"}), kOk);
+  EXPECT_EQ(dialled_.server, "far:1");
+  EXPECT_EQ(dialled_.token_file, "t");
+  EXPECT_EQ(dialled_.tls.ca, "ca");
+  ::setenv("QZO_SERVER", "near:1", 1);
+  EXPECT_EQ(Run({"get", "jobs"}), kOk);
+  EXPECT_EQ(dialled_.server, "near:1");
+  EXPECT_EQ(Run({"get", "jobs", "--server", "flag:1"}), kOk);
+  EXPECT_EQ(dialled_.server, "flag:1");
+  ::unsetenv("QZO_SERVER");
+  ::setenv("QZO_CONFIG", Write("bad.yaml", "sever: far:1\n").c_str(), 1);
+  EXPECT_EQ(Run({"get", "jobs"}), kUsage);
+  EXPECT_THAT(err(), AllOf(HasSubstr("bad.yaml:1"), HasSubstr("did you mean 'server'")));
+  ::setenv("QZO_CONFIG", dir_.File("none.yaml").c_str(), 1);
+  EXPECT_EQ(Run({"get", "jobs"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("none.yaml"));
+  ::unsetenv("QZO_CONFIG");
+}
+
 const rpc::Endpoint kEndpoint = {.server = "h:1", .insecure = true};
 
 TEST(ErrorText, TellsAServerThatIsBusyFromOneThatIsNotThere) {
