@@ -1,9 +1,5 @@
 #include "client/client.h"
 
-#include <arpa/inet.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-
 #include <algorithm>
 #include <random>
 #include <utility>
@@ -63,15 +59,7 @@ Request Under(const std::string& parent) {
 
 }  // namespace
 
-bool IsLoopback(const std::string& address) {
-  if (address.starts_with("unix:")) return true;
-  const std::string host = address.substr(0, address.rfind(':'));
-  if (host == "localhost" || host == "[::1]") return true;
-  in_addr numeric{};  // only a whole numeric address: 127.evil.example is a name
-  return ::inet_pton(AF_INET, host.c_str(), &numeric) == 1 && ntohl(numeric.s_addr) >> 24 == 127;
-}
-
-std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const rpc::Endpoint& endpoint) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -79,7 +67,7 @@ std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // The default waits up to two minutes before it dials again, and every call fails meanwhile.
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return rpc::Dial(endpoint, arguments);
 }
 
 std::string NewRequestId() {
@@ -101,14 +89,16 @@ Client::Client(std::shared_ptr<grpc::Channel> channel, ClientOptions options)
       datasets_(v1::DatasetService::NewStub(channel)),
       models_(v1::ModelService::NewStub(channel)),
       adapters_(v1::AdapterService::NewStub(channel)),
-      workers_(v1::WorkerService::NewStub(channel)) {}
+      workers_(v1::WorkerService::NewStub(channel)),
+      tokens_(v1::TokenService::NewStub(channel)) {}
 
 void Client::Arm(grpc::ClientContext* context, absl::Duration timeout) const {
   context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
 }
 
-bool Client::Pause(int attempt) {
-  const absl::Duration wait = std::min(options_.max_backoff, options_.first_backoff * (1 << std::min(attempt, 16)));
+bool Client::Pause(int attempt, absl::Duration at_least) {
+  const absl::Duration wait =
+      std::max(at_least, std::min(options_.max_backoff, options_.first_backoff * (1 << std::min(attempt, 16))));
   if (options_.pause) return options_.pause(wait);
   if (options_.interrupt != nullptr) return options_.interrupt->Sleep(wait);
   absl::SleepFor(wait);
@@ -119,8 +109,10 @@ absl::Status Client::Attempts(bool repeatable, const std::function<absl::Status(
   for (int attempt = 0;; ++attempt) {
     absl::Status status = call();
     if (options_.interrupt != nullptr && options_.interrupt->triggered()) return absl::CancelledError("interrupted");
-    if (!absl::IsUnavailable(status) || !repeatable || attempt + 1 >= options_.attempts) return status;
-    if (!Pause(attempt)) return absl::CancelledError("interrupted");
+    const std::optional<absl::Duration> refused_for = rpc::RetryDelayOf(status);
+    if (!refused_for && !(absl::IsUnavailable(status) && repeatable)) return status;
+    if (attempt + 1 >= options_.attempts) return status;
+    if (!Pause(attempt, refused_for.value_or(absl::ZeroDuration()))) return absl::CancelledError("interrupted");
   }
 }
 
@@ -224,12 +216,13 @@ absl::StatusOr<v1::FineTuningJob> Client::Watch(const std::string& name, uint64_
       status =
           job.ok() ? absl::UnavailableError("the server closed the stream before the job had ended") : job.status();
     }
-    if (!MayBeTransport(status)) return status;
+    const std::optional<absl::Duration> refused_for = rpc::RetryDelayOf(status);
+    if (!MayBeTransport(status) && !refused_for) return status;
     const absl::Duration now = options_.clock->Monotonic();
     if (now >= end)
       return absl::DeadlineExceededError(absl::StrFormat("gave up after %s", absl::FormatDuration(timeout)));
     if (now - last_heard >= options_.watch_patience) return absl::UnavailableError(status.message());
-    if (!Pause(failures++)) return absl::CancelledError("interrupted");
+    if (!Pause(failures++, refused_for.value_or(absl::ZeroDuration()))) return absl::CancelledError("interrupted");
   }
 }
 
@@ -300,6 +293,26 @@ absl::StatusOr<std::vector<v1::Worker>> Client::ListWorkers() {
 
 absl::StatusOr<v1::Worker> Client::DrainWorker(const std::string& name) {
   return Unary(workers_.get(), &v1::WorkerService::Stub::DrainWorker, Named<v1::DrainWorkerRequest>(name), true);
+}
+
+absl::StatusOr<v1::CreateTokenResponse> Client::CreateToken(const v1::CreateTokenRequest& request) {
+  return Unary(tokens_.get(), &v1::TokenService::Stub::CreateToken, request, false);
+}
+
+absl::StatusOr<v1::Token> Client::GetToken(const std::string& name) {
+  return Unary(tokens_.get(), &v1::TokenService::Stub::GetToken, Named<v1::GetTokenRequest>(name), true);
+}
+
+absl::StatusOr<std::vector<v1::Token>> Client::ListTokens(const std::string& parent) {
+  return AllPages<v1::Token, v1::ListTokensResponse>(
+      Under<v1::ListTokensRequest>(parent),
+      [this](const auto& request) { return Unary(tokens_.get(), &v1::TokenService::Stub::ListTokens, request, true); },
+      [](auto* page) { return page->mutable_tokens(); });
+}
+
+absl::Status Client::RevokeToken(const std::string& name) {
+  return Unary(tokens_.get(), &v1::TokenService::Stub::RevokeToken, Named<v1::RevokeTokenRequest>(name), false)
+      .status();
 }
 
 }  // namespace qzo::client

@@ -1,7 +1,8 @@
 // A typed client of the API: deadlines, retries, uploads and downloads, and watching that survives broken connections.
 //
-// Only UNAVAILABLE is tried again, and only where a repetition cannot do harm: reads, and creates with a request_id.
-// Statuses are those of the server with their details (proto/grpc_status.h reads them). Thread-safe.
+// Only UNAVAILABLE is tried again, and only where a repetition cannot do harm: reads, and creates with a request_id;
+// and whatever the server refused with a time to wait. Statuses are those of the server with their details
+// (proto/grpc_status.h reads them). Thread-safe.
 #ifndef QZO_CLIENT_CLIENT_H_
 #define QZO_CLIENT_CLIENT_H_
 
@@ -21,19 +22,18 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "client/interrupt.h"
+#include "proto/dial.h"
 #include "qzo/v1/adapter.grpc.pb.h"
 #include "qzo/v1/dataset.grpc.pb.h"
 #include "qzo/v1/job.grpc.pb.h"
 #include "qzo/v1/model.grpc.pb.h"
+#include "qzo/v1/token.grpc.pb.h"
 #include "qzo/v1/worker.grpc.pb.h"
 
 namespace qzo::client {
 
-// Whether `address` (host:port) can only be this machine: localhost, 127.0.0.0/8, [::1] or a unix socket.
-bool IsLoopback(const std::string& address);
-
-// A clear-text channel to host:port whose pings notice a dead peer within 40 s.
-std::shared_ptr<grpc::Channel> Dial(const std::string& address);
+// A channel whose pings notice a dead peer within 40 s.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const rpc::Endpoint& endpoint);
 
 // A random UUID.
 std::string NewRequestId();
@@ -118,6 +118,11 @@ class Client {
   absl::StatusOr<std::vector<v1::Worker>> ListWorkers();
   absl::StatusOr<v1::Worker> DrainWorker(const std::string& name);
 
+  absl::StatusOr<v1::CreateTokenResponse> CreateToken(const v1::CreateTokenRequest& request);
+  absl::StatusOr<v1::Token> GetToken(const std::string& name);
+  absl::StatusOr<std::vector<v1::Token>> ListTokens(const std::string& parent);
+  absl::Status RevokeToken(const std::string& name);
+
  private:
   absl::Status Attempts(bool repeatable, const std::function<absl::Status()>& call);
   template <typename Stub, typename Request, typename Response>
@@ -133,7 +138,7 @@ class Client {
                        const std::function<absl::Status(std::string_view)>& sink);
   absl::Duration TransferTimeout(int64_t bytes) const;
   void Arm(grpc::ClientContext* context, absl::Duration timeout) const;
-  bool Pause(int attempt);
+  bool Pause(int attempt, absl::Duration at_least = {});
 
   const ClientOptions options_;
   const std::unique_ptr<v1::JobService::Stub> jobs_;
@@ -141,6 +146,7 @@ class Client {
   const std::unique_ptr<v1::ModelService::Stub> models_;
   const std::unique_ptr<v1::AdapterService::Stub> adapters_;
   const std::unique_ptr<v1::WorkerService::Stub> workers_;
+  const std::unique_ptr<v1::TokenService::Stub> tokens_;
 };
 
 }  // namespace qzo::client

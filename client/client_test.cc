@@ -52,6 +52,16 @@ class ClientTest : public ::testing::Test {
   absl::StatusOr<v1::FineTuningJob> end_ = absl::UnknownError("not watched");
 };
 
+TEST_F(ClientTest, WaitsAsLongAsAServerAsksThatRefusedTheCall) {
+  server_.jobs.AddJob(kJob, v1::FineTuningJob::RUNNING);
+  server_.jobs.FailNext(1,
+                        rpc::ToGrpc(rpc::WithRetryDelay(absl::ResourceExhaustedError("too many"), absl::Seconds(7))));
+  EXPECT_OK(client_.CancelJob(kJob)) << "though it is not a call to repeat otherwise";
+  EXPECT_THAT(pauses_, ElementsAre(absl::Seconds(7)));
+  server_.jobs.FailNext(1, grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(client_.CancelJob(kJob), StatusIs(absl::StatusCode::kResourceExhausted, ::testing::_)) << "no time given";
+}
+
 TEST_F(ClientTest, RetriesReadsWhileTheServerIsUnavailable) {
   server_.jobs.AddJob(kJob, v1::FineTuningJob::RUNNING);
   server_.jobs.FailNext(2, grpc::StatusCode::UNAVAILABLE);
@@ -232,14 +242,6 @@ TEST(RequestId, IsAFreshUuid) {
   EXPECT_EQ(a[14], '4');
   EXPECT_EQ(std::count(a.begin(), a.end(), '-'), 4);
   EXPECT_NE(a, NewRequestId());
-}
-
-TEST(Loopback, IsThisMachineAndNothingElse) {
-  EXPECT_TRUE(IsLoopback("127.0.0.1:7070"));
-  EXPECT_TRUE(IsLoopback("localhost:7070"));
-  EXPECT_TRUE(IsLoopback("[::1]:7070"));
-  EXPECT_FALSE(IsLoopback("127.evil.example:7070"));
-  EXPECT_FALSE(IsLoopback("10.0.0.1:7070"));
 }
 
 }  // namespace

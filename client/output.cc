@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -158,6 +159,23 @@ Table ModelTable(const std::vector<v1::Model>& models, bool wide, absl::Time now
                  {absl::StrJoin(types, ",", absl::PairFormatter(":")), absl::StrCat(model.channel_multipliers()),
                   absl::StrCat(model.group_multipliers()), model.digest(), model.display_name()});
     }
+    table.Add(std::move(row));
+  }
+  return table;
+}
+
+Table TokenTable(const std::vector<v1::Token>& tokens, bool wide, absl::Time now) {
+  std::vector<std::string> headers = {"NAME", "ROLE", "EXPIRES", "AGE"};
+  if (wide) headers.emplace_back("DISPLAY-NAME");
+  Table table(std::move(headers));
+  for (const v1::Token& token : tokens) {
+    const absl::Time expires = ToTime(token.expire_time());
+    std::vector<std::string> row = {token.name(), absl::AsciiStrToLower(v1::Token::Role_Name(token.role())),
+                                    !token.has_expire_time() ? "never"
+                                    : expires <= now         ? "expired"
+                                                             : absl::StrCat("in ", ShortDuration(expires - now)),
+                                    Age(token.create_time(), now)};
+    if (wide) row.push_back(token.display_name());
     table.Add(std::move(row));
   }
   return table;

@@ -14,6 +14,7 @@
 #include "qzo/v1/dataset.pb.h"
 #include "qzo/v1/job.pb.h"
 #include "qzo/v1/model.pb.h"
+#include "qzo/v1/token.pb.h"
 #include "qzo/v1/worker.pb.h"
 
 namespace qzo::client {
@@ -31,6 +32,7 @@ Table JobTable(const std::vector<v1::FineTuningJob>& jobs, bool wide, absl::Time
 Table WorkerTable(const std::vector<v1::Worker>& workers, bool wide, absl::Time now);
 Table DatasetTable(const std::vector<v1::Dataset>& datasets, bool wide, absl::Time now);
 Table ModelTable(const std::vector<v1::Model>& models, bool wide, absl::Time now);
+Table TokenTable(const std::vector<v1::Token>& tokens, bool wide, absl::Time now);
 Table AdapterTable(const std::vector<v1::Adapter>& adapters, bool wide, absl::Time now);
 
 }  // namespace qzo::client

@@ -1,5 +1,7 @@
 #include "proto/grpc_status.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -80,6 +82,19 @@ absl::Status WithResource(absl::Status status, std::string_view type, std::strin
   info.set_resource_type(std::string(type));
   info.set_resource_name(std::string(name));
   return WithDetail(std::move(status), info);
+}
+
+absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
+  google::rpc::RetryInfo info;
+  *info.mutable_retry_delay() =
+      google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(delay));
+  return WithDetail(std::move(status), info);
+}
+
+std::optional<absl::Duration> RetryDelayOf(const absl::Status& status) {
+  const auto info = DetailOf<google::rpc::RetryInfo>(status);
+  if (!info) return std::nullopt;
+  return absl::Seconds(info->retry_delay().seconds()) + absl::Nanoseconds(info->retry_delay().nanos());
 }
 
 std::optional<google::rpc::BadRequest> BadRequestOf(const absl::Status& status) {

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -22,6 +23,9 @@ std::string ReasonOf(const absl::Status& status);
 // Long texts and lists are shortened, so that the error fits into HTTP/2 trailers wherever it goes.
 absl::Status WithBadRequest(absl::Status status, const google::rpc::BadRequest& details);
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name);
+// After how long the call may be made again: the server refused it before it did anything.
+absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
+std::optional<absl::Duration> RetryDelayOf(const absl::Status& status);
 // Field violations, resource and reason, as a client shows them. Empty when there are none.
 std::optional<google::rpc::BadRequest> BadRequestOf(const absl::Status& status);
 

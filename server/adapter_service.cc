@@ -17,7 +17,7 @@ namespace qzo::server {
 
 grpc::ServerUnaryReactor* AdapterService::GetAdapter(grpc::CallbackServerContext* context,
                                                      const v1::GetAdapterRequest* request, v1::Adapter* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<v1::Adapter> {
+  return AnswerOn(backend_, context, request, response, [this, request]() -> absl::StatusOr<v1::Adapter> {
     QZO_ASSIGN_OR_RETURN(const auto stored,
                          GetMessage<v1::StoredAdapter>(backend_.store, kAdapterKind, "name", request->name()));
     return stored.adapter();
@@ -27,7 +27,7 @@ grpc::ServerUnaryReactor* AdapterService::GetAdapter(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AdapterService::ListAdapters(grpc::CallbackServerContext* context,
                                                        const v1::ListAdaptersRequest* request,
                                                        v1::ListAdaptersResponse* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<v1::ListAdaptersResponse> {
+  return AnswerOn(backend_, context, request, response, [this, request]() -> absl::StatusOr<v1::ListAdaptersResponse> {
     QZO_ASSIGN_OR_RETURN(const ResourcePage page, ListResources(backend_.store, kAdapterKind, request->parent(),
                                                                 request->page_size(), request->page_token()));
     v1::ListAdaptersResponse answer;
@@ -43,7 +43,7 @@ grpc::ServerUnaryReactor* AdapterService::ListAdapters(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* AdapterService::DeleteAdapter(grpc::CallbackServerContext* context,
                                                         const v1::DeleteAdapterRequest* request,
                                                         google::protobuf::Empty* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
+  return AnswerOn(backend_, context, request, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
     QZO_ASSIGN_OR_RETURN(const StoredResource resource,
                          FindResource(backend_.store, kAdapterKind, "name", request->name()));
     QZO_ASSIGN_OR_RETURN(const auto stored, ParseBody<v1::StoredAdapter>(resource));
@@ -53,9 +53,9 @@ grpc::ServerUnaryReactor* AdapterService::DeleteAdapter(grpc::CallbackServerCont
   });
 }
 
-grpc::ServerWriteReactor<v1::Chunk>* AdapterService::DownloadAdapter(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::Chunk>* AdapterService::DownloadAdapter(grpc::CallbackServerContext* context,
                                                                      const v1::DownloadAdapterRequest* request) {
-  return new DownloadReactor(backend_.calls, [this, request = *request] {
+  return new DownloadReactor(backend_, context, *request, [this, request = *request] {
     return absl::StrContains(request.name(), "/jobs/") ? OfJob(request) : OfAdapter(request);
   });
 }

@@ -4,6 +4,7 @@
 
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "server/access.h"
 #include "server/blob_keeper.h"
 #include "server/coordinator.h"
 #include "server/executor.h"
@@ -22,8 +23,10 @@ struct Backend {
   Executor* calls = nullptr;  // a query, a commit, a chunk
   Executor* heavy = nullptr;  // whole files: digests, parsing, tokenizing
   OpenStreams* streams = nullptr;
+  Access* access = nullptr;
   const base::Clock* clock = nullptr;
   absl::Duration sign_of_life = absl::Seconds(15);  // longest silence of WatchJob
+  absl::Duration stall = absl::Minutes(1);          // that transfers wait for a peer
 };
 
 }  // namespace qzo::server

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "proto/grpc_status.h"
 #include "server/download_reactor.h"
 #include "server/errors.h"
 #include "server/upload_reactor.h"
@@ -20,7 +21,7 @@ class SnapshotReceiver final : public UploadReceiver<v1::PutSnapshotRequest::Hea
  public:
   explicit SnapshotReceiver(const Backend& backend) : backend_(backend) {}
 
-  absl::StatusOr<bool> Begin(const v1::PutSnapshotRequest::Header& header) override {
+  absl::StatusOr<bool> Begin(const v1::PutSnapshotRequest::Header& header, const Identity&) override {
     header_ = header;
     QZO_ASSIGN_OR_RETURN(writer_, backend_.blobs->NewWriter(kMaxSnapshotBytes));
     return false;
@@ -46,29 +47,40 @@ class SnapshotReceiver final : public UploadReceiver<v1::PutSnapshotRequest::Hea
   std::unique_ptr<BlobWriter> writer_;
 };
 
+// A stream that was not admitted. Deletes itself.
+class RefusedWork final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
+ public:
+  explicit RefusedWork(const absl::Status& status) { Finish(rpc::ToGrpc(status)); }
+  void OnDone() override { delete this; }
+};
+
 }  // namespace
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* CoordinationService::Work(
     grpc::CallbackServerContext* context) {
-  return new WorkReactor(backend_, context);
+  absl::StatusOr<std::shared_ptr<Admission>> admission =
+      backend_.access->Admit(context, v1::WorkerMessage::descriptor(), nullptr);
+  if (!admission.ok()) return new RefusedWork(admission.status());
+  return new WorkReactor(backend_, context, *std::move(admission));
 }
 
-grpc::ServerWriteReactor<v1::Chunk>* CoordinationService::FetchBlob(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::Chunk>* CoordinationService::FetchBlob(grpc::CallbackServerContext* context,
                                                                     const v1::FetchBlobRequest* request) {
-  return new DownloadReactor(backend_.calls, [this, digest = request->digest()]() -> absl::StatusOr<Payload> {
-    absl::StatusOr<std::unique_ptr<base::MappedFile>> file = backend_.blobs->Open(digest);
-    if (absl::IsNotFound(file.status())) return NoSuch("blob", digest);
-    QZO_RETURN_IF_ERROR(file.status());
-    Payload payload;
-    payload.file = *std::move(file);
-    return payload;
-  });
+  return new DownloadReactor(backend_, context, *request,
+                             [this, digest = request->digest()]() -> absl::StatusOr<Payload> {
+                               absl::StatusOr<std::unique_ptr<base::MappedFile>> file = backend_.blobs->Open(digest);
+                               if (absl::IsNotFound(file.status())) return NoSuch("blob", digest);
+                               QZO_RETURN_IF_ERROR(file.status());
+                               Payload payload;
+                               payload.file = *std::move(file);
+                               return payload;
+                             });
 }
 
 grpc::ServerReadReactor<v1::PutSnapshotRequest>* CoordinationService::PutSnapshot(grpc::CallbackServerContext* context,
                                                                                   v1::PutSnapshotResponse* response) {
   return new UploadReactor<v1::PutSnapshotRequest, v1::PutSnapshotResponse>(
-      context, backend_.calls, backend_.heavy, response, std::make_unique<SnapshotReceiver>(backend_));
+      backend_, context, response, std::make_unique<SnapshotReceiver>(backend_));
 }
 
 }  // namespace qzo::server

@@ -1,32 +1,42 @@
 #include "server/credentials.h"
 
-#include <arpa/inet.h>
+#include <grpcpp/security/tls_credentials_options.h>
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
+#include "base/address.h"
+#include "base/status_macros.h"
 
 namespace qzo::server {
 
-bool IsLoopback(std::string_view address) {
-  if (address.starts_with("unix:")) return true;
-  const std::string host(address.substr(0, address.rfind(':')));
-  if (host == "localhost" || host == "[::1]") return true;
-  in_addr number{};  // a whole numeric address only: 127.0.0.1.example.com is a name
-  return ::inet_pton(AF_INET, host.c_str(), &number) == 1 && (ntohl(number.s_addr) >> 24) == 127;
+absl::Status CheckListen(const ListenOptions& options) {
+  if (options.insecure || base::IsLoopback(options.address)) return absl::OkStatus();
+  const bool encrypted = !options.tls.cert.empty();
+  if (encrypted && (options.tokens || !options.tls.ca.empty())) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "refusing to listen on ", options.address, ": whoever reaches it could read and change everything",
+      encrypted ? "" : ", in clear text",
+      "; pass --tls-cert and --tls-key with --admin-token-file or --tls-client-ca, or listen on 127.0.0.1, or "
+      "pass --insecure on a network that you trust"));
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const std::string& address,
-                                                                               bool insecure) {
-  if (!IsLoopback(address)) {
-    if (!insecure) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("refusing to listen on ", address,
-                       ": whoever reaches it could read and change everything, in clear text; listen on "
-                       "127.0.0.1, or pass --insecure on a network that you trust"));
-    }
-    spdlog::warn("INSECURE: {} is open to everyone who can reach it, without encryption or authentication", address);
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const ListenOptions& options) {
+  QZO_RETURN_IF_ERROR(CheckListen(options));
+  const bool encrypted = !options.tls.cert.empty(), authenticated = options.tokens || !options.tls.ca.empty();
+  if (!base::IsLoopback(options.address) && !(encrypted && authenticated)) {
+    spdlog::warn("INSECURE: {} is open to everyone who can reach it, without {}", options.address,
+                 encrypted ? "authentication" : "encryption");
   }
-  return grpc::InsecureServerCredentials();
+  if (!options.tls.any()) return grpc::InsecureServerCredentials();
+  if (!encrypted) return absl::InvalidArgumentError("--tls-client-ca and --tls-key need --tls-cert");
+  QZO_ASSIGN_OR_RETURN(const auto certificates, rpc::WatchTlsFiles(options.tls, options.tls_refresh));
+  grpc::experimental::TlsServerCredentialsOptions tls(certificates);
+  tls.watch_identity_key_cert_pairs();
+  if (!options.tls.ca.empty()) {
+    tls.watch_root_certs();
+    tls.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  }
+  return grpc::experimental::TlsServerCredentials(tls);
 }
 
 }  // namespace qzo::server

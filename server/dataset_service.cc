@@ -39,9 +39,9 @@ v1::DatasetReport ToProto(const model::DatasetReport& report) {
 class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::Header, v1::Dataset> {
  public:
   explicit DatasetReceiver(const Backend& backend)
-      : backend_(backend), intake_(backend.keeper, kMaxDatasetBytes, /*digest_suffices=*/false) {}
+      : backend_(backend), intake_(backend.keeper, kMaxDatasetBytes, /*digest_suffices=*/nullptr) {}
 
-  absl::StatusOr<bool> Begin(const v1::CreateDatasetRequest::Header& header) override {
+  absl::StatusOr<bool> Begin(const v1::CreateDatasetRequest::Header& header, const Identity&) override {
     header_ = header;
     QZO_ASSIGN_OR_RETURN(project_, ParseParent(header.parent()));
     if (!header.dataset_id().empty()) QZO_RETURN_IF_ERROR(CheckId("dataset_id", header.dataset_id()));
@@ -140,13 +140,13 @@ class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::He
 
 grpc::ServerReadReactor<v1::CreateDatasetRequest>* DatasetService::CreateDataset(grpc::CallbackServerContext* context,
                                                                                  v1::Dataset* response) {
-  return new UploadReactor<v1::CreateDatasetRequest, v1::Dataset>(context, backend_.calls, backend_.heavy, response,
+  return new UploadReactor<v1::CreateDatasetRequest, v1::Dataset>(backend_, context, response,
                                                                   std::make_unique<DatasetReceiver>(backend_));
 }
 
 grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext* context,
                                                      const v1::GetDatasetRequest* request, v1::Dataset* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request] {
+  return AnswerOn(backend_, context, request, response, [this, request] {
     return GetMessage<v1::Dataset>(backend_.store, kDatasetKind, "name", request->name());
   });
 }
@@ -154,7 +154,7 @@ grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerContext* context,
                                                        const v1::ListDatasetsRequest* request,
                                                        v1::ListDatasetsResponse* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<v1::ListDatasetsResponse> {
+  return AnswerOn(backend_, context, request, response, [this, request]() -> absl::StatusOr<v1::ListDatasetsResponse> {
     QZO_ASSIGN_OR_RETURN(const ResourcePage page, ListResources(backend_.store, kDatasetKind, request->parent(),
                                                                 request->page_size(), request->page_token()));
     v1::ListDatasetsResponse answer;
@@ -169,7 +169,7 @@ grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* DatasetService::DeleteDataset(grpc::CallbackServerContext* context,
                                                         const v1::DeleteDatasetRequest* request,
                                                         google::protobuf::Empty* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
+  return AnswerOn(backend_, context, request, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
     QZO_ASSIGN_OR_RETURN(const StoredResource resource,
                          FindResource(backend_.store, kDatasetKind, "name", request->name()));
     QZO_ASSIGN_OR_RETURN(const auto dataset, ParseBody<v1::Dataset>(resource));

@@ -12,11 +12,21 @@ constexpr size_t kChunkBytes = size_t{1} << 20;  // the API's limit
 
 }  // namespace
 
-DownloadReactor::DownloadReactor(Executor* executor, std::function<absl::StatusOr<Payload>()> source)
-    : executor_(executor) {
+DownloadReactor::DownloadReactor(const Backend& backend, grpc::CallbackServerContext* context,
+                                 const google::protobuf::Message& request,
+                                 std::function<absl::StatusOr<Payload>()> source)
+    : executor_(backend.calls) {
+  absl::StatusOr<std::shared_ptr<Admission>> admission =
+      backend.access->Admit(context, request.GetDescriptor(), &request);
+  if (!admission.ok()) {
+    Finish(rpc::ToGrpc(admission.status()));
+    return;
+  }
+  admission_ = *std::move(admission);
+  guard_.emplace(backend.stall, [context] { context->TryCancel(); });
   executor_->Run([this, source = std::move(source)] {
     absl::StatusOr<Payload> payload = source();
-    if (!payload.ok()) return Finish(rpc::ToGrpc(payload.status()));
+    if (!payload.ok()) return End(payload.status());
     payload_ = *std::move(payload);
     rest_ = payload_.bytes();
     SendNext();
@@ -24,16 +34,24 @@ DownloadReactor::DownloadReactor(Executor* executor, std::function<absl::StatusO
 }
 
 void DownloadReactor::OnWriteDone(bool ok) {
-  if (!ok) return Finish(grpc::Status::CANCELLED);
-  executor_->Run([this] { SendNext(); });
+  guard_->Moved();
+  executor_->Run([this, ok] { ok ? SendNext() : End(absl::CancelledError("the connection broke")); });
 }
 
 void DownloadReactor::SendNext() {
-  if (rest_.empty()) return Finish(grpc::Status::OK);
+  if (rest_.empty()) return End(absl::OkStatus());
   const std::string_view piece = rest_.substr(0, kChunkBytes);
   chunk_.set_data(piece.data(), piece.size());
   rest_.remove_prefix(piece.size());
+  guard_->Wait();
   StartWrite(&chunk_);
+}
+
+void DownloadReactor::End(const absl::Status& status) {
+  guard_.reset();
+  admission_->Note(status);
+  admission_.reset();
+  Finish(rpc::ToGrpc(status));
 }
 
 }  // namespace qzo::server

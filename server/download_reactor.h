@@ -2,17 +2,21 @@
 #ifndef QZO_SERVER_DOWNLOAD_REACTOR_H_
 #define QZO_SERVER_DOWNLOAD_REACTOR_H_
 
+#include <google/protobuf/message.h>
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 #include "base/fs.h"
 #include "qzo/v1/common.pb.h"
-#include "server/executor.h"
+#include "server/backend.h"
+#include "server/stall_guard.h"
 
 namespace qzo::server {
 
@@ -24,18 +28,22 @@ struct Payload {
   std::string_view bytes() const { return file != nullptr ? file->bytes() : std::string_view(text); }
 };
 
-// Deletes itself. `source` and every read of the file run on `executor`.
+// Deletes itself. `source` and every read of the file run on backend.calls.
 class DownloadReactor final : public grpc::ServerWriteReactor<v1::Chunk> {
  public:
-  DownloadReactor(Executor* executor, std::function<absl::StatusOr<Payload>()> source);
+  DownloadReactor(const Backend& backend, grpc::CallbackServerContext* context,
+                  const google::protobuf::Message& request, std::function<absl::StatusOr<Payload>()> source);
 
   void OnWriteDone(bool ok) override;
   void OnDone() override { delete this; }
 
  private:
   void SendNext();
+  void End(const absl::Status& status);
 
   Executor* const executor_;
+  std::shared_ptr<Admission> admission_;
+  std::optional<StallGuard> guard_;
   Payload payload_;
   std::string_view rest_;
   v1::Chunk chunk_;

@@ -15,6 +15,10 @@ FileIntake::~FileIntake() {
   if (!digest_.empty()) keeper_->Discard(digest_);
 }
 
+bool FileIntake::Held(const std::string& digest) const {
+  return keeper_->blobs()->Exists(digest) && digest_suffices_(digest);
+}
+
 absl::StatusOr<bool> FileIntake::Begin(const std::string& digest) {
   if (!digest.empty() && !base::IsSha256Hex(digest)) {
     return InvalidField("digest", "expected a SHA-256 as 64 lower-case hexadecimal digits");
@@ -22,7 +26,7 @@ absl::StatusOr<bool> FileIntake::Begin(const std::string& digest) {
   expected_digest_ = digest;
   if (digest.empty() || !digest_suffices_) return false;
   hold_.emplace(keeper_);
-  if (keeper_->blobs()->Exists(digest)) return true;
+  if (Held(digest)) return true;
   hold_.reset();
   return false;
 }
@@ -44,7 +48,7 @@ absl::StatusOr<std::string> FileIntake::Finish(const std::function<bool()>& abor
   if (writer_ == nullptr) {
     if (expected_digest_.empty() || !digest_suffices_)
       return InvalidField("data", "no bytes came: the file is empty, or was not sent");
-    if (!keeper_->blobs()->Exists(expected_digest_)) {
+    if (!Held(expected_digest_)) {
       return rpc::WithReason(absl::FailedPreconditionError(absl::StrCat("the server does not hold a file with digest ",
                                                                         expected_digest_, ": send it")),
                              "DATA_NEEDED");

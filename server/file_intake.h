@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "server/blob_keeper.h"
@@ -17,10 +18,10 @@ namespace qzo::server {
 
 class FileIntake {
  public:
-  // `keeper` must outlive the intake. `digest_suffices`: the sender of the digest of a blob that is there need not have
-  // it.
-  FileIntake(BlobKeeper* keeper, uint64_t max_bytes, bool digest_suffices)
-      : keeper_(keeper), max_bytes_(max_bytes), digest_suffices_(digest_suffices) {}
+  // `keeper` must outlive the intake. `digest_suffices`: whether the sender of this digest of a blob that is there need
+  // not prove to have it by sending it; nullptr = must always.
+  FileIntake(BlobKeeper* keeper, uint64_t max_bytes, std::function<bool(const std::string& digest)> digest_suffices)
+      : keeper_(keeper), max_bytes_(max_bytes), digest_suffices_(std::move(digest_suffices)) {}
   ~FileIntake();
   FileIntake(const FileIntake&) = delete;
   FileIntake& operator=(const FileIntake&) = delete;
@@ -30,13 +31,15 @@ class FileIntake {
   // RESOURCE_EXHAUSTED beyond the limit or when the disk is full.
   absl::Status Append(std::string_view data);
   // The blob's digest; from here to the end of the intake nothing removes the blob. INVALID_ARGUMENT for an empty file
-  // or another digest than was said; FAILED_PRECONDITION when only a digest came, and the server does not hold it.
+  // or another digest than was said; FAILED_PRECONDITION when only a digest came that does not suffice.
   absl::StatusOr<std::string> Finish(const std::function<bool()>& aborted);
 
  private:
+  bool Held(const std::string& digest) const;
+
   BlobKeeper* const keeper_;
   const uint64_t max_bytes_;
-  const bool digest_suffices_;
+  const std::function<bool(const std::string& digest)> digest_suffices_;
   std::string expected_digest_;
   std::unique_ptr<BlobWriter> writer_;
   std::optional<BlobKeeper::Hold> hold_;

@@ -51,7 +51,17 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->check(CheckMetricsAddress);
   add("--metrics-jobs", "QZO_METRICS_JOBS", server.metrics_jobs, "jobs, at most, that have metrics of their own")
       ->check(CLI::Range(0, 1000));
-  app.add_flag("--insecure", server.insecure, "allow clear text without authentication beyond this machine")
+  add("--tls-cert", "QZO_TLS_CERT", server.tls.cert, "certificate of this server: serve TLS");
+  add("--tls-key", "QZO_TLS_KEY", server.tls.key, "key of that certificate");
+  add("--tls-client-ca", "QZO_TLS_CLIENT_CA", server.tls.ca, "authorities of clients' and workers' certificates");
+  add("--admin-token-file", "QZO_ADMIN_TOKEN_FILE", server.admin_token_file,
+      "callers need tokens, or certificates; this file holds an administrator's, and is made when it is not there");
+  add("--max-calls-per-second", "QZO_MAX_CALLS_PER_SECOND", server.calls_per_second,
+      "of one token or certificate; 0 = any")
+      ->check(CLI::NonNegativeNumber);
+  add("--max-open-calls", "QZO_MAX_OPEN_CALLS", server.open_calls, "of one token or certificate at once; 0 = any")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--insecure", server.insecure, "allow clear text and no authentication beyond this machine")
       ->envname("QZO_INSECURE");
   app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");
   add("--import-model", "QZO_IMPORT_MODEL", server.import_models,
@@ -59,7 +69,10 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->check(CLI::ExistingFile);
   app.add_option("--backup", flags.backup,
                  "copy the data directory there, whether or not a server uses it, and end; serve nothing");
-  app.add_flag("--dev", flags.dev, "also run a worker on this machine, and end it with the server")->envname("QZO_DEV");
+  CLI::Option* const dev =
+      app.add_flag("--dev", flags.dev, "also run a worker on this machine, and end it with the server")
+          ->envname("QZO_DEV");
+  app.get_option("--tls-cert")->excludes(dev);  // its worker knows no authority
   add("--dev-worker-threads", "QZO_DEV_WORKER_THREADS", flags.dev_worker_threads,
       "compute threads of that worker; 0 = all")
       ->check(CLI::Range(0, 1024));
@@ -68,9 +81,9 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
   try {
     app.parse(base::ArgumentsForCli(argc, argv));
-    if (!server.insecure && !IsLoopback(server.listen)) {
-      throw CLI::ValidationError("--listen", absl::StrCat(server.listen, " is not on loopback; --insecure allows it"));
-    }
+    const absl::Status allowed =
+        CheckListen({server.listen, server.insecure, server.tls, !server.admin_token_file.empty()});
+    if (!allowed.ok()) throw CLI::ValidationError("--listen", std::string(allowed.message()));
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;
@@ -97,6 +110,7 @@ Supervisor::Options DevWorker(const Flags& flags, const std::string& address) {
   for (const std::string& model : flags.server.import_models) {
     pass("--model", model);  // used where it lies instead of fetched
   }
+  if (!flags.server.admin_token_file.empty()) pass("--token-file", flags.server.admin_token_file);
   if (flags.server.insecure) options.arguments.push_back("--insecure");
   return options;
 }

@@ -75,6 +75,8 @@ TEST(Flags, BadOnesExitWithTwoAndNameTheFlag) {
       {{"--listen", "7070"}, "--listen"},
       {{"--listen", "127.0.0.1:70000"}, "--listen"},
       {{"--listen", "0.0.0.0:7070"}, "--insecure"},
+      {{"--listen", "0.0.0.0:7070", "--tls-cert=c", "--tls-key=k"}, "--admin-token-file"},
+      {{"--tls-cert=c", "--tls-key=k", "--dev"}, "--dev"},
       {{"--metrics-address", "here"}, "--metrics-address"},
       {{"--import-model", "/nonexistent.gguf"}, "--import-model"},
       {{"--dev-worker-threads", "-1"}, "--dev-worker-threads"},

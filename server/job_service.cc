@@ -46,7 +46,7 @@ absl::Status CheckDescription(const v1::FineTuningJob& job) {
 
 grpc::ServerUnaryReactor* JobService::CreateJob(grpc::CallbackServerContext* context,
                                                 const v1::CreateJobRequest* request, v1::FineTuningJob* response) {
-  return AnswerOn(backend_.heavy, context, response, [this, request] { return Create(*request); });
+  return AnswerOn(backend_, backend_.heavy, context, request, response, [this, request] { return Create(*request); });
 }
 
 absl::StatusOr<v1::FineTuningJob> JobService::Create(const v1::CreateJobRequest& request) {
@@ -73,39 +73,40 @@ absl::StatusOr<v1::FineTuningJob> JobService::Create(const v1::CreateJobRequest&
   return backend_.coordinator->Create(std::move(job), resolved.facts, request.request_id());
 }
 
+template <typename Request>
 grpc::ServerUnaryReactor* JobService::Steer(
-    grpc::CallbackServerContext* context, const std::string& name, v1::FineTuningJob* response,
+    grpc::CallbackServerContext* context, const Request* request, v1::FineTuningJob* response,
     absl::StatusOr<v1::FineTuningJob> (Coordinator::*verb)(const std::string&)) {
-  return AnswerOn(backend_.calls, context, response,
-                  [coordinator = backend_.coordinator, &name, verb]() -> absl::StatusOr<v1::FineTuningJob> {
-                    QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", name).status());
-                    return (coordinator->*verb)(name);
+  return AnswerOn(backend_, context, request, response,
+                  [coordinator = backend_.coordinator, request, verb]() -> absl::StatusOr<v1::FineTuningJob> {
+                    QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", request->name()).status());
+                    return (coordinator->*verb)(request->name());
                   });
 }
 
 grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
                                              v1::FineTuningJob* response) {
-  return Steer(context, request->name(), response, &Coordinator::Get);
+  return Steer(context, request, response, &Coordinator::Get);
 }
 
 grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* context,
                                                 const v1::CancelJobRequest* request, v1::FineTuningJob* response) {
-  return Steer(context, request->name(), response, &Coordinator::Cancel);
+  return Steer(context, request, response, &Coordinator::Cancel);
 }
 
 grpc::ServerUnaryReactor* JobService::PauseJob(grpc::CallbackServerContext* context, const v1::PauseJobRequest* request,
                                                v1::FineTuningJob* response) {
-  return Steer(context, request->name(), response, &Coordinator::Pause);
+  return Steer(context, request, response, &Coordinator::Pause);
 }
 
 grpc::ServerUnaryReactor* JobService::ResumeJob(grpc::CallbackServerContext* context,
                                                 const v1::ResumeJobRequest* request, v1::FineTuningJob* response) {
-  return Steer(context, request->name(), response, &Coordinator::Resume);
+  return Steer(context, request, response, &Coordinator::Resume);
 }
 
 grpc::ServerUnaryReactor* JobService::RetryJob(grpc::CallbackServerContext* context, const v1::RetryJobRequest* request,
                                                v1::FineTuningJob* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request] { return Retry(request->name()); });
+  return AnswerOn(backend_, context, request, response, [this, request] { return Retry(request->name()); });
 }
 
 absl::StatusOr<v1::FineTuningJob> JobService::Retry(const std::string& name) {
@@ -131,7 +132,7 @@ absl::StatusOr<v1::FineTuningJob> JobService::Retry(const std::string& name) {
 grpc::ServerUnaryReactor* JobService::DeleteJob(grpc::CallbackServerContext* context,
                                                 const v1::DeleteJobRequest* request,
                                                 google::protobuf::Empty* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
+  return AnswerOn(backend_, context, request, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
     QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", request->name()).status());
     QZO_RETURN_IF_ERROR(backend_.coordinator->Delete(request->name(), request->force()));
     return google::protobuf::Empty();
@@ -140,7 +141,7 @@ grpc::ServerUnaryReactor* JobService::DeleteJob(grpc::CallbackServerContext* con
 
 grpc::ServerUnaryReactor* JobService::ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
                                                v1::ListJobsResponse* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request] { return List(*request); });
+  return AnswerOn(backend_, context, request, response, [this, request] { return List(*request); });
 }
 
 absl::StatusOr<v1::ListJobsResponse> JobService::List(const v1::ListJobsRequest& request) {
@@ -158,15 +159,15 @@ absl::StatusOr<v1::ListJobsResponse> JobService::List(const v1::ListJobsRequest&
   return response;
 }
 
-grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(grpc::CallbackServerContext* context,
                                                                      const v1::WatchJobRequest* request) {
-  return new WatchReactor(backend_, *request);
+  return new WatchReactor(backend_, context, *request);
 }
 
 grpc::ServerUnaryReactor* JobService::ListJobEvents(grpc::CallbackServerContext* context,
                                                     const v1::ListJobEventsRequest* request,
                                                     v1::ListJobEventsResponse* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request] { return ListEvents(*request); });
+  return AnswerOn(backend_, context, request, response, [this, request] { return ListEvents(*request); });
 }
 
 absl::StatusOr<v1::ListJobEventsResponse> JobService::ListEvents(const v1::ListJobEventsRequest& request) {
@@ -194,7 +195,7 @@ absl::StatusOr<v1::ListJobEventsResponse> JobService::ListEvents(const v1::ListJ
 grpc::ServerUnaryReactor* JobService::ListEvaluations(grpc::CallbackServerContext* context,
                                                       const v1::ListEvaluationsRequest* request,
                                                       v1::ListEvaluationsResponse* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request] { return ListEvals(*request); });
+  return AnswerOn(backend_, context, request, response, [this, request] { return ListEvals(*request); });
 }
 
 absl::StatusOr<v1::ListEvaluationsResponse> JobService::ListEvals(const v1::ListEvaluationsRequest& request) {
@@ -209,9 +210,9 @@ absl::StatusOr<v1::ListEvaluationsResponse> JobService::ListEvals(const v1::List
   return response;
 }
 
-grpc::ServerWriteReactor<v1::Chunk>* JobService::DownloadJournal(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::Chunk>* JobService::DownloadJournal(grpc::CallbackServerContext* context,
                                                                  const v1::DownloadJournalRequest* request) {
-  return new DownloadReactor(backend_.calls, [this, name = request->name()]() -> absl::StatusOr<Payload> {
+  return new DownloadReactor(backend_, context, *request, [this, name = request->name()]() -> absl::StatusOr<Payload> {
     QZO_ASSIGN_OR_RETURN(const StoredResource job, FindResource(backend_.store, kJobKind, "name", name));
     QZO_ASSIGN_OR_RETURN(const method::JournalChunk journal, backend_.store->ReadJournal(job.uid, 0, job.next_step));
     Payload payload;

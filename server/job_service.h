@@ -45,7 +45,8 @@ class JobService final : public v1::JobService::CallbackService {
   absl::StatusOr<v1::ListJobEventsResponse> ListEvents(const v1::ListJobEventsRequest& request);
   absl::StatusOr<v1::ListEvaluationsResponse> ListEvals(const v1::ListEvaluationsRequest& request);
   // CancelJob and its like: the name is checked, then `verb` is asked for.
-  grpc::ServerUnaryReactor* Steer(grpc::CallbackServerContext* context, const std::string& name,
+  template <typename Request>
+  grpc::ServerUnaryReactor* Steer(grpc::CallbackServerContext* context, const Request* request,
                                   v1::FineTuningJob* response,
                                   absl::StatusOr<v1::FineTuningJob> (Coordinator::*verb)(const std::string&));
 

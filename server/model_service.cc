@@ -26,9 +26,12 @@ constexpr uint64_t kMaxModelBytes = uint64_t{200} << 30;
 class ModelReceiver final : public UploadReceiver<v1::CreateModelRequest::Header, v1::Model> {
  public:
   explicit ModelReceiver(const Backend& backend)
-      : backend_(backend), intake_(backend.keeper, kMaxModelBytes, /*digest_suffices=*/true) {}
+      : backend_(backend), intake_(backend.keeper, kMaxModelBytes, [this](const std::string& digest) {
+          return all_projects_ || HoldsModel(backend_.store, model_.project, digest);
+        }) {}
 
-  absl::StatusOr<bool> Begin(const v1::CreateModelRequest::Header& header) override {
+  absl::StatusOr<bool> Begin(const v1::CreateModelRequest::Header& header, const Identity& caller) override {
+    all_projects_ = caller.project == kEveryProject;
     QZO_ASSIGN_OR_RETURN(model_.project, ParseParent(header.parent()));
     if (!header.model_id().empty()) QZO_RETURN_IF_ERROR(CheckId("model_id", header.model_id()));
     QZO_RETURN_IF_ERROR(CheckRequestId(header.request_id()));
@@ -55,6 +58,7 @@ class ModelReceiver final : public UploadReceiver<v1::CreateModelRequest::Header
  private:
   const Backend backend_;
   NewModel model_;
+  bool all_projects_ = false;  // the caller may use the files of any
   std::optional<v1::Model> earlier_;
   FileIntake intake_;
 };
@@ -63,13 +67,13 @@ class ModelReceiver final : public UploadReceiver<v1::CreateModelRequest::Header
 
 grpc::ServerReadReactor<v1::CreateModelRequest>* ModelService::CreateModel(grpc::CallbackServerContext* context,
                                                                            v1::Model* response) {
-  return new UploadReactor<v1::CreateModelRequest, v1::Model>(context, backend_.calls, backend_.heavy, response,
+  return new UploadReactor<v1::CreateModelRequest, v1::Model>(backend_, context, response,
                                                               std::make_unique<ModelReceiver>(backend_));
 }
 
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
                                                  const v1::GetModelRequest* request, v1::Model* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request] {
+  return AnswerOn(backend_, context, request, response, [this, request] {
     return GetMessage<v1::Model>(backend_.store, kModelKind, "name", request->name());
   });
 }
@@ -77,7 +81,7 @@ grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
                                                    const v1::ListModelsRequest* request,
                                                    v1::ListModelsResponse* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<v1::ListModelsResponse> {
+  return AnswerOn(backend_, context, request, response, [this, request]() -> absl::StatusOr<v1::ListModelsResponse> {
     QZO_ASSIGN_OR_RETURN(const ResourcePage page, ListResources(backend_.store, kModelKind, request->parent(),
                                                                 request->page_size(), request->page_token()));
     v1::ListModelsResponse answer;
@@ -92,7 +96,7 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* ModelService::DeleteModel(grpc::CallbackServerContext* context,
                                                     const v1::DeleteModelRequest* request,
                                                     google::protobuf::Empty* response) {
-  return AnswerOn(backend_.calls, context, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
+  return AnswerOn(backend_, context, request, response, [this, request]() -> absl::StatusOr<google::protobuf::Empty> {
     QZO_ASSIGN_OR_RETURN(const StoredResource resource,
                          FindResource(backend_.store, kModelKind, "name", request->name()));
     QZO_ASSIGN_OR_RETURN(const auto model, ParseBody<v1::Model>(resource));
@@ -103,9 +107,9 @@ grpc::ServerUnaryReactor* ModelService::DeleteModel(grpc::CallbackServerContext*
   });
 }
 
-grpc::ServerWriteReactor<v1::Chunk>* ModelService::DownloadModel(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::Chunk>* ModelService::DownloadModel(grpc::CallbackServerContext* context,
                                                                  const v1::DownloadModelRequest* request) {
-  return new DownloadReactor(backend_.calls, [this, name = request->name()]() -> absl::StatusOr<Payload> {
+  return new DownloadReactor(backend_, context, *request, [this, name = request->name()]() -> absl::StatusOr<Payload> {
     QZO_ASSIGN_OR_RETURN(const auto model, GetMessage<v1::Model>(backend_.store, kModelKind, "name", name));
     Payload payload;
     QZO_ASSIGN_OR_RETURN(payload.file, backend_.blobs->Open(model.digest()));

@@ -13,6 +13,7 @@ namespace qzo::server {
 namespace {
 
 constexpr size_t kIdDigits = 12;
+constexpr int kPageSize = 1000;
 
 absl::StatusOr<v1::Model> Describe(const Backend& backend, const std::string& digest) {
   QZO_ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedModel> loaded, backend.models->Load(digest));
@@ -51,6 +52,21 @@ absl::StatusOr<v1::Model> RegisterModel(const Backend& backend, const NewModel& 
     if (there.digest() == digest) return there;
   }
   return created.status();
+}
+
+bool HoldsModel(Store* store, const std::string& project, const std::string& digest) {
+  std::string page_token;
+  do {
+    const absl::StatusOr<ResourcePage> page =
+        ListResources(store, kModelKind, absl::StrCat("projects/", project), kPageSize, page_token);
+    if (!page.ok()) return false;  // the file will be asked for
+    for (const StoredResource& resource : page->resources) {
+      const auto model = ParseBody<v1::Model>(resource);
+      if (model.ok() && model->digest() == digest) return true;
+    }
+    page_token = page->next_page_token;
+  } while (!page_token.empty());
+  return false;
 }
 
 absl::StatusOr<v1::Model> ImportModel(const Backend& backend, const std::string& path) {

@@ -26,6 +26,9 @@ absl::StatusOr<v1::Model> RegisterModel(const Backend& backend, const NewModel& 
 // model has that name; the same one is no error.
 absl::StatusOr<v1::Model> ImportModel(const Backend& backend, const std::string& path);
 
+// Whether a model of the project is this file.
+bool HoldsModel(Store* store, const std::string& project, const std::string& digest);
+
 }  // namespace qzo::server
 
 #endif  // QZO_SERVER_MODELS_H_

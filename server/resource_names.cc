@@ -47,7 +47,7 @@ absl::Status CheckId(std::string_view field, std::string_view id) {
 absl::StatusOr<ResourceKey> ParseName(std::string_view kind, std::string_view field, std::string_view name) {
   const std::vector<absl::string_view> parts = absl::StrSplit(ToAbsl(name), '/');
   if (parts.size() != 4 || parts[0] != "projects" || parts[2] != absl::StrCat(ToAbsl(kind), "s") ||
-      !IsId(ToStd(parts[1])) || !IsId(ToStd(parts[3]))) {
+      !(IsId(ToStd(parts[1])) || (kind == kTokenKind && parts[1] == "-")) || !IsId(ToStd(parts[3]))) {
     return InvalidField(field, absl::StrCat(Quoted(name), ", expected projects/{project}/", ToAbsl(kind), "s/{",
                                             ToAbsl(kind), "} with ids of ", kIdRule));
   }

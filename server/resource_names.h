@@ -16,10 +16,11 @@ inline constexpr char kJobKind[] = "job";
 inline constexpr char kDatasetKind[] = "dataset";
 inline constexpr char kModelKind[] = "model";
 inline constexpr char kAdapterKind[] = "adapter";
+inline constexpr char kTokenKind[] = "token";
 
 absl::Status CheckId(std::string_view field, std::string_view id);
 
-// "projects/p/jobs/j" → {"job", "p", "j"}.
+// "projects/p/jobs/j" → {"job", "p", "j"}. The project of a token may be "-": every project.
 absl::StatusOr<ResourceKey> ParseName(std::string_view kind, std::string_view field, std::string_view name);
 std::string NameOf(const ResourceKey& key);
 

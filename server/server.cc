@@ -3,7 +3,9 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <utility>
@@ -11,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/fs.h"
 #include "base/monitor_server.h"
 #include "base/status_macros.h"
@@ -26,6 +29,8 @@
 #include "server/model_service.h"
 #include "server/models.h"
 #include "server/sqlite_store.h"
+#include "server/token_service.h"
+#include "server/tokens.h"
 #include "server/worker_service.h"
 
 namespace qzo::server {
@@ -36,6 +41,12 @@ constexpr int kHeavyThreads = 2;
 constexpr size_t kModelsKept = 4;
 constexpr int kMaxMessageBytes = 32 << 20;  // evaluations of many options; uploads come in chunks of 1 MiB
 constexpr int kWindowBytes = 4 << 20;
+constexpr int kMaxStreamsPerConnection = 1024;
+constexpr size_t kShareOfMemory = 4;  // messages on their way may take one in so many parts of the machine's memory
+
+size_t MachineMemoryBytes() {
+  return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+}
 
 // A worker's stream is silent while it computes: pings find dead peers on both sides. Window probing would add pings to
 // every step's few bytes; a fixed window serves uploads instead.
@@ -50,6 +61,15 @@ void ConfigureTransport(grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
+  // Strangers: those who open connections and say nothing, and those who keep them for ever. A connection that has
+  // reached its age finishes its calls, however long they take, and gets no new ones.
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 20'000);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 10 * 60'000);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, 60 * 60'000);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  grpc::ResourceQuota quota("qzo-server");
+  quota.Resize(MachineMemoryBytes() / kShareOfMemory);
+  builder->SetResourceQuota(quota);
 }
 
 }  // namespace
@@ -101,6 +121,7 @@ class Server::Impl {
     QZO_ASSIGN_OR_RETURN(blobs_, BlobStore::Open(absl::StrCat(options_.data_directory, "/blobs"), fs));
     keeper_ = std::make_unique<BlobKeeper>(store_.get(), blobs_.get());
     models_ = std::make_unique<ModelCache>(blobs_.get(), kModelsKept);
+    QZO_RETURN_IF_ERROR(OpenGate());
     Coordinator::Options coordinator;
     coordinator.build_adapter = [this](const v1::FineTuningJob& job, const method::JournalChunk& journal,
                                        uint64_t digest) {
@@ -110,13 +131,31 @@ class Server::Impl {
     coordinator_ =
         std::make_unique<Coordinator>(coordinator, store_.get(), blobs_.get(), base::SystemClock(), &metrics_);
     backend_ = {
-        coordinator_.get(), store_.get(),        blobs_.get(),         keeper_.get(), models_.get(), &calls_, &heavy_,
-        &streams_,          base::SystemClock(), options_.sign_of_life};
+        coordinator_.get(), store_.get(),  blobs_.get(),        keeper_.get(),         models_.get(), &calls_, &heavy_,
+        &streams_,          access_.get(), base::SystemClock(), options_.sign_of_life, options_.stall};
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenGate() {
+    QZO_ASSIGN_OR_RETURN(tokens_, Tokens::Load(store_.get()));
+    if (!options_.admin_token_file.empty()) {
+      QZO_ASSIGN_OR_RETURN(const std::string secret, ReadOrMakeSecret(options_.admin_token_file));
+      tokens_->Add(base::Sha256Hex(secret), {"admin-token-file", v1::Token::ADMIN, kEveryProject});
+    }
+    Access::Options access;
+    access.required = !options_.admin_token_file.empty() || !options_.tls.ca.empty();
+    if (access.required) {
+      access.calls_per_second = options_.calls_per_second;
+      access.open_calls = options_.open_calls;
+    }
+    access_ = std::make_unique<Access>(access, tokens_.get(), base::SystemClock());
     return absl::OkStatus();
   }
 
   absl::Status Serve() {
-    QZO_ASSIGN_OR_RETURN(const auto credentials, MakeServerCredentials(options_.listen, options_.insecure));
+    QZO_ASSIGN_OR_RETURN(const auto credentials,
+                         MakeServerCredentials({options_.listen, options_.insecure, options_.tls,
+                                                !options_.admin_token_file.empty(), options_.tls_refresh}));
     grpc::EnableDefaultHealthCheckService(true);
     if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     services_.push_back(std::make_unique<JobService>(backend_));
@@ -124,6 +163,7 @@ class Server::Impl {
     services_.push_back(std::make_unique<ModelService>(backend_));
     services_.push_back(std::make_unique<AdapterService>(backend_));
     services_.push_back(std::make_unique<WorkerService>(backend_));
+    services_.push_back(std::make_unique<TokenService>(backend_));
     services_.push_back(std::make_unique<CoordinationService>(backend_));
     grpc::ServerBuilder builder;
     ConfigureTransport(&builder);
@@ -158,6 +198,8 @@ class Server::Impl {
   Metrics metrics_{std::make_shared<prometheus::Registry>()};
   std::atomic<const char*> not_ready_ = "recovering";  // "" once it serves
   std::unique_ptr<SqliteStore> store_;
+  std::unique_ptr<Tokens> tokens_;
+  std::unique_ptr<Access> access_;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<BlobKeeper> keeper_;
   std::unique_ptr<ModelCache> models_;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "proto/tls.h"
 
 namespace qzo::server {
 
@@ -17,8 +18,14 @@ class Server {
     std::string listen = "127.0.0.1:7070";           // host:port (port 0: any free one) or unix:path
     std::string data_directory;                      // made when it is not there
     std::string metrics_address = "127.0.0.1:9464";  // "" = none
-    int metrics_jobs = 20;                            // jobs with series of their own
-    bool insecure = false;                           // clear text beyond loopback
+    int metrics_jobs = 20;                           // jobs with series of their own
+    bool insecure = false;                           // clear text or no authentication beyond loopback
+    rpc::TlsFiles tls;                               // `ca` issues the certificates of clients
+    std::string admin_token_file;                    // made when it is not there; "" = none
+    double calls_per_second = 50;                    // of one identity, as of Access::Options
+    int open_calls = 64;
+    absl::Duration stall = absl::Minutes(1);         // that transfers wait for a peer
+    absl::Duration tls_refresh = absl::Seconds(10);  // how often TLS files are looked at
     bool reflection = false;
     std::vector<std::string> import_models;  // GGUF files to register as projects/default/models/…
     absl::Duration drain_timeout = absl::Seconds(10);
@@ -26,7 +33,8 @@ class Server {
   };
 
   // Recovers what the data directory holds and serves. Possible errors: FAILED_PRECONDITION (directory in use, address
-  // not allowed), UNAVAILABLE (address in use), those of the store, the blobs and ImportModel.
+  // not allowed), INVALID_ARGUMENT (TLS and token files), UNAVAILABLE (address in use), those of the store, the blobs
+  // and ImportModel.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options);
   ~Server();
   Server(const Server&) = delete;

@@ -8,7 +8,6 @@
 #include "base/fs.h"
 #include "proto/grpc_status.h"
 #include "qzo/v1/model.grpc.pb.h"
-#include "server/credentials.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -73,16 +72,6 @@ TEST_F(ServerTest, BeyondLoopbackItMustBeTold) {
   EXPECT_THAT(Server::Start(options), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--insecure")));
   options.insecure = true;
   EXPECT_OK(Server::Start(options));
-}
-
-TEST_F(ServerTest, LoopbackIsWhatOnlyThisMachineReaches) {
-  for (const char* address : {"127.0.0.1:7070", "127.1.2.3:1", "localhost:7070", "[::1]:7070", "unix:/run/qzo"}) {
-    EXPECT_TRUE(IsLoopback(address)) << address;
-  }
-  for (const char* address :
-       {"0.0.0.0:7070", "10.0.0.1:7070", "[::]:7070", "127.0.0.1.example.com:7070", "localhost.example.com:1", ""}) {
-    EXPECT_FALSE(IsLoopback(address)) << address;
-  }
 }
 
 TEST_F(ServerTest, ModelsAreImportedUnderTheirFilesNames) {

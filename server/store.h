@@ -23,7 +23,7 @@
 
 namespace qzo::server {
 
-// kind is "job", "dataset", "model" or "adapter"; (kind, project, id) is the key; uid is unique for ever.
+// kind is "job", "dataset", "model", "adapter" or "token"; (kind, project, id) is the key; uid is unique for ever.
 struct ResourceKey {
   std::string kind;
   std::string project;

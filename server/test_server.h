@@ -6,9 +6,11 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,6 +21,7 @@
 #include "qzo/v1/dataset.grpc.pb.h"
 #include "qzo/v1/job.grpc.pb.h"
 #include "qzo/v1/model.grpc.pb.h"
+#include "qzo/v1/token.grpc.pb.h"
 #include "qzo/v1/worker.grpc.pb.h"
 #include "server/server.h"
 #include "tests/support/status_matchers.h"
@@ -54,7 +57,10 @@ inline v1::Task SentimentTask() {
 
 class TestServer {
  public:
-  TestServer() { Start(); }
+  explicit TestServer(std::function<void(Server::Options*)> configure = [](Server::Options*) {})
+      : configure_(std::move(configure)) {
+    Start();
+  }
 
   void Start() {
     Server::Options options;
@@ -62,17 +68,19 @@ class TestServer {
     options.data_directory = directory_.File("data");
     options.metrics_address = "";
     options.sign_of_life = absl::Milliseconds(100);
+    configure_(&options);
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options);
     ASSERT_OK(server);
     server_ = *std::move(server);
     // Not the channel within the process: its transport lets a sender wait for ever for a server that has answered
     // early.
-    const auto channel = grpc::CreateChannel(server_->local_address(), grpc::InsecureChannelCredentials());
+    channel = grpc::CreateChannel(server_->local_address(), grpc::InsecureChannelCredentials());
     jobs = v1::JobService::NewStub(channel);
     datasets = v1::DatasetService::NewStub(channel);
     models = v1::ModelService::NewStub(channel);
     adapters = v1::AdapterService::NewStub(channel);
     workers = v1::WorkerService::NewStub(channel);
+    tokens = v1::TokenService::NewStub(channel);
     coordination = v1::Coordination::NewStub(channel);
   }
   void Stop() { server_.reset(); }
@@ -83,7 +91,7 @@ class TestServer {
                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                 const std::common_type_t<Request>& request) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    Prepare(&context, absl::Seconds(30));
     Response response;
     const grpc::Status status = (stub.get()->*method)(&context, request, &response);
     if (!status.ok()) return rpc::FromGrpc(status);
@@ -120,6 +128,22 @@ class TestServer {
     return UploadModel(header, bytes);
   }
 
+  // A deadline, and the secret of whoever calls.
+  void Prepare(grpc::ClientContext* context, absl::Duration timeout) const {
+    context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    if (!secret.empty()) context->AddMetadata("authorization", "Bearer " + secret);
+  }
+  // Its secret. `project` may be kEveryProject.
+  std::string NewToken(const std::string& project, const std::string& id, v1::Token::Role role) {
+    v1::CreateTokenRequest request;
+    request.set_parent("projects/" + project);
+    request.set_token_id(id);
+    request.mutable_token()->set_role(role);
+    const absl::StatusOr<v1::CreateTokenResponse> made = Call(tokens, &v1::TokenService::Stub::CreateToken, request);
+    EXPECT_OK(made);
+    return made.ok() ? made->secret() : "";
+  }
+
   // The bytes of a stream of chunks.
   template <typename Reader>
   static absl::StatusOr<std::string> ReadAll(const std::unique_ptr<Reader>& reader) {
@@ -148,13 +172,17 @@ class TestServer {
   std::unique_ptr<v1::AdapterService::Stub> adapters;
   std::unique_ptr<v1::WorkerService::Stub> workers;
   std::unique_ptr<v1::Coordination::Stub> coordination;
+  std::unique_ptr<v1::TokenService::Stub> tokens;
+  std::shared_ptr<grpc::Channel> channel;
+  std::string secret;  // of the calls to come
+  const testing::TempDir& directory() const { return directory_; }
 
  private:
   template <typename Request, typename Response, typename Open, typename Header>
   absl::StatusOr<Response> Upload(const Open& open, const Header& header, std::string_view bytes) {
     constexpr size_t kPiece = 100'000;  // several for a model
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    Prepare(&context, absl::Seconds(60));
     Response response;
     const auto writer = open(&context, &response);
     Request request;
@@ -171,6 +199,7 @@ class TestServer {
   }
 
   testing::TempDir directory_;
+  const std::function<void(Server::Options*)> configure_;
   std::unique_ptr<Server> server_;
 };
 

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -14,8 +15,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "proto/grpc_status.h"
+#include "server/backend.h"
 #include "server/errors.h"
-#include "server/executor.h"
+#include "server/stall_guard.h"
 
 namespace qzo::server {
 
@@ -28,27 +30,40 @@ class UploadReceiver {
  public:
   virtual ~UploadReceiver() = default;
   // True when the data need not follow: Finish comes next.
-  virtual absl::StatusOr<bool> Begin(const Header& header) = 0;
+  virtual absl::StatusOr<bool> Begin(const Header& header, const Identity& caller) = 0;
   virtual absl::Status Append(std::string_view data) = 0;
   // `aborted` tells whether the sender has gone away: to be asked right before the upload is made visible, because a
   // broken stream may look like a finished one for a moment.
   virtual absl::StatusOr<Response> Finish(const std::function<bool()>& aborted) = 0;
 };
 
-// Deletes itself. Messages are handled on `calls`, the end of the upload on `heavy`; neither thread waits for the
-// sender.
+// Deletes itself. Messages are handled on backend.calls, the end of the upload on backend.heavy; neither thread waits
+// for the sender, who is cut off when nothing comes for backend.stall.
 template <typename Request, typename Response>
 class UploadReactor final : public grpc::ServerReadReactor<Request> {
  public:
   using Receiver = UploadReceiver<typename Request::Header, Response>;
 
-  UploadReactor(grpc::CallbackServerContext* context, Executor* calls, Executor* heavy, Response* response,
+  UploadReactor(const Backend& backend, grpc::CallbackServerContext* context, Response* response,
                 std::unique_ptr<Receiver> receiver)
-      : context_(context), calls_(calls), heavy_(heavy), response_(response), receiver_(std::move(receiver)) {
-    this->StartRead(&request_);
+      : context_(context),
+        calls_(backend.calls),
+        heavy_(backend.heavy),
+        response_(response),
+        receiver_(std::move(receiver)) {
+    absl::StatusOr<std::shared_ptr<Admission>> admission =
+        backend.access->Admit(context, Request::descriptor(), nullptr);
+    if (!admission.ok()) {
+      this->Finish(rpc::ToGrpc(admission.status()));
+      return;
+    }
+    admission_ = *std::move(admission);
+    guard_.emplace(backend.stall, [context] { context->TryCancel(); });
+    Read();
   }
 
   void OnReadDone(bool ok) override {
+    guard_->Moved();
     if (ok) {
       calls_->Run([this] { Take(); });
     } else {
@@ -59,20 +74,26 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
   void OnDone() override { delete this; }
 
  private:
+  void Read() {
+    guard_->Wait();
+    this->StartRead(&request_);
+  }
+
   void Take() {
     const absl::StatusOr<bool> complete = Handle();
     if (!complete.ok()) {
       heavy_->Run([this, status = complete.status()] { Conclude(status); });
     } else {
       complete_ = *complete;
-      this->StartRead(&request_);
+      Read();
     }
   }
 
   absl::StatusOr<bool> Handle() {
     if (request_.has_header()) {
       if (std::exchange(begun_, true)) return InvalidField("header", "sent twice");
-      return receiver_->Begin(request_.header());
+      QZO_RETURN_IF_ERROR(admission_->CheckHeader(request_.header()));
+      return receiver_->Begin(request_.header(), admission_->caller());
     }
     if (!begun_) return InvalidField("header", "missing, expected it first");
     // Nothing more is needed, but a sender that is in the middle of writing hears an answer only after it has ended.
@@ -93,10 +114,15 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
       status = response.status();
     }
     receiver_.reset();  // whoever gets the answer finds nothing left behind
+    guard_.reset();
+    admission_->Note(status, response_);
+    admission_.reset();
     this->Finish(rpc::ToGrpc(status));
   }
 
   grpc::CallbackServerContext* const context_;
+  std::shared_ptr<Admission> admission_;
+  std::optional<StallGuard> guard_;
   Executor* const calls_;
   Executor* const heavy_;
   Response* const response_;

@@ -24,8 +24,17 @@ void WatchReactor::Bell::Ring(bool tick, const absl::Status& over) {
   if (reactor != nullptr) reactor->Wake(tick, over);
 }
 
-WatchReactor::WatchReactor(const Backend& backend, const v1::WatchJobRequest& request)
+WatchReactor::WatchReactor(const Backend& backend, grpc::CallbackServerContext* context,
+                           const v1::WatchJobRequest& request)
     : backend_(backend), name_(request.name()), next_sequence_(std::max<uint64_t>(1, request.from_sequence())) {
+  absl::StatusOr<std::shared_ptr<Admission>> admission =
+      backend_.access->Admit(context, v1::WatchJobRequest::descriptor(), &request);
+  if (!admission.ok()) {
+    Finish(rpc::ToGrpc(admission.status()));
+    return;
+  }
+  admission_ = *std::move(admission);
+  guard_.emplace(backend_.stall, [context] { context->TryCancel(); });
   {
     base::MutexLock lock(&bell_->mu);
     bell_->reactor = this;
@@ -50,6 +59,7 @@ absl::Status WatchReactor::Begin() {
 }
 
 void WatchReactor::OnWriteDone(bool ok) {
+  guard_->Moved();
   backend_.calls->Run([this, ok] {
     if (!ok) return End(absl::CancelledError("the connection broke"));
     Run();
@@ -127,6 +137,7 @@ absl::Status WatchReactor::Send(std::optional<v1::JobEvent> event) {
   }
   first_sent_ = true;
   sent_since_tick_ = true;
+  guard_->Wait();
   StartWrite(&response_);
   return absl::OkStatus();
 }
@@ -147,6 +158,8 @@ void WatchReactor::End(const absl::Status& status) {
   if (watch_) backend_.coordinator->Unwatch(*watch_);
   stream_.reset();
   timer_.reset();
+  guard_.reset();
+  admission_.reset();
   Finish(rpc::ToGrpc(status));
 }
 

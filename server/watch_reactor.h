@@ -6,6 +6,7 @@
 #define QZO_SERVER_WATCH_REACTOR_H_
 
 #include <grpcpp/alarm.h>
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <cstdint>
@@ -18,13 +19,14 @@
 #include "base/mutex.h"
 #include "qzo/v1/job.pb.h"
 #include "server/backend.h"
+#include "server/stall_guard.h"
 
 namespace qzo::server {
 
 // Deletes itself.
 class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse> {
  public:
-  WatchReactor(const Backend& backend, const v1::WatchJobRequest& request);
+  WatchReactor(const Backend& backend, grpc::CallbackServerContext* context, const v1::WatchJobRequest& request);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -52,6 +54,8 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse>
   const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
 
   // Of whoever has its turn.
+  std::shared_ptr<Admission> admission_;
+  std::optional<StallGuard> guard_;
   uint64_t next_sequence_;
   std::string uid_;
   std::optional<uint64_t> watch_;

@@ -15,8 +15,9 @@ constexpr int kLongestPauseTicks = 10;
 
 }  // namespace
 
-WorkReactor::WorkReactor(const Backend& backend, grpc::CallbackServerContext* context)
-    : backend_(backend), context_(context) {
+WorkReactor::WorkReactor(const Backend& backend, grpc::CallbackServerContext* context,
+                         std::shared_ptr<Admission> admission)
+    : backend_(backend), context_(context), admission_(std::move(admission)) {
   stream_ = std::make_unique<OpenStreams::Entry>(
       backend_.streams, [this] { Close(absl::UnavailableError("the server is shutting down")); });
   StartRead(&incoming_);
@@ -108,6 +109,7 @@ void WorkReactor::OnReadDone(bool ok) {
     }
     end = *closed_;
   }
+  admission_->Note(end);
   Detach(end.ok() || absl::IsUnavailable(end) ? "closed" : absl::IsInvalidArgument(end) ? "protocol" : "lost");
 }
 
@@ -119,6 +121,7 @@ absl::Status WorkReactor::Receive() {
     absl::StatusOr<std::string> worker = backend_.coordinator->Attach(incoming_.attach(), this);
     if (!worker.ok()) return worker.status();
     worker_ = *std::move(worker);
+    admission_->set_resource(worker_);
     return absl::OkStatus();
   }
   leaving_ = leaving_ || incoming_.has_leaving();

@@ -22,7 +22,7 @@ namespace qzo::server {
 class WorkReactor final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>,
                           public WorkerStream {
  public:
-  WorkReactor(const Backend& backend, grpc::CallbackServerContext* context);
+  WorkReactor(const Backend& backend, grpc::CallbackServerContext* context, std::shared_ptr<Admission> admission);
 
   // Messages wait their turn. A worker that lets too many pile up (a dead peer, a stopped process) is cut off.
   void Send(const v1::CoordinatorMessage& message) override;
@@ -49,6 +49,7 @@ class WorkReactor final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::
 
   const Backend backend_;
   grpc::CallbackServerContext* const context_;
+  const std::shared_ptr<Admission> admission_;
   std::unique_ptr<OpenStreams::Entry> stream_;
 
   // Of OnReadDone, which is called once at a time.

@@ -1,6 +1,5 @@
 #include "worker/connection.h"
 
-#include <grpcpp/create_channel.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -19,8 +18,7 @@ constexpr absl::Duration kLongestPause = absl::Seconds(2);
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server,
-                                           const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& endpoint) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -32,7 +30,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server,
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  return grpc::CreateCustomChannel(server, credentials, arguments);
+  return rpc::Dial(endpoint, arguments);
 }
 
 std::string RandomIncarnation() {

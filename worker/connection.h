@@ -3,13 +3,14 @@
 #define QZO_WORKER_CONNECTION_H_
 
 #include <grpcpp/channel.h>
-#include <grpcpp/security/credentials.h>
 
 #include <memory>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "proto/dial.h"
 #include "qzo/v1/worker.grpc.pb.h"
 #include "worker/agent.h"
 #include "worker/blob_client.h"
@@ -18,8 +19,7 @@
 namespace qzo::worker {
 
 // A channel with the keepalive that finds a dead coordinator within 40 s.
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server,
-                                           const std::shared_ptr<grpc::ChannelCredentials>& credentials);
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& endpoint);
 
 // 128 random bits: tells this process from the one that had its name before.
 std::string RandomIncarnation();

@@ -139,7 +139,7 @@ class ConnectionTest : public ::testing::Test {
  protected:
   // Starts a worker that dials 127.0.0.1:port.
   void StartWorker(int port) {
-    const auto channel = MakeChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials());
+    const auto channel = MakeChannel({.server = "127.0.0.1:" + std::to_string(port)}).value();
     blobs_ = std::make_unique<BlobClient>(channel);
     Agent::Options options;
     options.kernels = &kernels::BestKernels();

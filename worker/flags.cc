@@ -71,8 +71,13 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   const auto add = [&app](const char* flag, const char* variable, auto& value, const char* help) {
     return app.add_option(flag, value, help)->envname(variable);
   };
-  add("--server", "QZO_SERVER", flags.server, "coordinator, host:port");
-  app.add_flag("--insecure", flags.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
+  rpc::Endpoint& endpoint = flags.endpoint;
+  add("--server", "QZO_SERVER", endpoint.server, "coordinator, host:port");
+  add("--tls-ca", "QZO_TLS_CA", endpoint.tls.ca, "authorities of the coordinator's certificate; else the system's");
+  add("--tls-cert", "QZO_TLS_CERT", endpoint.tls.cert, "certificate that says who this worker is");
+  add("--tls-key", "QZO_TLS_KEY", endpoint.tls.key, "key of that certificate");
+  add("--token-file", "QZO_TOKEN_FILE", endpoint.token_file, "holds the secret of a token of role WORKER");
+  app.add_flag("--insecure", endpoint.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
   add("--name", "QZO_NAME", flags.name, "name to attach with")->check(CheckId);
   add("--threads", "QZO_THREADS", flags.threads, "compute threads; 0 = all that the process may use")
       ->check(CLI::Range(0, 1024));

@@ -10,14 +10,14 @@
 
 #include "kernels/integer.h"
 #include "model/formats/model_info.h"
+#include "proto/dial.h"
 
 namespace qzo::worker {
 
 inline constexpr char kVersion[] = QZO_VERSION;
 
 struct Flags {
-  std::string server = "127.0.0.1:7070";
-  bool insecure = false;
+  rpc::Endpoint endpoint;
   std::string name;  // id: lower-case letters, digits and '-'
   int threads = 0;   // 0 = as many as the process may use
   uint64_t memory_bytes = 0;

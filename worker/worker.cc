@@ -14,7 +14,6 @@
 #include "worker/agent.h"
 #include "worker/blob_client.h"
 #include "worker/connection.h"
-#include "worker/credentials.h"
 #include "worker/kind.h"
 #include "worker/metrics.h"
 #include "worker/model_cache.h"
@@ -40,7 +39,7 @@ v1::Attach AttachOf(const Flags& flags, int threads) {
 
 absl::Status RunWorker(const Flags& flags) {
   base::SignalWatch signals;
-  QZO_ASSIGN_OR_RETURN(const auto credentials, MakeChannelCredentials({flags.server, flags.insecure}));
+  QZO_ASSIGN_OR_RETURN(const auto channel, MakeChannel(flags.endpoint));
   base::FileSystem* fs = base::RealFileSystem();
   QZO_RETURN_IF_ERROR(fs->CreateDirectories(flags.cache_directory));
   ModelCache cache(flags.cache_directory, fs);
@@ -60,7 +59,6 @@ absl::Status RunWorker(const Flags& flags) {
     spdlog::info("metrics on port {}", monitor->port());
   }
 
-  const auto channel = MakeChannel(flags.server, credentials);
   BlobClient blobs(channel);
   Agent::Options options;
   options.kernels = kernels::FindKernels(flags.kernels);
@@ -70,7 +68,7 @@ absl::Status RunWorker(const Flags& flags) {
   options.memory_bytes = static_cast<int64_t>(flags.memory_bytes);
   Agent agent(options, &cache, &blobs, &blobs, base::SystemClock(), &metrics);
   Connection connection({AttachOf(flags, agent.threads())}, channel, &agent, &blobs, &metrics);
-  spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.server,
+  spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.endpoint.server,
                KindOf(flags.arithmetic), flags.kernels, agent.threads(), base::HumanBytes(flags.memory_bytes));
   signals.Arm([&connection] { connection.Drain(); });
   connection.Run();

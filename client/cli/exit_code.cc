@@ -1,7 +1,6 @@
 #include "client/cli/exit_code.h"
 
 #include "absl/strings/str_cat.h"
-#include "base/text.h"
 #include "proto/grpc_status.h"
 
 namespace qzo::client {
@@ -45,19 +44,20 @@ int ExitCodeOf(v1::FineTuningJob::State state) {
   }
 }
 
-std::string ErrorText(const absl::Status& status, std::string_view server, bool verbose) {
+std::string ErrorText(const absl::Status& status, const rpc::Endpoint& endpoint, bool verbose) {
+  const std::string& server = endpoint.server;
   std::string text(status.message());
   if (absl::IsUnavailable(status) && rpc::ReasonOf(status).empty()) {
     // No server has answered: gRPC's own words, of which the last part is the cause.
     const size_t cause = text.rfind(": ");
     if (cause != std::string::npos) text.erase(0, cause + 2);
-    text = absl::StrCat("cannot reach ", base::ToAbsl(server), ": ", text,
+    text = absl::StrCat("cannot reach ", server, rpc::UsesTls(endpoint) ? " by TLS: " : ": ", text,
                         "; is qzo-server running there? --server or QZO_SERVER names another");
+    if (rpc::UsesTls(endpoint)) absl::StrAppend(&text, "; --tls-ca names the authority of its certificate");
   } else if (absl::IsUnavailable(status)) {
-    text = absl::StrCat(base::ToAbsl(server), " cannot serve this now: ", text, "; try again");
+    text = absl::StrCat(server, " cannot serve this now: ", text, "; try again");
   } else if (absl::IsDeadlineExceeded(status)) {
-    text = absl::StrCat(base::ToAbsl(server), " did not answer in time: ", text,
-                        "; try again, or look at the server's log");
+    text = absl::StrCat(server, " did not answer in time: ", text, "; try again, or look at the server's log");
   }
   const std::optional<google::rpc::BadRequest> details = rpc::BadRequestOf(status);
   if (details && details->field_violations_size() > 0) {

@@ -3,9 +3,9 @@
 #define QZO_CLIENT_CLI_EXIT_CODE_H_
 
 #include <string>
-#include <string_view>
 
 #include "absl/status/status.h"
+#include "proto/dial.h"
 #include "qzo/v1/job.pb.h"
 
 namespace qzo::client {
@@ -27,9 +27,9 @@ enum ExitCode : int {
 int ExitCodeOf(const absl::Status& status);
 int ExitCodeOf(v1::FineTuningJob::State state);  // of a job that has ended
 
-// What people read: one line that says what failed and what to try, then one line per field violation. `server` is the
-// address that was called; `verbose` adds code and reason.
-std::string ErrorText(const absl::Status& status, std::string_view server, bool verbose);
+// What people read: one line that says what failed and what to try, then one line per field violation. `endpoint` is
+// what was called; `verbose` adds code and reason.
+std::string ErrorText(const absl::Status& status, const rpc::Endpoint& endpoint, bool verbose);
 
 }  // namespace qzo::client
 

@@ -32,16 +32,18 @@ class AppBuilder {
     Global();
     Jobs();
     Resources();
+    Tokens();
     Local();
     Own();
     return std::move(app_);
   }
 
  private:
+  // A verb of the program, or of `noun`.
   template <typename VerbFlags>
   CLI::App* Verb(const char* name, const char* help, absl::StatusOr<int> (*verb)(Session&, const VerbFlags&),
-                 const VerbFlags* flags) {
-    CLI::App* sub = app_->add_subcommand(name, help);
+                 const VerbFlags* flags, CLI::App* noun = nullptr) {
+    CLI::App* sub = (noun == nullptr ? app_.get() : noun)->add_subcommand(name, help);
     sub->callback([this_flags = &flags_, verb, flags] {
       this_flags->run = [verb, flags](Session& session) { return verb(session, *flags); };
     });
@@ -51,7 +53,14 @@ class AppBuilder {
   void Global() {
     GlobalFlags& g = flags_.global;
     g.cache_directory = DefaultCacheDirectory();
-    app_->add_option("--server", g.server, "coordinator, host:port")->envname("QZO_SERVER")->capture_default_str();
+    rpc::Endpoint& endpoint = g.endpoint;
+    app_->add_option("--server", endpoint.server, "coordinator, host:port")
+        ->envname("QZO_SERVER")
+        ->capture_default_str();
+    app_->add_option("--tls-ca", endpoint.tls.ca, "authorities of the server's certificate; else the system's")
+        ->envname("QZO_TLS_CA");
+    app_->add_option("--tls-cert", endpoint.tls.cert, "certificate that says who you are")->envname("QZO_TLS_CERT");
+    app_->add_option("--tls-key", endpoint.tls.key, "key of that certificate")->envname("QZO_TLS_KEY");
     app_->add_option("--project", g.project, "project of short names")->envname("QZO_PROJECT")->capture_default_str();
     const std::map<std::string, OutputFormat> formats = {{"table", OutputFormat::kTable},
                                                          {"wide", OutputFormat::kWide},
@@ -62,7 +71,8 @@ class AppBuilder {
         ->transform(CLI::CheckedTransformer(formats));
     app_->add_flag("-q,--quiet", g.quiet, "no messages and no progress");
     app_->add_flag("-v,--verbose", g.verbose, "say more about errors");
-    app_->add_flag("--insecure", g.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
+    app_->add_option("--token-file", endpoint.token_file, "holds the secret of your token")->envname("QZO_TOKEN_FILE");
+    app_->add_flag("--insecure", endpoint.insecure, "allow clear text beyond this machine")->envname("QZO_INSECURE");
     app_->add_option("--cache-dir", g.cache_directory, "downloaded models, by digest")->envname("QZO_CACHE_DIR");
     app_->add_option("--threads", g.threads, "of computations on this machine; 0 = all there are")
         ->envname("QZO_THREADS")
@@ -159,6 +169,29 @@ class AppBuilder {
     download->add_option("NAME", flags_.transfer.what, "of the adapter, job or model")->required();
     download->add_option("-f,--file", flags_.transfer.file, "where to; from the name otherwise");
     download->add_option("--step", flags_.transfer.step, "adapter of a job: at this step instead of the best one");
+  }
+
+  void Tokens() {
+    TokenFlags& t = flags_.token;
+    CLI::App* noun = app_->add_subcommand("token", "make, show and revoke what callers are let in with");
+    noun->require_subcommand(1);
+    noun->fallthrough();
+    noun->add_flag("--all-projects", t.all_projects, "of every project rather than of --project");
+    CLI::App* create = Verb("create", "make a token; prints its secret", &CreateToken, &t, noun);
+    create->add_option("ID", t.names, "of the token; the server makes one otherwise")->expected(1);
+    create->add_option("--role", t.role, "viewer, submitter, admin or worker")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"viewer", "submitter", "admin", "worker"}));
+    create->add_option("--ttl", t.ttl_seconds, "how long it is good, as 12h or 90d; 0 = for ever")
+        ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"m", 60}, {"h", 3600}, {"d", 86400}}));
+    create->add_option("--display-name", t.display_name, "for people");
+    create->add_option("-f,--file", t.file, "new file for the secret, which is then not printed");
+    Verb("get", "list or show tokens", &GetTokens, &t, noun)
+        ->add_option("NAME", t.names, "of one of them")
+        ->expected(1);
+    Verb("revoke", "let nobody in with a token any more", &RevokeTokens, &t, noun)
+        ->add_option("NAME", t.names, "of what is to go")
+        ->required();
   }
 
   CLI::App* LocalVerb(const char* name, const char* help, absl::StatusOr<int> (*verb)(Session&, const LocalFlags&),

@@ -1,4 +1,4 @@
-// Every flag of qzoctl, in one place. Precedence: flag, QZO_* variable, default.
+// Every flag of qzoctl, in one place. Precedence: flag, QZO_* variable, what is in *flags before.
 #ifndef QZO_CLIENT_CLI_FLAGS_H_
 #define QZO_CLIENT_CLI_FLAGS_H_
 
@@ -59,6 +59,15 @@ struct TransferFlags {
   std::optional<uint32_t> step;
 };
 
+struct TokenFlags {
+  std::vector<std::string> names;
+  std::string role = "submitter";
+  bool all_projects = false;
+  double ttl_seconds = 0;  // 0 = for ever
+  std::string display_name;
+  std::string file;  // where the secret goes
+};
+
 // generate, classify, eval, verify, export.
 struct LocalFlags {
   std::string model;
@@ -85,6 +94,7 @@ struct Flags {
   WaitFlags wait;
   DeleteFlags remove;
   TransferFlags transfer;
+  TokenFlags token;
   LocalFlags local;
   std::string shell;
   // The verb that was asked for.

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "client/cli/config.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/flags.h"
 #include "client/cli/verbs.h"
@@ -10,6 +11,10 @@ namespace qzo::client {
 
 int RunQzoctl(const std::vector<std::string>& arguments, const Environment& env) {
   Flags flags;
+  if (const absl::Status loaded = LoadConfig(env.client.fs, &flags.global); !loaded.ok()) {
+    *env.err << "qzoctl: " << loaded.message() << std::endl;
+    return kUsage;
+  }
   const std::unique_ptr<CLI::App> app = MakeApp(&flags);
   try {
     app->parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -20,7 +25,7 @@ int RunQzoctl(const std::vector<std::string>& arguments, const Environment& env)
   const absl::StatusOr<int> code = flags.run(session);
   if (code.ok()) return *code;
   if (session.interrupted()) return kDetached;
-  *env.err << "qzoctl: " << ErrorText(code.status(), flags.global.server, flags.global.verbose) << std::endl;
+  *env.err << "qzoctl: " << ErrorText(code.status(), flags.global.endpoint, flags.global.verbose) << std::endl;
   return ExitCodeOf(code.status());
 }
 

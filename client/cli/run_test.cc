@@ -35,8 +35,8 @@ class QzoctlTest : public ::testing::Test {
     env.out_is_terminal = terminal_;
     env.err_is_terminal = terminal_;
     env.zone = absl::UTCTimeZone();
-    env.dial = [this](const std::string& address) {
-      dialled_ = address;
+    env.dial = [this](const rpc::Endpoint& endpoint) {
+      dialled_ = endpoint;
       return server_.Channel();
     };
     env.client.interrupt = &interrupt_;
@@ -64,7 +64,7 @@ class QzoctlTest : public ::testing::Test {
   std::ostringstream out_, err_;
   Interrupt interrupt_;
   bool terminal_ = false;
-  std::string dialled_;
+  rpc::Endpoint dialled_;
 };
 
 constexpr char kJob[] = "projects/default/jobs/j";
@@ -86,18 +86,22 @@ TEST_F(QzoctlTest, FlagsBeatTheEnvironment) {
   ::setenv("QZO_SERVER", "127.0.0.1:1", 1);
   ::setenv("QZO_PROJECT", "x", 1);
   EXPECT_EQ(Run({"get", "job", "j", "-o", "name"}), kOk);
-  EXPECT_EQ(dialled_, "127.0.0.1:1");
+  EXPECT_EQ(dialled_.server, "127.0.0.1:1");
   EXPECT_EQ(out(), "projects/x/jobs/j\n");
   EXPECT_EQ(Run({"get", "job", "j", "--server", "127.0.0.1:2", "--project", "y"}), kNotFound);
-  EXPECT_EQ(dialled_, "127.0.0.1:2");
+  EXPECT_EQ(dialled_.server, "127.0.0.1:2");
   ::unsetenv("QZO_SERVER");
   ::unsetenv("QZO_PROJECT");
 }
 
 TEST_F(QzoctlTest, LeavesTheMachineInClearTextOnlyWhenAsked) {
-  EXPECT_EQ(Run({"get", "jobs", "--server", "10.0.0.1:7070"}), kConflict);
-  EXPECT_THAT(err(), HasSubstr("--insecure"));
+  EXPECT_EQ(Run({"get", "jobs", "--server", "10.0.0.1:7070"}), kOk);
+  EXPECT_TRUE(rpc::UsesTls(dialled_));
   EXPECT_EQ(Run({"get", "jobs", "--server", "10.0.0.1:7070", "--insecure"}), kOk);
+  EXPECT_FALSE(rpc::UsesTls(dialled_));
+  EXPECT_EQ(Run({"get", "jobs", "--tls-ca", "ca.pem", "--tls-cert", "me.pem", "--tls-key", "me.key"}), kOk);
+  EXPECT_TRUE(rpc::UsesTls(dialled_));
+  EXPECT_EQ(dialled_.tls.key, "me.key");
 }
 
 TEST_F(QzoctlTest, ErrorsAreOneLineWithWhatToTry) {
@@ -128,20 +132,72 @@ TEST_F(QzoctlTest, EveryStatusHasItsExitCode) {
   }
 }
 
+TEST_F(QzoctlTest, TokensAreMadeListedAndRevoked) {
+  EXPECT_EQ(Run({"token", "create", "ci", "--role", "viewer", "--ttl", "12h"}), kOk);
+  EXPECT_EQ(out(), std::string(FakeTokens::kSecret) + "\n");
+  EXPECT_THAT(err(), HasSubstr("shown once"));
+  ASSERT_EQ(server_.tokens.tokens().size(), 1u);
+  const v1::Token token = server_.tokens.tokens()[0];
+  EXPECT_EQ(token.name(), "projects/default/tokens/ci");
+  EXPECT_EQ(token.role(), v1::Token::VIEWER);
+  EXPECT_GT(absl::FromUnixSeconds(token.expire_time().seconds()), absl::Now() + absl::Hours(11));
+  EXPECT_EQ(Run({"token", "create", "w", "--role", "worker", "--all-projects", "-f", dir_.File("w")}), kOk);
+  EXPECT_EQ(out(), "projects/-/tokens/w\n");
+  EXPECT_EQ(base::RealFileSystem()->Read(dir_.File("w")).value_or(""), std::string(FakeTokens::kSecret) + "\n");
+  EXPECT_EQ(Run({"token", "get"}), kOk);
+  EXPECT_THAT(out(),
+              AllOf(HasSubstr("tokens/ci"), HasSubstr("viewer"), HasSubstr("in 11h59m"), Not(HasSubstr("tokens/w"))));
+  EXPECT_EQ(Run({"token", "revoke", "w", "--all-projects"}), kOk);
+  EXPECT_EQ(Run({"token", "revoke", "w", "--all-projects"}), kNotFound);
+  EXPECT_EQ(Run({"token", "create", "--role", "king"}), kUsage);
+}
+
+TEST_F(QzoctlTest, ASecretThatCannotBeKeptIsRevoked) {
+  Write("taken", "x");
+  EXPECT_EQ(Run({"token", "create", "ci", "-f", dir_.File("taken")}), kConflict);
+  EXPECT_THAT(err(), HasSubstr("taken"));
+  EXPECT_TRUE(server_.tokens.tokens().empty());
+}
+
+TEST_F(QzoctlTest, TheConfigFileSaysWhereToConnectUnlessToldOtherwise) {
+  ::setenv("QZO_CONFIG", Write("config.yaml", "server: far:1\nproject: x\ntoken_file: t\ntls_ca: ca\n").c_str(), 1);
+  EXPECT_EQ(Run({"get", "jobs"}), kOk);
+  EXPECT_EQ(dialled_.server, "far:1");
+  EXPECT_EQ(dialled_.token_file, "t");
+  EXPECT_EQ(dialled_.tls.ca, "ca");
+  ::setenv("QZO_SERVER", "near:1", 1);
+  EXPECT_EQ(Run({"get", "jobs"}), kOk);
+  EXPECT_EQ(dialled_.server, "near:1");
+  EXPECT_EQ(Run({"get", "jobs", "--server", "flag:1"}), kOk);
+  EXPECT_EQ(dialled_.server, "flag:1");
+  ::unsetenv("QZO_SERVER");
+  ::setenv("QZO_CONFIG", Write("bad.yaml", "sever: far:1\n").c_str(), 1);
+  EXPECT_EQ(Run({"get", "jobs"}), kUsage);
+  EXPECT_THAT(err(), AllOf(HasSubstr("bad.yaml:1"), HasSubstr("did you mean 'server'")));
+  ::setenv("QZO_CONFIG", dir_.File("none.yaml").c_str(), 1);
+  EXPECT_EQ(Run({"get", "jobs"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("none.yaml"));
+  ::unsetenv("QZO_CONFIG");
+}
+
+const rpc::Endpoint kEndpoint = {.server = "h:1", .insecure = true};
+
 TEST(ErrorText, TellsAServerThatIsBusyFromOneThatIsNotThere) {
   const absl::Status refused = absl::UnavailableError("failed to connect to all addresses: Connection refused");
-  EXPECT_THAT(ErrorText(refused, "h:1", false),
+  EXPECT_THAT(ErrorText(refused, kEndpoint, false),
               StartsWith("cannot reach h:1: Connection refused; is qzo-server running"));
-  EXPECT_EQ(ErrorText(rpc::WithReason(absl::UnavailableError("draining"), "DRAINING"), "h:1", false),
+  EXPECT_EQ(ErrorText(rpc::WithReason(absl::UnavailableError("draining"), "DRAINING"), kEndpoint, false),
             "h:1 cannot serve this now: draining; try again");
+  EXPECT_THAT(ErrorText(refused, {.server = "h:1"}, false),
+              AllOf(StartsWith("cannot reach h:1 by TLS: Connection refused"), HasSubstr("--tls-ca")));
 }
 
 TEST(ErrorText, ListsViolationsOnePerLine) {
   const absl::Status status = rpc::ViolationsFromLines(
       absl::InvalidArgumentError("method.steps: 0, expected 1 or more\ntask.prompt: empty"), "BAD_SPEC");
-  EXPECT_EQ(ErrorText(status, "h:1", false),
+  EXPECT_EQ(ErrorText(status, kEndpoint, false),
             "the request is not valid:\n  method.steps: 0, expected 1 or more\n  task.prompt: empty");
-  EXPECT_THAT(ErrorText(status, "h:1", true), HasSubstr("code INVALID_ARGUMENT, reason BAD_SPEC"));
+  EXPECT_THAT(ErrorText(status, kEndpoint, true), HasSubstr("code INVALID_ARGUMENT, reason BAD_SPEC"));
 }
 
 TEST_F(QzoctlTest, GetPrintsTheFormatAsked) {
@@ -180,7 +236,7 @@ TEST_F(QzoctlTest, ABadJobFileReachesNoServer) {
   EXPECT_EQ(Run({"submit", "-f", path}), kUsage);
   EXPECT_THAT(err(), StartsWith("qzoctl: " + path + ":1:1: base_modle: unknown key"));
   EXPECT_THAT(err(), HasSubstr("did you mean 'base_model'"));
-  EXPECT_EQ(dialled_, "");
+  EXPECT_EQ(dialled_.server, "");
   EXPECT_EQ(Run({"submit", "-f", dir_.File("none.yaml")}), kNotFound);
 }
 

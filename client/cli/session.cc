@@ -13,12 +13,8 @@ namespace qzo::client {
 
 absl::StatusOr<Client*> Session::client() {
   if (client_ == nullptr) {
-    if (!flags_.insecure && !IsLoopback(flags_.server)) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          flags_.server,
-          " is not on this machine: data would travel in clear text; --insecure (QZO_INSECURE) allows it"));
-    }
-    client_ = std::make_unique<Client>(env_.dial(flags_.server), env_.client);
+    QZO_ASSIGN_OR_RETURN(const auto channel, env_.dial(flags_.endpoint));
+    client_ = std::make_unique<Client>(channel, env_.client);
   }
   return client_.get();
 }

@@ -31,17 +31,16 @@ struct Environment {
   bool err_is_terminal = false;
   int columns = 80;  // of err
   absl::TimeZone zone = absl::LocalTimeZone();
-  std::function<std::shared_ptr<grpc::Channel>(const std::string& address)> dial = Dial;
+  std::function<absl::StatusOr<std::shared_ptr<grpc::Channel>>(const rpc::Endpoint& endpoint)> dial = Dial;
   ClientOptions client;  // its interrupt is ^C
 };
 
 struct GlobalFlags {
-  std::string server = "127.0.0.1:7070";
+  rpc::Endpoint endpoint;
   std::string project = "default";
   OutputFormat output = OutputFormat::kTable;
   bool quiet = false;
   bool verbose = false;
-  bool insecure = false;
   int threads = 0;  // of local computations; 0 = all that the process may use
   kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;  // of theirs
   std::string cache_directory;
@@ -59,8 +58,7 @@ class Session {
   absl::Time now() const { return env_.client.clock->Now(); }
   bool interrupted() const { return env_.client.interrupt != nullptr && env_.client.interrupt->triggered(); }
 
-  // Dials when first used. FAILED_PRECONDITION when the connection would leave this machine in clear text without
-  // --insecure.
+  // Dials when first used. INVALID_ARGUMENT for a bad TLS file.
   absl::StatusOr<Client*> client();
 
   std::string parent() const { return "projects/" + flags_.project; }

@@ -34,6 +34,11 @@ absl::StatusOr<int> Drain(Session& session, const JobFlags& flags);
 absl::StatusOr<int> Upload(Session& session, const TransferFlags& flags);
 absl::StatusOr<int> Download(Session& session, const TransferFlags& flags);
 
+// token.cc
+absl::StatusOr<int> CreateToken(Session& session, const TokenFlags& flags);
+absl::StatusOr<int> GetTokens(Session& session, const TokenFlags& flags);
+absl::StatusOr<int> RevokeTokens(Session& session, const TokenFlags& flags);
+
 // infer.cc
 absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags);
 absl::StatusOr<int> Classify(Session& session, const LocalFlags& flags);

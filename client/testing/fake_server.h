@@ -22,17 +22,21 @@
 #include "qzo/v1/dataset.grpc.pb.h"
 #include "qzo/v1/job.grpc.pb.h"
 #include "qzo/v1/model.grpc.pb.h"
+#include "qzo/v1/token.grpc.pb.h"
 #include "qzo/v1/worker.grpc.pb.h"
 
 namespace qzo::client {
 
-// Orders failures: the next `n` calls end with `code`.
+// Orders failures: the next `n` calls end with a status.
 class Faults {
  public:
   void FailNext(int n, grpc::StatusCode code = grpc::StatusCode::UNAVAILABLE) {
+    FailNext(n, grpc::Status(code, "made to fail"));
+  }
+  void FailNext(int n, const grpc::Status& status) {
     base::MutexLock lock(&mu_);
     left_ = n;
-    code_ = code;
+    status_ = status;
   }
   int calls() const {
     base::MutexLock lock(&mu_);
@@ -45,14 +49,14 @@ class Faults {
     ++calls_;
     if (left_ == 0) return grpc::Status::OK;
     --left_;
-    return grpc::Status(code_, "made to fail");
+    return status_;
   }
 
  private:
   mutable base::Mutex mu_;
   int left_ ABSL_GUARDED_BY(mu_) = 0;
   int calls_ ABSL_GUARDED_BY(mu_) = 0;
-  grpc::StatusCode code_ ABSL_GUARDED_BY(mu_) = grpc::StatusCode::OK;
+  grpc::Status status_ ABSL_GUARDED_BY(mu_);
 };
 
 class FakeJobs final : public v1::JobService::Service, public Faults {
@@ -342,11 +346,53 @@ class FakeAdapters final : public v1::AdapterService::Service {
   std::map<std::string, std::string> files_ ABSL_GUARDED_BY(mu_);
 };
 
+class FakeTokens final : public v1::TokenService::Service, public Faults {
+ public:
+  static constexpr char kSecret[] = "qzo_secret";
+
+  std::vector<v1::Token> tokens() const {
+    base::MutexLock lock(&mu_);
+    return tokens_;
+  }
+
+  grpc::Status CreateToken(grpc::ServerContext*, const v1::CreateTokenRequest* request,
+                           v1::CreateTokenResponse* response) override {
+    if (grpc::Status status = Next(); !status.ok()) return status;
+    base::MutexLock lock(&mu_);
+    v1::Token& token = tokens_.emplace_back(request->token());
+    token.set_name(
+        absl::StrCat(request->parent(), "/tokens/", request->token_id().empty() ? "made" : request->token_id()));
+    *response->mutable_token() = token;
+    response->set_secret(kSecret);
+    return grpc::Status::OK;
+  }
+  grpc::Status ListTokens(grpc::ServerContext*, const v1::ListTokensRequest* request,
+                          v1::ListTokensResponse* response) override {
+    base::MutexLock lock(&mu_);
+    for (const v1::Token& token : tokens_) {
+      if (token.name().starts_with(request->parent() + "/")) *response->add_tokens() = token;
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status RevokeToken(grpc::ServerContext*, const v1::RevokeTokenRequest* request,
+                           google::protobuf::Empty*) override {
+    base::MutexLock lock(&mu_);
+    const size_t revoked =
+        std::erase_if(tokens_, [&](const v1::Token& token) { return token.name() == request->name(); });
+    return revoked == 1 ? grpc::Status::OK : grpc::Status(grpc::StatusCode::NOT_FOUND, request->name());
+  }
+
+ private:
+  mutable base::Mutex mu_;
+  std::vector<v1::Token> tokens_ ABSL_GUARDED_BY(mu_);
+};
+
 class FakeServer {
  public:
   FakeServer() {
     grpc::ServerBuilder builder;
     builder.RegisterService(&jobs).RegisterService(&datasets).RegisterService(&models).RegisterService(&adapters);
+    builder.RegisterService(&tokens);
     server_ = builder.BuildAndStart();
   }
   ~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
@@ -356,6 +402,7 @@ class FakeServer {
   FakeDatasets datasets;
   FakeModels models;
   FakeAdapters adapters;
+  FakeTokens tokens;
 
  private:
   std::unique_ptr<grpc::Server> server_;

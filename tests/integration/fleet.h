@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -23,16 +24,21 @@ struct CommandResult {
 
 class Fleet {
  public:
-  // `data_dir`: the server's; by default in the fleet's own directory.
-  explicit Fleet(std::string data_dir = "")
-      : data_dir_(data_dir.empty() ? dir_.File("server") : std::move(data_dir)), port_(FreePort()) {
-    StartServer();
-  }
+  struct Flags {
+    std::string data_dir = {};  // of the server; by default in the fleet's own directory
+    // More flags of each program.
+    std::vector<std::string> server = {}, worker = {}, ctl = {};
+  };
+
+  Fleet() : Fleet([](const TempDir&) { return Flags(); }) {}
+  // `flags` may put files into the directory.
+  explicit Fleet(const std::function<Flags(const TempDir& directory)>& flags) : port_(FreePort()), flags_(flags(dir_)) { StartServer(); }
 
   void StartServer() {
-    server_ = std::make_unique<Process>(
-        Program("qzo-server"),
-        std::vector<std::string>{"--listen", address(), "--metrics-address", "", "--data-dir", data_dir_}, dir_.File("server.log"));
+    const std::string data_dir = flags_.data_dir.empty() ? dir_.File("server") : flags_.data_dir;
+    std::vector<std::string> arguments = {"--listen", address(), "--metrics-address", "", "--data-dir", data_dir};
+    arguments.insert(arguments.end(), flags_.server.begin(), flags_.server.end());
+    server_ = std::make_unique<Process>(Program("qzo-server"), arguments, dir_.File("server.log"));
     EXPECT_TRUE(Eventually([this] { return Ctl({"get", "jobs"}).code == 0; })) << ReadWhole(dir_.File("server.log"));
   }
   void KillServer(int signal) {
@@ -40,9 +46,9 @@ class Fleet {
     server_->Wait();
   }
   void StartWorker(const std::string& name) {
-    workers_[name] = std::make_unique<Process>(
-        Program("qzo-worker"),
-        std::vector<std::string>{"--server", address(), "--name", name, "--threads", "1", "--cache-dir", dir_.File("cache")}, dir_.File(name + ".log"));
+    std::vector<std::string> arguments = {"--server", address(), "--name", name, "--threads", "1", "--cache-dir", dir_.File("cache")};
+    arguments.insert(arguments.end(), flags_.worker.begin(), flags_.worker.end());
+    workers_[name] = std::make_unique<Process>(Program("qzo-worker"), arguments, dir_.File(name + ".log"));
   }
   // SIGKILL leaves no time for goodbyes; SIGTERM drains.
   int StopWorker(const std::string& name, int signal) {
@@ -54,6 +60,7 @@ class Fleet {
 
   CommandResult Ctl(std::vector<std::string> arguments) {
     const std::string out = dir_.File("out." + std::to_string(++commands_)), errors = out + ".err";
+    arguments.insert(arguments.begin(), flags_.ctl.begin(), flags_.ctl.end());
     arguments.insert(arguments.begin(), {"--server", address()});
     Process process(Program("qzoctl"), arguments, out, errors);
     CommandResult result{process.Wait(), "", ""};
@@ -103,8 +110,8 @@ class Fleet {
 
  private:
   TempDir dir_;
-  const std::string data_dir_;
   const int port_;
+  const Flags flags_;
   int commands_ = 0;
   std::unique_ptr<Process> server_;
   std::map<std::string, std::unique_ptr<Process>> workers_;

@@ -95,7 +95,7 @@ TEST_F(SameBits, WithPauseAndResume) {
 TEST(SameBitsOnASmallDisk, WithADiskThatWasFullForAWhile) {
   SmallDisk disk(12 << 20);
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
-  Fleet fleet(disk.File("server"));
+  Fleet fleet([&](const TempDir&) { return Fleet::Flags{.data_dir = disk.File("server")}; });
   fleet.StartWorker("a");
   ASSERT_EQ(fleet.Ctl({"submit", "-f", fleet.TinyJob("job", kSteps), "--detach"}).code, 0);
   ASSERT_TRUE(Eventually([&] { return fleet.Step("job") >= 5; }));

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import grpc
 
 from qzo import job_file
+from qzo._dial import dial
 from qzo._proto.qzo.v1 import (
     adapter_pb2,
     adapter_pb2_grpc,
@@ -59,12 +60,21 @@ class Client:
         timeout: float = 10.0,
         transfer_timeout: float = 600.0,
         watch_patience: float = 300.0,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+        token_file: str | None = None,
+        insecure: bool | None = None,
         channel: grpc.Channel | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
         """`server` defaults to $QZO_SERVER or 127.0.0.1:7070, `project` to $QZO_PROJECT or default; times are in seconds.
 
         `watch_patience` is how long a watch goes on trying without hearing anything.
+
+        TLS is used beyond this machine unless `insecure` ($QZO_INSECURE), and with any of `tls_ca` (authorities; the
+        system's otherwise), `tls_cert` and `tls_key` ($QZO_TLS_CA and so on: paths of PEM files). `token_file`
+        ($QZO_TOKEN_FILE) holds a token's secret; it is read again for every call.
         """
         address = server or os.environ.get("QZO_SERVER", "127.0.0.1:7070")
         self._project = project or os.environ.get("QZO_PROJECT", "default")
@@ -72,15 +82,8 @@ class Client:
         self._transfer_timeout = transfer_timeout
         self._watch_patience = watch_patience
         self._sleep = sleep
-        self._channel = channel or grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.max_pings_without_data", 0),
-                ("grpc.max_reconnect_backoff_ms", 5_000),
-            ],
+        self._channel = channel or dial(
+            address, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file, insecure=insecure
         )
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
         self._datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)

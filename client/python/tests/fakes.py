@@ -20,6 +20,7 @@ class Jobs(job_pb2_grpc.JobServiceServicer):
         self.failures = 0
         self.calls = 0
         self.last_create = job_pb2.CreateJobRequest()
+        self.authorization = ""
 
     def CreateJob(self, request: job_pb2.CreateJobRequest, context: grpc.ServicerContext) -> job_pb2.FineTuningJob:
         self._fail(context)
@@ -31,6 +32,7 @@ class Jobs(job_pb2_grpc.JobServiceServicer):
 
     def GetJob(self, request: job_pb2.GetJobRequest, context: grpc.ServicerContext) -> job_pb2.FineTuningJob:
         self._fail(context)
+        self.authorization = dict(context.invocation_metadata()).get("authorization", "")
         if request.name not in self.jobs:
             detail = any_pb2.Any()
             detail.Pack(error_details_pb2.ErrorInfo(reason="NO_SUCH_JOB", domain="qzo.dev"))
@@ -52,6 +54,7 @@ class Jobs(job_pb2_grpc.JobServiceServicer):
 
     def WatchJob(self, request: job_pb2.WatchJobRequest, context: grpc.ServicerContext):
         self.watches += 1
+        self.authorization = dict(context.invocation_metadata()).get("authorization", "")
         sent = 0
         # Two events too many, as a careless server might send after a break.
         first = max(request.from_sequence - (2 if self.watches > 1 else 0), 1)

@@ -6,6 +6,7 @@ from fakes import FakeServer
 
 import qzo
 from qzo import FineTuningJob
+from qzo._dial import is_loopback
 
 JOB = "projects/default/jobs/j"
 SPEC = {
@@ -132,3 +133,32 @@ def test_wait_returns_the_ended_job_or_times_out(server, client):
         client.wait("j", timeout=0)
     server.jobs.jobs[JOB].state = FineTuningJob.FAILED
     assert client.wait("j").state == FineTuningJob.FAILED
+
+
+def test_sends_the_token_with_every_call_and_reads_it_anew(server, tmp_path):
+    server.jobs.jobs[JOB] = FineTuningJob(name=JOB, state=FineTuningJob.SUCCEEDED)
+    token = tmp_path / "token"
+    token.write_text("qzo_1\n")
+    with qzo.Client(server.address, token_file=str(token)) as client:
+        client.get("j")
+        assert server.jobs.authorization == "Bearer qzo_1"
+        token.write_text("qzo_2\n")
+        list(client.watch("j"))
+        assert server.jobs.authorization == "Bearer qzo_2"
+    with qzo.Client(server.address) as client:
+        client.get("j")
+        assert server.jobs.authorization == ""
+    with pytest.raises(OSError, match="absent"):
+        qzo.Client(server.address, token_file=str(tmp_path / "absent"))
+
+
+def test_leaves_the_machine_in_clear_text_only_when_asked(server, monkeypatch):
+    here = ["localhost:1", "127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "unix:/run/qzo.sock"]
+    away = ["10.0.0.1:1", "127.evil.example:1", "localhost.evil.example:1", "qzo:7070", "[::2]:1"]
+    assert [a for a in here + away if is_loopback(a)] == here
+    made = []
+    monkeypatch.setattr(grpc, "insecure_channel", lambda *unused: made.append("clear") or grpc.secure_channel("x:1", grpc.ssl_channel_credentials()))
+    qzo.Client("qzo.example:7070")
+    assert made == []
+    qzo.Client("qzo.example:7070", insecure=True)
+    assert made == ["clear"]

@@ -1,0 +1,17 @@
+#include "base/address.h"
+
+#include <arpa/inet.h>
+
+#include <string>
+
+namespace qzo::base {
+
+bool IsLoopback(std::string_view address) {
+  if (address.starts_with("unix:")) return true;
+  const std::string host(address.substr(0, address.rfind(':')));
+  if (host == "localhost" || host == "[::1]") return true;
+  in_addr number{};  // a whole numeric address only: 127.0.0.1.example.com is a name
+  return ::inet_pton(AF_INET, host.c_str(), &number) == 1 && (ntohl(number.s_addr) >> 24) == 127;
+}
+
+}  // namespace qzo::base

@@ -1,0 +1,14 @@
+// Network addresses as flags spell them. Pure.
+#ifndef QZO_BASE_ADDRESS_H_
+#define QZO_BASE_ADDRESS_H_
+
+#include <string_view>
+
+namespace qzo::base {
+
+// Whether `address` (host:port or unix:path) can only be this machine: localhost, 127.0.0.0/8, [::1] or a unix socket.
+bool IsLoopback(std::string_view address);
+
+}  // namespace qzo::base
+
+#endif  // QZO_BASE_ADDRESS_H_

@@ -1,0 +1,110 @@
+// The gate of every call: who it is, whether it may, whether it comes too often, and a line in the audit log when it
+// changes something. Thread-safe.
+//
+// Credentials are a bearer token, or else a client certificate whose URI is spiffe://{any}/qzo/{role} or
+// spiffe://{any}/qzo/{role}/{project}.
+#ifndef QZO_SERVER_ACCESS_H_
+#define QZO_SERVER_ACCESS_H_
+
+#include <google/protobuf/message.h>
+#include <grpcpp/server_context.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "server/access_rules.h"
+#include "server/tokens.h"
+
+namespace qzo::server {
+
+// A call from its admission to its end.
+class Admission;
+
+class Access {
+ public:
+  struct Options {
+    bool required = false;  // whoever has no credentials is refused; otherwise an administrator
+    // Of one identity: calls per second after a burst of 4 seconds' worth, and calls that are open at once. 0 = any.
+    // Workers, which share their tokens, have kWorkerShare times as many.
+    double calls_per_second = 0;
+    int open_calls = 0;
+  };
+  static constexpr int kWorkerShare = 100;
+
+  // All must outlive this object.
+  Access(const Options& options, Tokens* tokens, const base::Clock* clock)
+      : options_(options), tokens_(tokens), clock_(clock) {}
+
+  // Lets a call in that brings such requests. `request` is known at once but for uploads, whose header is to be
+  // checked with Admission::CheckHeader. Possible errors: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED with
+  // the time to wait, those of CheckProjects.
+  absl::StatusOr<std::shared_ptr<Admission>> Admit(grpc::CallbackServerContext* context,
+                                                   const google::protobuf::Descriptor* type,
+                                                   const google::protobuf::Message* request);
+
+  // The token of that name opens nothing any more; streams that it has open are cut off.
+  void Revoke(const std::string& token);
+
+  Tokens* tokens() const { return tokens_; }
+
+ private:
+  friend class Admission;
+  struct Usage {
+    double allowance = 0;  // calls that may begin now
+    absl::Duration at;     // when that was so
+    int open = 0;
+    std::set<grpc::CallbackServerContext*> streams;
+  };
+
+  absl::StatusOr<Identity> Identify(const grpc::CallbackServerContext& context) const;
+  // `stream` is nullptr for a unary call.
+  absl::Status Begin(const Identity& caller, const AccessRule& rule, grpc::CallbackServerContext* stream);
+  void End(const Identity& caller, const AccessRule& rule, grpc::CallbackServerContext* stream);
+
+  const Options options_;
+  Tokens* const tokens_;
+  const base::Clock* const clock_;
+
+  base::Mutex mu_;
+  std::map<std::string, Usage> usage_ ABSL_GUARDED_BY(mu_);  // by UsageName
+};
+
+// One thread at a time. Its end is the call's: it must not outlive the call's context.
+class Admission {
+ public:
+  Admission(Access* access, Identity caller, const AccessRule* rule, std::string peer)
+      : access_(access), caller_(std::move(caller)), rule_(rule), peer_(std::move(peer)) {}
+  ~Admission();
+  Admission(const Admission&) = delete;
+  Admission& operator=(const Admission&) = delete;
+
+  const Identity& caller() const { return caller_; }
+  // As CheckProjects.
+  absl::Status CheckHeader(const google::protobuf::Message& header);
+  void set_resource(const std::string& resource) { resource_ = resource; }
+  // What became of the call; `response` may name what was made. Calls that end without are CANCELLED.
+  void Note(const absl::Status& outcome, const google::protobuf::Message* response = nullptr);
+
+ private:
+  friend class Access;
+
+  Access* const access_;
+  const Identity caller_;
+  const AccessRule* const rule_;
+  const std::string peer_;
+  grpc::CallbackServerContext* stream_ = nullptr;
+  bool begun_ = false;  // counts
+  std::string resource_;
+  absl::Status outcome_ = absl::CancelledError("");
+};
+
+}  // namespace qzo::server
+
+#endif  // QZO_SERVER_ACCESS_H_
