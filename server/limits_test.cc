@@ -186,7 +186,7 @@ TEST_F(LimitsTest, NamesAndDigestsReachNoFiles) {
     header.clear_digest();
     header.set_model_id(path);
     EXPECT_THAT(server_->UploadModel(header, ""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("model_id")));
-    for (const std::string name :
+    for (const std::string& name :
          {absl::StrCat("projects/p/jobs/", path), absl::StrCat("projects/", path, "/jobs/j")}) {
       EXPECT_THAT(server_->GetJob(name), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name")));
     }
