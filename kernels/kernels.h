@@ -79,6 +79,8 @@ struct WeightMatrix {
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t group = 0;  // values of a scale group where they are several blocks, which divides cols; 0: GroupValues(type)
+  // [cols] or nullptr: which column of the layer's input each column takes. For the caller: ops take x in this order.
+  const int32_t* order = nullptr;
 };
 inline int64_t GroupSize(const WeightMatrix& w) { return w.group != 0 ? w.group : GroupValues(w.type); }
 

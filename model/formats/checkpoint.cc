@@ -21,9 +21,15 @@ using Json = nlohmann::json;
 constexpr char kIndex[] = "model.safetensors.index.json";
 constexpr char kSingle[] = "model.safetensors";
 // All that says what a model computes or how text becomes tokens; beside these, the files with its weights.
-constexpr std::string_view kJsonFiles[] = {
-    "config.json",    "generation_config.json", "quantize_config.json",    "quant_config.json",
-    "tokenizer.json", "tokenizer_config.json",  "special_tokens_map.json", kIndex};
+constexpr std::string_view kTextFiles[] = {"config.json",
+                                           "generation_config.json",
+                                           "quantize_config.json",
+                                           "quant_config.json",
+                                           "tokenizer.json",
+                                           "tokenizer_config.json",
+                                           "special_tokens_map.json",
+                                           "chat_template.jinja",
+                                           kIndex};
 
 template <typename... Parts>
 absl::Status Error(const std::string& path, const Parts&... parts) {
@@ -44,8 +50,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
     return absl::OkStatus();
   };
   for (const std::string& name : names) {
-    const bool json = std::find(std::begin(kJsonFiles), std::end(kJsonFiles), name) != std::end(kJsonFiles);
-    if (json || absl::EndsWith(name, ".safetensors")) QZO_RETURN_IF_ERROR(map(name));
+    const bool text = std::find(std::begin(kTextFiles), std::end(kTextFiles), name) != std::end(kTextFiles);
+    if (text || absl::EndsWith(name, ".safetensors")) QZO_RETURN_IF_ERROR(map(name));
   }
   QZO_RETURN_IF_ERROR(checkpoint->Read());
   return checkpoint;

@@ -29,7 +29,7 @@ class Checkpoint {
                                                                std::string path_for_errors);
 
   const std::string& path() const { return path_; }
-  // Bytes of a JSON file of the directory, "" when there is none.
+  // Bytes of a file of the directory, "" when there is none.
   std::string_view File(std::string_view name) const;
   absl::Span<const SafetensorsTensor> tensors() const { return tensors_; }
   // nullptr when absent.
