@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -64,27 +65,30 @@ void Multiply(float multiplier, char* at, ExportReport* report) {
   std::memcpy(at, &stored, sizeof stored);
 }
 
-// Multiplies what follows the multipliers in a block of `block_bytes` at `block`. False for a type that cannot be
-// exported.
-bool MultiplyBlock(GgmlType type, float multiplier, char* block, ExportReport* report) {
+// Where a block of a quantized type has the half-precision scale, and minimum, to which all its values are
+// proportional. Empty for types without: MXFP4's scale is a power of two, IQ1_M's is in pieces.
+std::vector<size_t> HalvesOf(GgmlType type) {
   switch (type) {
     case GgmlType::kQ4_1:
-      Multiply<Half>(multiplier, block, report);
-      Multiply<Half>(multiplier, block + 2, report);
-      return true;
-    case GgmlType::kQ4_0:
-    case GgmlType::kQ8_0:
-    case GgmlType::kF16:
-      Multiply<Half>(multiplier, block, report);
-      return true;
-    case GgmlType::kBF16:
-      Multiply<Bf16>(multiplier, block, report);
-      return true;
-    case GgmlType::kF32:
-      Multiply<Single>(multiplier, block, report);
-      return true;
+    case GgmlType::kQ5_1:
+    case GgmlType::kQ4_K:
+    case GgmlType::kQ5_K:
+      return {0, 2};
+    case GgmlType::kQ2_K:
+      return {80, 82};
+    case GgmlType::kQ3_K:
+      return {108};
+    case GgmlType::kQ6_K:
+      return {208};
+    case GgmlType::kTQ1_0:
+      return {52};
+    case GgmlType::kTQ2_0:
+      return {64};
+    case GgmlType::kMXFP4:
+    case GgmlType::kIQ1_M:
+      return {};
     default:
-      return false;
+      return {0};
   }
 }
 
@@ -93,19 +97,32 @@ absl::StatusOr<std::string> MultiplyTensor(const GgufTensor& tensor, const metho
   const model::GgmlTypeInfo& type = *model::FindGgmlType(static_cast<uint32_t>(tensor.type));
   const int64_t blocks_per_row = trained.shape.cols / type.block_values;
   const int64_t per_row = trained.count / trained.shape.rows;  // multipliers of a row: 1, or one per scale group
+  const std::vector<size_t> halves = HalvesOf(tensor.type);
   std::string bytes(tensor.bytes);
   if (static_cast<int64_t>(bytes.size()) != trained.shape.rows * blocks_per_row * type.block_bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat(tensor.name, ": ", bytes.size(), " bytes, which is not the shape trained"));
+  }
+  if (halves.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(tensor.name, ": type ", std::string(type.name),
+                                                   " cannot be exported: its blocks have no scale in half precision"));
+  }
+  if (per_row > blocks_per_row) {
+    return absl::InvalidArgumentError(absl::StrCat(tensor.name, ": type ", std::string(type.name),
+                                                   " keeps one scale in half precision for ", per_row / blocks_per_row,
+                                                   " scale groups: export needs an adapter of granularity CHANNEL"));
   }
   char* block = bytes.data();
   for (int64_t row = 0; row < trained.shape.rows; ++row) {
     for (int64_t i = 0; i < blocks_per_row; ++i, block += type.block_bytes) {
       const float multiplier =
           multipliers[static_cast<size_t>(trained.offset + row * per_row + i * per_row / blocks_per_row)];
-      if (!MultiplyBlock(tensor.type, multiplier, block, report)) {
-        return absl::InvalidArgumentError(absl::StrCat(tensor.name, ": type ", std::string(type.name),
-                                                       ", expected Q4_0, Q4_1, Q8_0, F16, BF16 or F32"));
+      if (tensor.type == GgmlType::kF32) {
+        Multiply<Single>(multiplier, block, report);
+      } else if (tensor.type == GgmlType::kBF16) {
+        Multiply<Bf16>(multiplier, block, report);
+      } else {
+        for (const size_t half : halves) Multiply<Half>(multiplier, block + half, report);
       }
     }
   }

@@ -22,10 +22,10 @@ struct ExportReport {
   double max_relative_error = 0;  // of the products that are neither
 };
 
-// Writes `file` to `destination` with every trained tensor multiplied: the scale d of each block (Q4_0, Q8_0), scale
-// and minimum (Q4_1), every weight (F16, BF16, F32), products rounded to nearest even. `multipliers` is the flat array
-// of `partition`. Possible errors: INVALID_ARGUMENT (a tensor of another type or missing), those of
-// WriteGgufWithReplacedTensors.
+// Writes `file` to `destination` with every trained tensor multiplied: the half-precision scale of each block, and its
+// minimum where it has one, or every plain weight, products rounded to nearest even. `multipliers` is the flat array of
+// `partition`. Possible errors: INVALID_ARGUMENT (a tensor is missing, its type has no such scale, or one for several
+// multipliers), those of WriteGgufWithReplacedTensors.
 absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufFile& file,
                                         const method::Partition& partition, absl::Span<const float> multipliers,
                                         const std::string& destination);

@@ -8,9 +8,11 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <random>
 
 #include "client/local_model.h"
 #include "client/testing/tiny_adapter.h"
+#include "kernels/test_data.h"
 #include "kernels/weights.h"
 #include "tests/support/gguf_builder.h"
 #include "tests/support/status_matchers.h"
@@ -116,9 +118,10 @@ INSTANTIATE_TEST_SUITE_P(Types, RoundTrip,
 // A file with one tensor "w" of two rows.
 class OneTensor {
  public:
-  OneTensor(GgmlType type, int64_t cols, std::string data, int64_t group)
+  OneTensor(GgmlType type, int64_t cols, std::string data, int64_t group,
+            method::Granularity granularity = method::Granularity::kChannel)
       : bytes_(testing::GgufBuilder().Tensor("w", type, {static_cast<uint64_t>(cols), 2}, data).Finish()),
-        partition_(method::Granularity::kChannel, {{.name = "w", .rows = 2, .cols = cols, .group = group}}) {
+        partition_(granularity, {{.name = "w", .rows = 2, .cols = cols, .group = group}}) {
     file_ = std::move(model::GgufFile::ParseBytes(bytes_, "one.gguf")).value();
   }
   absl::StatusOr<ExportReport> Export(const std::vector<float>& multipliers) {
@@ -164,10 +167,48 @@ TEST(Export, LeavesQuantsAlone) {
   EXPECT_EQ(file.Data(), Bytes<uint16_t>({0x4000, 0xBC00}) + std::string(16, '\x5A') + block);
 }
 
-TEST(Export, RefusesTypesItCannotScale) {
-  OneTensor file(GgmlType::kQ6_K, 256, std::string(420, '\0'), 256);
-  EXPECT_THAT(file.Export({1, 1}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("w: type Q6_K, expected Q4_0")));
+TEST(Export, MultipliesTheSuperBlocksOfKQuants) {
+  const std::string tail = Bytes<uint16_t>({0x3C00, 0xB800});  // Q2_K ends with d = 1 and dmin = -0.5
+  const std::string block = std::string(80, '\x5A') + tail;
+  OneTensor file(GgmlType::kQ2_K, 256, block + block, 16);
+  ASSERT_OK(file.Export({2.0f, 1.0f}));
+  EXPECT_EQ(file.Data(), std::string(80, '\x5A') + Bytes<uint16_t>({0x4000, 0xBC00}) + block);
+}
+
+// What the stored halves can say, the decoder reads back: every type, every group of two rows.
+TEST(Export, EveryTypeWithAHalfScaleDecodesToItsMultiple) {
+  std::mt19937 random(5);
+  for (const kernels::WeightType type : kernels::AllWeightTypes()) {
+    if (type >= kernels::WeightType::kU2x32) continue;  // not GGUF's
+    const auto stored = static_cast<GgmlType>([&] {
+      uint32_t id = 0;
+      while (model::FindGgmlType(id) == nullptr || model::FindGgmlType(id)->name != kernels::WeightTypeName(type)) ++id;
+      return id;
+    }());
+    const std::vector<std::byte> bytes = kernels::RandomWeights(random, type, 2, 256);
+    OneTensor file(stored, 256, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 256);
+    const absl::StatusOr<ExportReport> report = file.Export({2.0f, 0.5f});
+    if (stored == GgmlType::kMXFP4 || stored == GgmlType::kIQ1_M) {
+      EXPECT_THAT(report, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("have no scale in half precision")));
+      continue;
+    }
+    ASSERT_OK(report);
+    if (report->subnormal > 0) continue;  // then halves are rounded
+    const std::string exported = file.Data();
+    std::vector<float> before(256), after(256);
+    for (int64_t row = 0; row < 2; ++row) {
+      kernels::DequantizeRow({type, bytes.data(), 2, 256}, row, before.data());
+      kernels::DequantizeRow({type, reinterpret_cast<const std::byte*>(exported.data()), 2, 256}, row, after.data());
+      for (size_t i = 0; i < 256; ++i) ASSERT_EQ(after[i], before[i] * (row == 0 ? 2.0f : 0.5f));
+    }
+  }
+}
+
+TEST(Export, RefusesMoreMultipliersThanStoredScales) {
+  OneTensor file(GgmlType::kQ6_K, 256, std::string(420, '\0'), 16, method::Granularity::kGroup);
+  EXPECT_THAT(file.Export(std::vector<float>(32, 1.0f)),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("w: type Q6_K keeps one scale in half precision for 16 scale groups")));
 }
 
 }  // namespace

@@ -32,21 +32,20 @@ std::string Describe(const method::TensorShape& shape) {
 }
 
 absl::Status CheckFits(const method::Adapter& adapter, const model::Model& model) {
-  const std::string digest = base::Sha256Hex(model.file().bytes());
+  const std::string digest = model.Digest();
   if (digest != adapter.base_model_digest) {
-    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": SHA-256 is ", digest,
+    return absl::FailedPreconditionError(absl::StrCat(model.path(), ": SHA-256 is ", digest,
                                                       ", but the adapter was made for ", adapter.base_model_digest,
                                                       "; use that model"));
   }
   const std::vector<method::TensorShape>& trained = model.info().trained;
   if (adapter.tensors.size() != trained.size()) {
-    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": ", trained.size(),
-                                                      " tensors are trained, but ", adapter.tensors.size(),
-                                                      " in the adapter"));
+    return absl::FailedPreconditionError(absl::StrCat(model.path(), ": ", trained.size(), " tensors are trained, but ",
+                                                      adapter.tensors.size(), " in the adapter"));
   }
   for (size_t i = 0; i < trained.size(); ++i) {
     if (adapter.tensors[i] == trained[i]) continue;
-    return absl::FailedPreconditionError(absl::StrCat(model.file().path(), ": tensor ", i, " is ", Describe(trained[i]),
+    return absl::FailedPreconditionError(absl::StrCat(model.path(), ": tensor ", i, " is ", Describe(trained[i]),
                                                       ", but ", Describe(adapter.tensors[i]), " in the adapter"));
   }
   return absl::OkStatus();

@@ -19,7 +19,11 @@ std::optional<Arithmetic> ParseArithmetic(std::string_view name) {
   return std::nullopt;
 }
 
-bool SupportsRounded(WeightType type, int64_t cols) { return BlockValues(type) > 1 && cols % kRoundedBlock == 0; }
+bool SupportsRounded(WeightType type, int64_t cols) {
+  // Packed bytes have a minimum beside codes below 0, which no instruction for 8 bits has.
+  const bool bytes = type == WeightType::kU8x32 || type == WeightType::kU8x128;
+  return BlockValues(type) > 1 && !bytes && cols % kRoundedBlock == 0;
+}
 
 RoundedRows RoundedRows::Slice(int64_t begin, int64_t end) const {
   return {.arithmetic = arithmetic, .rows = end - begin, .cols = cols, .data = data + begin * row_bytes()};

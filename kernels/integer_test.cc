@@ -14,7 +14,7 @@ namespace {
 
 std::vector<WeightType> QuantizedTypes() {
   std::vector<WeightType> types = AllWeightTypes();
-  std::erase_if(types, [](WeightType type) { return BlockValues(type) == 1; });
+  std::erase_if(types, [](WeightType type) { return !SupportsRounded(type, 256); });
   return types;
 }
 
@@ -53,8 +53,9 @@ Rounded Round(const Kernels& kernels, Arithmetic arithmetic, const float* x, int
 // A matrix product of rounded rows: operands of MatMulCase, activations as the reference rounds them.
 struct RoundedCase : MatMulCase {
   RoundedCase(std::mt19937& random, Arithmetic a, WeightType type, int64_t m, int64_t n, int64_t k, Granularity g,
-              std::vector<int64_t> lane_ends, bool with_multipliers, bool accumulate)
-      : MatMulCase(random, type, m, n, k, g, std::move(lane_ends), with_multipliers, accumulate), arithmetic(a) {}
+              std::vector<int64_t> lane_ends, bool with_multipliers, bool accumulate, int64_t group = 0)
+      : MatMulCase(random, type, m, n, k, g, std::move(lane_ends), with_multipliers, accumulate, group),
+        arithmetic(a) {}
 
   RoundedMatMulArgs RoundedArgs(const Rounded& rounded, std::vector<float>* result) const {
     return {.x = rounded.view,
@@ -91,6 +92,8 @@ TEST(ArithmeticTest, TakesQuantizedWeightsInWholeBlocks) {
   EXPECT_TRUE(SupportsRounded(WeightType::kQ4_0, 64));
   EXPECT_FALSE(SupportsRounded(WeightType::kQ4_0, 48));
   EXPECT_FALSE(SupportsRounded(WeightType::kF16, 64));
+  EXPECT_TRUE(SupportsRounded(WeightType::kU4x32, 64));
+  EXPECT_FALSE(SupportsRounded(WeightType::kU8x32, 64));
 }
 
 using RoundRowsTest = EveryVariant;
@@ -200,6 +203,18 @@ TEST_P(RoundedMatMulTest, EqualsTheReferenceBitForBitAroundTileEdges) {
 }
 
 // Codes as large as they get, against activations at the limits: the sums that could saturate or overflow.
+TEST_P(RoundedMatMulTest, EqualsTheReferenceWhereAScaleGroupIsSeveralBlocks) {
+  for (const Arithmetic arithmetic : kIntegers) {
+    for (const auto& [type, group, k] : {std::tuple{WeightType::kU4x128, 384, 384 * 5},
+                                         {WeightType::kU4x32, 96, 96 * 11},
+                                         {WeightType::kU3x128, 1280, 1280}}) {
+      const RoundedCase problem(random_, arithmetic, type, 9, 35, k, Granularity::kGroup, {2, 9}, true, true, group);
+      ASSERT_EQ(FirstDifference(problem.Product(kernels()), problem.Product(reference())), -1)
+          << WeightTypeName(type) << " group " << group;
+    }
+  }
+}
+
 TEST_P(RoundedMatMulTest, IsExactAtTheExtremes) {
   for (const Arithmetic arithmetic : kIntegers) {
     for (const WeightType type : QuantizedTypes()) {

@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -50,6 +51,15 @@ enum class WeightType : uint8_t {
   kIQ2_S,
   kIQ3_XXS,
   kIQ3_S,
+  // Not GGUF's: codes of 2, 3, 4 or 8 bits in blocks of 32 or 128 with an fp32 scale and a zero (weights_packed.cc).
+  kU2x32,
+  kU3x32,
+  kU4x32,
+  kU8x32,
+  kU2x128,
+  kU3x128,
+  kU4x128,
+  kU8x128,
 };
 
 // Values per block, bytes per block. Plain types are blocks of one value. K must be a multiple of the block size.
@@ -58,7 +68,8 @@ int64_t BlockBytes(WeightType type);
 // Values that share one stored scale: a block, or a part of it of 16 or 32. 1 for plain types, which have none.
 int64_t GroupValues(WeightType type);
 std::string_view WeightTypeName(WeightType type);
-// Whether matmul_rounded takes rows of `cols` values of this type: quantized, whole blocks of 32.
+std::optional<WeightType> FindWeightType(std::string_view name);
+// Whether matmul_rounded takes rows of `cols` values of this type: quantized, but not packed bytes; whole blocks of 32.
 bool SupportsRounded(WeightType type, int64_t cols);
 
 // W [rows = N, cols = K], row-major, borrowed, any alignment.
@@ -67,12 +78,16 @@ struct WeightMatrix {
   const std::byte* data = nullptr;
   int64_t rows = 0;
   int64_t cols = 0;
+  int64_t group = 0;  // values of a scale group where they are several blocks, which divides cols; 0: GroupValues(type)
+  // [cols] or nullptr: which column of the layer's input each column takes. For the caller: ops take x in this order.
+  const int32_t* order = nullptr;
 };
+inline int64_t GroupSize(const WeightMatrix& w) { return w.group != 0 ? w.group : GroupValues(w.type); }
 
 enum class Granularity : uint8_t { kChannel, kGroup };
 
 // Rows [begin, end) of x and y belong to one lane, which sees W scaled by `multipliers`:
-// kChannel [N], kGroup [N, K / GroupValues] row-major, nullptr = all ones (bit-identical to an array of ones).
+// kChannel [N], kGroup [N, K / GroupSize] row-major, nullptr = all ones (bit-identical to an array of ones).
 struct LaneRows {
   int64_t begin = 0;
   int64_t end = 0;
@@ -156,7 +171,7 @@ struct Kernels {
   bool (*supported)();    // whether this machine can run it
 
   // Columns [n_begin, n_end) of y = x · Wᵀ, multiplied per lane. w_k is the stored value decoded to fp32: fma(scale,
-  // code, minimum) of weights.h, whose product is exact.
+  // code, minimum) of weights.h.
   //   kChannel: acc = fma(x_k, w_k, acc) in ascending k from +0; result = multiplier · acc
   //   kGroup:   part likewise within each scale group; total = fma(multiplier_g, part_g, total) in ascending g from +0
   void (*matmul)(const MatMulArgs& args, int64_t n_begin, int64_t n_end);

@@ -54,6 +54,19 @@ TEST_P(MatMulTest, EqualsTheReferenceWhereAPanelIsDecodedInParts) {
   }
 }
 
+TEST_P(MatMulTest, EqualsTheReferenceWhereAScaleGroupIsSeveralBlocks) {
+  for (const int64_t m : {1, 20}) {
+    for (const auto& [type, group, k] : {std::tuple{WeightType::kU4x128, 384, 384 * 13},
+                                         {WeightType::kU4x32, 96, 96 * 46},
+                                         {WeightType::kU8x128, 4352, 4352},
+                                         {WeightType::kU2x128, 256, 512}}) {
+      const MatMulCase problem(random_, type, m, 35, k, Granularity::kGroup, {m}, true, true, group);
+      ASSERT_EQ(FirstDifference(problem.Run(kernels()), problem.Run(reference())), -1)
+          << WeightTypeName(type) << " M " << m << " group " << group;
+    }
+  }
+}
+
 TEST_P(MatMulTest, WritesOnlyItsColumns) {
   const MatMulCase problem(random_, WeightType::kQ8_0, 20, 70, 64, Granularity::kChannel, {20}, true, false);
   const std::vector<float> whole = problem.Run(kernels());

@@ -33,7 +33,7 @@ float Dot(const float* x, const float* w, int64_t n) {
 
 void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
   const int64_t k = args.w.cols;
-  const int64_t block = GroupValues(args.w.type);
+  const int64_t block = GroupSize(args.w);
   const int64_t groups = k / block;
   float* w = ThreadScratch(Scratch::kPanel, k);
   for (int64_t n = n_begin; n < n_end; ++n) {
@@ -99,8 +99,8 @@ int32_t RoundedCode(const std::byte* codes, bool pairs, int i) {
 float RoundedDot(const RoundedMatMulArgs& args, int64_t m, std::span<const CodeBlock> weights,
                  const float* multipliers) {
   const bool pairs = args.x.arithmetic == Arithmetic::kInt16;
-  const int64_t group = GroupValues(args.w.type);
-  const int part_values = group == 16 ? 16 : 32;
+  const int64_t group = GroupSize(args.w);
+  const int part_values = GroupValues(args.w.type) == 16 ? 16 : 32;
   float acc = 0;
   for (size_t b = 0; b < weights.size(); ++b) {
     const std::byte* x = args.x.block(m, static_cast<int64_t>(b));
@@ -121,7 +121,7 @@ float RoundedDot(const RoundedMatMulArgs& args, int64_t m, std::span<const CodeB
 
 void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
   const bool grouped = args.granularity == Granularity::kGroup;
-  const int64_t groups = args.w.cols / GroupValues(args.w.type);
+  const int64_t groups = args.w.cols / GroupSize(args.w);
   const int64_t row_bytes = args.w.cols / BlockValues(args.w.type) * BlockBytes(args.w.type);
   thread_local std::vector<CodeBlock> weights;  // keeps its capacity
   weights.resize(static_cast<size_t>(args.w.cols / kRoundedBlock));

@@ -154,7 +154,7 @@ class RoundedProduct {
   void PackLanes(int64_t end, int64_t n, int64_t columns, int64_t b, int64_t count) {
     if (!grouped_ && b != 0) return;
     // Scales per multiplier; the multipliers that cover this chunk.
-    const int64_t per_group = GroupValues(args_.w.type) * kParts / kRoundedBlock, groups = blocks_ * kParts / per_group;
+    const int64_t per_group = GroupSize(args_.w) * kParts / kRoundedBlock, groups = blocks_ * kParts / per_group;
     const int64_t group = b * kParts / per_group, group_end = ((b + count) * kParts + per_group - 1) / per_group;
     float* out = lane_scratch_;
     for (size_t lane = lane_; lane < args_.lanes.size() && args_.lanes[lane].begin < end; ++lane, out += lane_floats_) {

@@ -243,10 +243,10 @@ void MatMul(const MatMulArgs& args, int64_t n_begin, int64_t n_end) {
   if (rows == 0) return;
   const int64_t cols = args.w.cols;
   const bool grouped = args.granularity == Granularity::kGroup;
-  const int64_t block = GroupValues(args.w.type);
+  const int64_t block = GroupSize(args.w);
   const int64_t groups = grouped ? cols / block : 1;
   const int64_t cached = rows <= kTileRows ? kShallow : kDeep;
-  const int64_t depth = Smaller(cols, grouped && cached < block ? block : cached);
+  const int64_t depth = Smaller(cols, !grouped ? cached : cached < block ? block : cached / block * block);
   // Where x does not stay in the second-level cache, several panels share one pass over it.
   const bool one_panel = depth < cols || rows * cols <= kCachedFloats;
   const int64_t panels = one_panel ? 1 : 1 + (kPanelFloats - 1) / (depth * kPanel);

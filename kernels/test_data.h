@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/weights.h"
 
 namespace qzo::kernels {
 
@@ -63,6 +64,12 @@ inline std::vector<std::byte> RandomWeights(std::mt19937& random, WeightType typ
     } else if (type == WeightType::kBF16) {
       const uint16_t value = static_cast<uint16_t>(std::bit_cast<uint32_t>(RandomFloats(random, 1)[0]) >> 16);
       std::memcpy(&bytes[at], &value, 2);
+    } else if (type >= WeightType::kU2x32) {  // scales of at most half precision
+      const float scale = HalfToFloat(random_half());
+      const int64_t bits = (BlockBytes(type) - 6) * 8 / BlockValues(type);
+      const int16_t zero = static_cast<int16_t>(random() % ((1u << bits) + 1));
+      std::memcpy(&bytes[at], &scale, 4);
+      std::memcpy(&bytes[at + 4], &zero, 2);
     } else if (type == WeightType::kMXFP4) {
       bytes[at] = static_cast<std::byte>(random() % 8 == 0 ? random() % 2 : 120 + random() % 8);
     } else {
@@ -81,7 +88,7 @@ inline std::vector<std::byte> RandomWeights(std::mt19937& random, WeightType typ
 
 inline std::vector<WeightType> AllWeightTypes() {
   std::vector<WeightType> types;
-  for (int type = 0; type <= static_cast<int>(WeightType::kIQ3_S); ++type) {
+  for (int type = 0; type <= static_cast<int>(WeightType::kU8x128); ++type) {
     types.push_back(static_cast<WeightType>(type));
   }
   return types;
@@ -91,11 +98,12 @@ inline std::vector<WeightType> AllWeightTypes() {
 // it is.
 struct MatMulCase {
   MatMulCase(std::mt19937& random, WeightType type, int64_t m, int64_t n, int64_t k, Granularity granularity,
-             std::vector<int64_t> lane_ends, bool with_multipliers, bool accumulate)
+             std::vector<int64_t> lane_ends, bool with_multipliers, bool accumulate, int64_t group = 0)
       : x(RandomFloats(random, static_cast<size_t>(m * (k + 3)))),
         w(RandomWeights(random, type, n, k)),
         y(RandomFloats(random, static_cast<size_t>(m * (n + 5)))) {
-    const size_t per_lane = static_cast<size_t>(granularity == Granularity::kChannel ? n : n * (k / GroupValues(type)));
+    const size_t per_lane = static_cast<size_t>(
+        granularity == Granularity::kChannel ? n : n * (k / (group != 0 ? group : GroupValues(type))));
     int64_t begin = 0;
     for (const int64_t end : lane_ends) {
       multipliers.push_back(RandomFloats(random, per_lane));
@@ -106,7 +114,7 @@ struct MatMulCase {
     }
     args = {.x = x.data(),
             .ldx = k + 3,
-            .w = {type, w.data(), n, k},
+            .w = {type, w.data(), n, k, group},
             .granularity = granularity,
             .lanes = lanes,
             .y = y.data(),

@@ -41,6 +41,12 @@ void DecodeIQ2_S(const std::byte* block, int part, CodeBlock* out);
 void DecodeIQ3_XXS(const std::byte* block, int part, CodeBlock* out);
 void DecodeIQ3_S(const std::byte* block, int part, CodeBlock* out);
 
+// weights_packed.cc
+void DecodeU2(const std::byte* block, int part, CodeBlock* out);
+void DecodeU3(const std::byte* block, int part, CodeBlock* out);
+void DecodeU4(const std::byte* block, int part, CodeBlock* out);
+void DecodeU8(const std::byte* block, int part, CodeBlock* out);
+
 inline int Load8(const std::byte* p) { return std::to_integer<int>(*p); }
 inline uint16_t Load16(const std::byte* p) {
   uint16_t value;

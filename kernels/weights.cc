@@ -1,6 +1,7 @@
 #include "kernels/weights.h"
 
 #include <cstring>
+#include <iterator>
 
 #include "base/log.h"
 #include "kernels/exact_math.h"
@@ -42,7 +43,15 @@ constexpr TypeInfo kTypes[] = {{"F32", 1, 4, 1},
                                {"IQ2_XS", 256, 74, 16, DecodeIQ2_XS},
                                {"IQ2_S", 256, 82, 16, DecodeIQ2_S},
                                {"IQ3_XXS", 256, 98, 32, DecodeIQ3_XXS},
-                               {"IQ3_S", 256, 110, 32, DecodeIQ3_S}};
+                               {"IQ3_S", 256, 110, 32, DecodeIQ3_S},
+                               {"U2x32", 32, 14, 32, DecodeU2},
+                               {"U3x32", 32, 18, 32, DecodeU3},
+                               {"U4x32", 32, 22, 32, DecodeU4},
+                               {"U8x32", 32, 38, 32, DecodeU8},
+                               {"U2x128", 128, 38, 128, DecodeU2},
+                               {"U3x128", 128, 54, 128, DecodeU3},
+                               {"U4x128", 128, 70, 128, DecodeU4},
+                               {"U8x128", 128, 134, 128, DecodeU8}};
 
 const TypeInfo& Info(WeightType type) { return kTypes[static_cast<size_t>(type)]; }
 
@@ -55,6 +64,13 @@ std::string_view WeightTypeName(WeightType type) { return Info(type).name; }
 bool HasMinimum(WeightType type) {
   return type == WeightType::kQ4_1 || type == WeightType::kQ5_1 || type == WeightType::kQ2_K ||
          type == WeightType::kQ4_K || type == WeightType::kQ5_K;
+}
+
+std::optional<WeightType> FindWeightType(std::string_view name) {
+  for (size_t type = 0; type < std::size(kTypes); ++type) {
+    if (kTypes[type].name == name) return static_cast<WeightType>(type);
+  }
+  return std::nullopt;
 }
 
 float HalfToFloat(uint16_t half) {

@@ -12,7 +12,8 @@ namespace qzo::kernels {
 // IEEE binary16 to binary32, exact; a signalling NaN becomes quiet, as in hardware.
 float HalfToFloat(uint16_t half);
 
-// 32 values of a quantized row: value i = fma(scale[i / 16], codes[i], minimum[i / 16]). The product is exact in fp32.
+// 32 values of a quantized row: value i = fma(scale[i / 16], codes[i], minimum[i / 16]). The product is exact in fp32,
+// given scales of at most half precision.
 // Types without a minimum have −0 there, which adds nothing to any number, −0 included. Both halves are alike unless
 // scale groups are of 16.
 struct CodeBlock {
@@ -25,8 +26,14 @@ struct CodeBlock {
 // plain types.
 void DecodeCodes(WeightType type, const std::byte* row, int64_t first_value, CodeBlock* out);
 
-// Whether blocks store a minimum; their codes are then 0 … 127.
+// Whether blocks of a type that SupportsRounded takes store a minimum; their codes are then 0 … 127.
 bool HasMinimum(WeightType type);
+
+// The type of packed codes of 2, 3, 4 or 8 bits in blocks of 128 (`wide`) or 32.
+WeightType PackedType(int bits, bool wide);
+// Writes values [first_value, first_value + 32) of a row of such a type, scale · (code − zero), and the scale and zero
+// of their block. Codes are below 2^bits; zero is 0 … 2^bits.
+void EncodeCodes(WeightType type, float scale, int zero, const uint8_t* codes, int64_t first_value, std::byte* row);
 
 // out[0 … cols) = row `row` of w, decoded.
 void DequantizeRow(const WeightMatrix& w, int64_t row, float* out);

@@ -25,7 +25,7 @@ std::string Golden(WeightType type, const std::string& part) {
 
 TEST(Weights, DecodeTheGoldenBlocks) {
   for (const WeightType type : AllWeightTypes()) {
-    if (BlockValues(type) == 1) continue;
+    if (BlockValues(type) == 1 || type >= WeightType::kU2x32) continue;  // those have EncodeCodes
     const std::string blocks = Golden(type, "blocks"), expected = Golden(type, "f32");
     const int64_t cols = static_cast<int64_t>(expected.size() / sizeof(float)) / 2;
     ASSERT_EQ(cols, 4 * BlockValues(type)) << WeightTypeName(type);
@@ -95,13 +95,48 @@ TEST(Weights, DescribeTheirTypes) {
                   {WeightType::kIQ2_XS, "IQ2_XS", 256, 74, 16},
                   {WeightType::kIQ2_S, "IQ2_S", 256, 82, 16},
                   {WeightType::kIQ3_XXS, "IQ3_XXS", 256, 98, 32},
-                  {WeightType::kIQ3_S, "IQ3_S", 256, 110, 32}};
+                  {WeightType::kIQ3_S, "IQ3_S", 256, 110, 32},
+                  {WeightType::kU2x32, "U2x32", 32, 14, 32},
+                  {WeightType::kU3x32, "U3x32", 32, 18, 32},
+                  {WeightType::kU4x32, "U4x32", 32, 22, 32},
+                  {WeightType::kU8x32, "U8x32", 32, 38, 32},
+                  {WeightType::kU2x128, "U2x128", 128, 38, 128},
+                  {WeightType::kU3x128, "U3x128", 128, 54, 128},
+                  {WeightType::kU4x128, "U4x128", 128, 70, 128},
+                  {WeightType::kU8x128, "U8x128", 128, 134, 128}};
   ASSERT_EQ(std::size(expected), AllWeightTypes().size());
   for (const auto& row : expected) {
     EXPECT_EQ(WeightTypeName(row.type), row.name);
+    EXPECT_EQ(FindWeightType(row.name), row.type);
     EXPECT_EQ(BlockValues(row.type), row.values);
     EXPECT_EQ(BlockBytes(row.type), row.bytes);
     EXPECT_EQ(GroupValues(row.type), row.group);
+  }
+  EXPECT_EQ(FindWeightType("Q8_K"), std::nullopt);
+}
+
+TEST(Weights, PackedCodesAreReadBack) {
+  std::mt19937 random(9);
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const bool wide : {false, true}) {
+      const WeightType type = PackedType(bits, wide);
+      const size_t cols = 256;
+      std::vector<std::byte> row(cols / static_cast<size_t>(BlockValues(type)) * static_cast<size_t>(BlockBytes(type)));
+      std::vector<float> expected(cols), decoded(cols);
+      const int zeros[] = {0, 1 << bits, 1 << (bits - 1), 3};
+      for (size_t k = 0; k < cols; k += 32) {
+        const size_t block = k / static_cast<size_t>(BlockValues(type));
+        const float scale = 0.25f * static_cast<float>(block + 1);
+        uint8_t codes[32];
+        for (size_t i = 0; i < 32; ++i) {
+          codes[i] = static_cast<uint8_t>(random() % (1u << bits));
+          expected[k + i] = scale * static_cast<float>(codes[i] - zeros[block % 4]);
+        }
+        EncodeCodes(type, scale, zeros[block % 4], codes, static_cast<int64_t>(k), row.data());
+      }
+      DequantizeRow({type, row.data(), 1, static_cast<int64_t>(cols)}, 0, decoded.data());
+      EXPECT_EQ(decoded, expected) << WeightTypeName(type);
+    }
   }
 }
 

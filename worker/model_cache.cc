@@ -65,7 +65,7 @@ absl::StatusOr<std::string> ModelCache::ReadDataset(const std::string& digest, B
 
 int64_t ModelCache::mapped_bytes() const {
   int64_t bytes = 0;
-  for (const auto& [digest, model] : models_) bytes += static_cast<int64_t>(model->file().bytes().size());
+  for (const auto& [digest, model] : models_) bytes += model->resident_bytes();
   return bytes;
 }
 

@@ -35,7 +35,7 @@ class ModelCache {
   // Likewise the bytes of a dataset, read anew each time.
   absl::StatusOr<std::string> ReadDataset(const std::string& digest, BlobSource* source);
 
-  // Bytes of model files mapped now.
+  // Bytes of models: files mapped now, and layers repacked.
   int64_t mapped_bytes() const;
 
  private:

@@ -62,6 +62,9 @@ absl::StatusOr<int> Export(Session& session, const LocalFlags& flags) {
   QZO_ASSIGN_OR_RETURN(const std::string path, session.FindModel(flags.model, adapter.base_model_digest));
   QZO_ASSIGN_OR_RETURN(const auto local,
                        LocalModel::Load(path, &adapter, session.flags().threads, session.flags().arithmetic));
+  if (!local->model().from_gguf()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": only GGUF models can be exported"));
+  }
   std::optional<v1::Task> task;
   std::optional<double> loss_before;
   if (!flags.dataset.empty()) {

@@ -103,34 +103,34 @@ double LoadFloat(uint32_t type, const char* at) { return type == kFloat32 ? Load
 const GgmlTypeInfo* FindGgmlType(uint32_t type) {
   static constexpr std::array<GgmlTypeInfo, 40> kTypes = [] {
     std::array<GgmlTypeInfo, 40> t{};
-    const auto set = [&t](GgmlType id, std::string_view name, int64_t values, int64_t bytes) {
-      t[static_cast<uint32_t>(id)] = {name, values, bytes};
+    const auto set = [&t](GgmlType id, std::string_view name, int64_t values, int64_t bytes, int64_t group) {
+      t[static_cast<uint32_t>(id)] = {name, values, bytes, group};
     };
-    set(GgmlType::kF32, "F32", 1, 4);
-    set(GgmlType::kF16, "F16", 1, 2);
-    set(GgmlType::kBF16, "BF16", 1, 2);
-    set(GgmlType::kQ4_0, "Q4_0", 32, 18);
-    set(GgmlType::kQ4_1, "Q4_1", 32, 20);
-    set(GgmlType::kQ5_0, "Q5_0", 32, 22);
-    set(GgmlType::kQ5_1, "Q5_1", 32, 24);
-    set(GgmlType::kQ8_0, "Q8_0", 32, 34);
-    set(GgmlType::kQ2_K, "Q2_K", 256, 84);
-    set(GgmlType::kQ3_K, "Q3_K", 256, 110);
-    set(GgmlType::kQ4_K, "Q4_K", 256, 144);
-    set(GgmlType::kQ5_K, "Q5_K", 256, 176);
-    set(GgmlType::kQ6_K, "Q6_K", 256, 210);
-    set(GgmlType::kIQ2_XXS, "IQ2_XXS", 256, 66);
-    set(GgmlType::kIQ2_XS, "IQ2_XS", 256, 74);
-    set(GgmlType::kIQ3_XXS, "IQ3_XXS", 256, 98);
-    set(GgmlType::kIQ1_S, "IQ1_S", 256, 50);
-    set(GgmlType::kIQ4_NL, "IQ4_NL", 32, 18);
-    set(GgmlType::kIQ3_S, "IQ3_S", 256, 110);
-    set(GgmlType::kIQ2_S, "IQ2_S", 256, 82);
-    set(GgmlType::kIQ4_XS, "IQ4_XS", 256, 136);
-    set(GgmlType::kIQ1_M, "IQ1_M", 256, 56);
-    set(GgmlType::kTQ1_0, "TQ1_0", 256, 54);
-    set(GgmlType::kTQ2_0, "TQ2_0", 256, 66);
-    set(GgmlType::kMXFP4, "MXFP4", 32, 17);
+    set(GgmlType::kF32, "F32", 1, 4, 1);
+    set(GgmlType::kF16, "F16", 1, 2, 1);
+    set(GgmlType::kBF16, "BF16", 1, 2, 1);
+    set(GgmlType::kQ4_0, "Q4_0", 32, 18, 32);
+    set(GgmlType::kQ4_1, "Q4_1", 32, 20, 32);
+    set(GgmlType::kQ5_0, "Q5_0", 32, 22, 32);
+    set(GgmlType::kQ5_1, "Q5_1", 32, 24, 32);
+    set(GgmlType::kQ8_0, "Q8_0", 32, 34, 32);
+    set(GgmlType::kQ2_K, "Q2_K", 256, 84, 16);
+    set(GgmlType::kQ3_K, "Q3_K", 256, 110, 16);
+    set(GgmlType::kQ4_K, "Q4_K", 256, 144, 32);
+    set(GgmlType::kQ5_K, "Q5_K", 256, 176, 32);
+    set(GgmlType::kQ6_K, "Q6_K", 256, 210, 16);
+    set(GgmlType::kIQ2_XXS, "IQ2_XXS", 256, 66, 32);
+    set(GgmlType::kIQ2_XS, "IQ2_XS", 256, 74, 16);
+    set(GgmlType::kIQ3_XXS, "IQ3_XXS", 256, 98, 32);
+    set(GgmlType::kIQ1_S, "IQ1_S", 256, 50, 32);
+    set(GgmlType::kIQ4_NL, "IQ4_NL", 32, 18, 32);
+    set(GgmlType::kIQ3_S, "IQ3_S", 256, 110, 32);
+    set(GgmlType::kIQ2_S, "IQ2_S", 256, 82, 16);
+    set(GgmlType::kIQ4_XS, "IQ4_XS", 256, 136, 32);
+    set(GgmlType::kIQ1_M, "IQ1_M", 256, 56, 16);
+    set(GgmlType::kTQ1_0, "TQ1_0", 256, 54, 256);
+    set(GgmlType::kTQ2_0, "TQ2_0", 256, 66, 256);
+    set(GgmlType::kMXFP4, "MXFP4", 32, 17, 32);
     return t;
   }();
   return type < kTypes.size() && kTypes[type].block_values != 0 ? &kTypes[type] : nullptr;
@@ -350,7 +350,9 @@ class GgufFile::Parser {
 
 absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path) {
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<base::MappedFile> mapping, base::MappedFile::Open(path));
-  return Parse(std::move(mapping));
+  QZO_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, Parse(std::move(mapping)));
+  if (!file->complete_) QZO_RETURN_IF_ERROR(file->AddOtherParts());
+  return file;
 }
 
 absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Parse(std::unique_ptr<base::MappedFile> mapping) {
@@ -365,6 +367,10 @@ absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::ParseBytes(std::string_view 
   file->path_ = std::move(path_for_errors);
   file->bytes_ = bytes;
   QZO_RETURN_IF_ERROR(Parser(file.get()).Run());
+  if (file->HasKey("split.count")) {
+    QZO_ASSIGN_OR_RETURN(const uint64_t parts, file->GetUint("split.count"));
+    file->complete_ = parts <= 1;
+  }
   return file;
 }
 

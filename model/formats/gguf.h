@@ -18,7 +18,7 @@
 
 namespace qzo::model {
 
-// ggml's type numbers, as stored. Types that we cannot compute with are still listed by name.
+// ggml's type numbers, as stored.
 enum class GgmlType : uint32_t {
   kF32 = 0,
   kF16 = 1,
@@ -51,6 +51,7 @@ struct GgmlTypeInfo {
   std::string_view name;
   int64_t block_values;
   int64_t block_bytes;
+  int64_t group_values;  // that share one stored scale; 1 for plain floats, which have none
 };
 // nullptr for unknown and removed type numbers.
 const GgmlTypeInfo* FindGgmlType(uint32_t type);
@@ -59,13 +60,14 @@ struct GgufTensor {
   std::string name;
   GgmlType type;
   std::vector<int64_t> dims;  // ggml order: dims[0] is contiguous; a linear weight [N, K] has dims {K, N}
-  uint64_t file_offset;       // of its first byte, from the start of the file
+  uint64_t file_offset;       // of its first byte, from the start of the file, or of its part of a split model
   std::string_view bytes;     // inside the mapping
 };
 
 // Thread-safe after construction.
 class GgufFile {
  public:
+  // Of a split model the first part; the others are found beside it. Possible errors: also those of MappedFile::Open.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
   // `mapping` stays alive with the object.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Parse(std::unique_ptr<base::MappedFile> mapping);
@@ -73,7 +75,13 @@ class GgufFile {
   static absl::StatusOr<std::unique_ptr<GgufFile>> ParseBytes(std::string_view bytes, std::string path_for_errors);
 
   const std::string& path() const { return path_; }
-  std::string_view bytes() const { return bytes_; }
+  std::string_view bytes() const { return bytes_; }  // of a split model, those of the first part
+  // Whether all tensors are here: false for a part of a split model that was not opened by its path.
+  bool complete() const { return complete_; }
+  absl::Span<const std::unique_ptr<GgufFile>> other_parts() const { return other_parts_; }
+  int64_t file_bytes() const;  // of all parts
+  // SHA-256 of the file; of a split model, of the lines that `sha256sum` prints for its parts. Reads all of it.
+  std::string Digest() const;
   uint32_t version() const { return version_; }
   absl::Span<const GgufTensor> tensors() const { return tensors_; }
   // nullptr when absent.
@@ -102,6 +110,7 @@ class GgufFile {
   };
   class Parser;
   GgufFile() = default;
+  absl::Status AddOtherParts();
   const Value* Find(std::string_view key) const;
   // The value of `key` if `accepts` says yes to its type (of an array: to the type of its elements).
   absl::StatusOr<const Value*> Require(std::string_view key, bool array, bool (*accepts)(uint32_t),
@@ -112,6 +121,8 @@ class GgufFile {
   std::unique_ptr<base::MappedFile> mapping_;
   std::string_view bytes_;
   uint32_t version_ = 0;
+  bool complete_ = true;
+  std::vector<std::unique_ptr<GgufFile>> other_parts_;
   std::vector<std::pair<std::string, Value>> values_;
   absl::flat_hash_map<std::string, size_t> value_index_;
   std::vector<GgufTensor> tensors_;

@@ -37,6 +37,10 @@ absl::StatusOr<std::vector<Patch>> InFileOrder(const GgufFile& file,
 absl::Status WriteGgufWithReplacedTensors(base::FileSystem* fs, const GgufFile& file,
                                           const std::map<std::string, TensorReplacement>& replacements,
                                           const std::string& destination) {
+  if (!file.complete() || !file.other_parts().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.path(), ": a split model; put its parts together with gguf-split --merge first"));
+  }
   QZO_ASSIGN_OR_RETURN(const std::vector<Patch> patches, InFileOrder(file, replacements));
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::PendingFile> out, fs->CreatePending(destination));
   uint64_t copied = 0;

@@ -22,8 +22,6 @@ constexpr int32_t kMaxContextLength = 1 << 20;
 constexpr int32_t kMaxDimension = 1 << 24;  // of anything else; products of two stay far inside 63 bits
 
 constexpr GgmlType kPlainTypes[] = {GgmlType::kF32, GgmlType::kF16, GgmlType::kBF16};
-constexpr GgmlType kMatrixTypes[] = {GgmlType::kF32,  GgmlType::kF16,  GgmlType::kBF16,
-                                     GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0};
 
 std::string_view TypeName(GgmlType type) { return FindGgmlType(static_cast<uint32_t>(type))->name; }
 
@@ -49,9 +47,9 @@ class Reader {
   absl::Status ReadTensors();
   absl::Status RefuseUnusedTensors() const;
 
-  // The tensor `name` after checks of its dims (ggml order) and type.
-  absl::StatusOr<const GgufTensor*> Use(std::string_view name, absl::Span<const int64_t> dims,
-                                        absl::Span<const GgmlType> types);
+  // The tensor `name` after a check of its dims (ggml order). Any type that the file reader knows can be a matrix.
+  absl::StatusOr<const GgufTensor*> Use(std::string_view name, absl::Span<const int64_t> dims);
+  absl::Status UsePlain(std::string_view name, int64_t size);
   absl::Status UseNorm(std::string_view name);
   absl::Status UseTrained(std::string_view name, int64_t rows, int64_t cols);
 
@@ -143,31 +141,33 @@ absl::Status Reader::RefuseWhatIsNotComputed() const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<const GgufTensor*> Reader::Use(std::string_view name, absl::Span<const int64_t> dims,
-                                              absl::Span<const GgmlType> types) {
+absl::StatusOr<const GgufTensor*> Reader::Use(std::string_view name, absl::Span<const int64_t> dims) {
   const GgufTensor* tensor = file_.FindTensor(name);
   if (tensor == nullptr) return Error("tensor '", ToAbsl(name), "' is missing");
   if (absl::MakeConstSpan(tensor->dims) != dims) {
     return Error("tensor '", ToAbsl(name), "' has dimensions [", absl::StrJoin(tensor->dims, ", "), "], expected [",
                  absl::StrJoin(dims, ", "), "]");
   }
-  if (std::find(types.begin(), types.end(), tensor->type) == types.end()) {
-    const auto print = [](std::string* out, GgmlType type) { absl::StrAppend(out, ToAbsl(TypeName(type))); };
-    return Error("tensor '", ToAbsl(name), "' is stored as ", ToAbsl(TypeName(tensor->type)),
-                 ", supported: ", absl::StrJoin(types, ", ", print));
-  }
   used_.insert(tensor->name);
   return tensor;
 }
 
-absl::Status Reader::UseNorm(std::string_view name) {
-  return Use(name, {info_.embedding_length}, kPlainTypes).status();
+absl::Status Reader::UsePlain(std::string_view name, int64_t size) {
+  QZO_ASSIGN_OR_RETURN(const GgufTensor* tensor, Use(name, {size}));
+  if (std::find(std::begin(kPlainTypes), std::end(kPlainTypes), tensor->type) != std::end(kPlainTypes)) {
+    return absl::OkStatus();
+  }
+  const auto print = [](std::string* out, GgmlType type) { absl::StrAppend(out, ToAbsl(TypeName(type))); };
+  return Error("tensor '", ToAbsl(name), "' is stored as ", ToAbsl(TypeName(tensor->type)),
+               ", supported: ", absl::StrJoin(kPlainTypes, ", ", print));
 }
 
+absl::Status Reader::UseNorm(std::string_view name) { return UsePlain(name, info_.embedding_length); }
+
 absl::Status Reader::UseTrained(std::string_view name, int64_t rows, int64_t cols) {
-  QZO_ASSIGN_OR_RETURN(const GgufTensor* tensor, Use(name, {cols, rows}, kMatrixTypes));
-  const int64_t block = FindGgmlType(static_cast<uint32_t>(tensor->type))->block_values;
-  info_.trained.push_back({tensor->name, rows, cols, block == 1 ? cols : block});
+  QZO_ASSIGN_OR_RETURN(const GgufTensor* tensor, Use(name, {cols, rows}));
+  const int64_t group = FindGgmlType(static_cast<uint32_t>(tensor->type))->group_values;
+  info_.trained.push_back({tensor->name, rows, cols, group == 1 ? cols : group});
   return absl::OkStatus();
 }
 
@@ -181,12 +181,12 @@ absl::Status Reader::ReadTensors() {
     return Error("tensor 'token_embd.weight' has ", vocabulary, " rows, expected at most ", kMaxDimension);
   }
   info_.vocabulary = static_cast<int32_t>(vocabulary);
-  QZO_RETURN_IF_ERROR(Use("token_embd.weight", {dim, vocabulary}, kMatrixTypes).status());
+  QZO_RETURN_IF_ERROR(Use("token_embd.weight", {dim, vocabulary}).status());
   info_.tied_head = file_.FindTensor("output.weight") == nullptr;
-  if (!info_.tied_head) QZO_RETURN_IF_ERROR(Use("output.weight", {dim, vocabulary}, kMatrixTypes).status());
+  if (!info_.tied_head) QZO_RETURN_IF_ERROR(Use("output.weight", {dim, vocabulary}).status());
   QZO_RETURN_IF_ERROR(UseNorm("output_norm.weight"));
   if (file_.FindTensor("rope_freqs.weight") != nullptr) {
-    QZO_RETURN_IF_ERROR(Use("rope_freqs.weight", {info_.rotary_dim / 2}, kPlainTypes).status());
+    QZO_RETURN_IF_ERROR(UsePlain("rope_freqs.weight", info_.rotary_dim / 2));
   }
   for (int32_t layer = 0; layer < info_.layers; ++layer) {
     const auto name = [layer](const char* part) { return absl::StrCat("blk.", layer, ".", part, ".weight"); };
@@ -215,6 +215,11 @@ absl::Status Reader::RefuseUnusedTensors() const {
 }
 
 absl::StatusOr<ModelInfo> Reader::Read() {
+  if (!file_.complete()) {
+    return Error(
+        "a part of a split model; open the first part by its path, or put the parts together with "
+        "gguf-split --merge");
+  }
   if (!file_.HasKey("general.architecture")) return Error("key 'general.architecture' is missing");
   QZO_ASSIGN_OR_RETURN(const std::string_view architecture, file_.GetString("general.architecture"));
   if (architecture != kArchitecture) {
@@ -232,7 +237,7 @@ absl::StatusOr<ModelInfo> Reader::Read() {
     info_.parameters += values;
     ++info_.tensor_types[std::string(TypeName(tensor.type))];
   }
-  info_.file_bytes = static_cast<int64_t>(file_.bytes().size());
+  info_.file_bytes = file_.file_bytes();
   return std::move(info_);
 }
 

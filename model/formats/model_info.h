@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,19 @@ inline constexpr int64_t kPassRows = 512;
 inline constexpr int64_t kHeadRows = 64;
 inline constexpr int64_t kRowBookkeepingBytes = 128;
 
+// Which two elements of a head rotary embedding turns: (2i, 2i + 1), or (i, i + rotary_dim / 2).
+enum class RopeLayout : uint8_t { kAdjacent, kHalves };
+
+// Llama 3.1's scaling of rotary frequencies: those that turn fewer than `low` times within `context` positions are
+// divided by `factor`, those that turn more than `high` times are not, and between the two the divisor's inverse is
+// linear.
+struct Llama3Scaling {
+  double factor = 1;
+  double low = 1;
+  double high = 4;
+  int32_t context = 0;
+};
+
 struct ModelInfo {
   std::string architecture;  // "llama"
   int32_t layers = 0;
@@ -36,12 +50,14 @@ struct ModelInfo {
   int32_t context_length = 0;
   float norm_epsilon = 0;
   float rope_base = 0;
+  RopeLayout rope_layout = RopeLayout::kAdjacent;
+  std::optional<Llama3Scaling> rope_scaling;
   bool tied_head = false;  // no output.weight: the head is the embedding
   int64_t parameters = 0;
   int64_t file_bytes = 0;
   std::map<std::string, int32_t> tensor_types;  // tensors per storage type
   // The linear layers of the blocks in layer order, within a layer attn_q, attn_k, attn_v, attn_output, ffn_gate,
-  // ffn_up, ffn_down: the partition's order. `group` is the storage type's block length, or cols for plain floats.
+  // ffn_up, ffn_down: the partition's order. `group` is the storage type's scale group, or cols for plain floats.
   std::vector<method::TensorShape> trained;
 
   // Bytes of the activations of a forward pass over `rows` token rows (model/graph's arena), for planning memory.

@@ -164,10 +164,6 @@ TEST(ModelInfoTest, RefusesAndNamesWhatItCannotCompute) {
        },
        "tensor 'blk.0.attn_k.weight' has dimensions [32, 32], expected [32, 16]"},
       {[](TestModel* m) {
-         m->Set("blk.0.attn_k", {{32, 16}, GgmlType::kQ5_0});
-       },
-       "tensor 'blk.0.attn_k.weight' is stored as Q5_0, supported: F32, F16, BF16, Q4_0, Q4_1, Q8_0"},
-      {[](TestModel* m) {
          m->Set("output_norm", {{32}, GgmlType::kQ8_0});
        },
        "tensor 'output_norm.weight' is stored as Q8_0, supported: F32, F16, BF16"},

@@ -30,7 +30,7 @@ Forward::Forward(const Model& model, const kernels::Kernels& kernels, kernels::T
       kv_dim_(int64_t{info_.kv_heads} * info_.head_dim) {}
 
 int64_t Forward::bytes() const {
-  return residual_.bytes() + hidden_.bytes() + rounded_.bytes() + wide_.bytes() +
+  return residual_.bytes() + hidden_.bytes() + rounded_.bytes() + gathered_.bytes() + wide_.bytes() +
          static_cast<int64_t>(kept_positions_.capacity() * sizeof(int32_t) +
                               kept_spans_.capacity() * sizeof(kernels::KeySpan));
 }
@@ -53,7 +53,7 @@ Forward::Input Forward::InputOf(std::initializer_list<const kernels::WeightMatri
   Input input;
   const int64_t cols = (*matrices.begin())->cols;
   for (const kernels::WeightMatrix* w : matrices) {
-    if (Rounds(*w)) {
+    if (Rounds(*w) && w->order == nullptr) {
       input.rounds = true;
     } else {
       input.plain = plain != nullptr ? plain : hidden_.Get(rows * std::max(dim_, q_dim_));
@@ -63,6 +63,23 @@ Forward::Input Forward::InputOf(std::initializer_list<const kernels::WeightMatri
     const int64_t bytes = kernels::RoundedBytes(arithmetic_, rows, cols);
     std::byte* storage = reinterpret_cast<std::byte*>(rounded_.Get((bytes + 3) / 4));
     input.rounded = kernels::MakeRoundedRows(arithmetic_, storage, rows, cols);
+  }
+  return input;
+}
+
+Forward::Input Forward::Reordered(const kernels::WeightMatrix& w, int64_t rows, const float* plain) {
+  const int64_t floats = rows * w.cols;
+  const int64_t bytes = Rounds(w) ? kernels::RoundedBytes(arithmetic_, rows, w.cols) : 0;
+  Input input{.plain = gathered_.Get(floats + (bytes + 3) / 4)};
+  pool_.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      for (int64_t k = 0; k < w.cols; ++k) input.plain[row * w.cols + k] = plain[row * w.cols + w.order[k]];
+    }
+  });
+  if (bytes > 0) {
+    std::byte* storage = reinterpret_cast<std::byte*>(input.plain + floats);
+    input.rounded = kernels::MakeRoundedRows(arithmetic_, storage, rows, w.cols);
+    kernels::RoundRows(kernels_, pool_, input.plain, w.cols, rows, &input.rounded);
   }
   return input;
 }
@@ -100,7 +117,8 @@ void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows
   }
   // Plain floats are one group a row (method::TensorShape), but blocks of one value to the kernels.
   const bool plain = kernels::BlockValues(w.type) == 1;
-  Multiply(w, plain ? kernels::Granularity::kChannel : lanes->granularity(), input, y, accumulate);
+  Multiply(w, plain ? kernels::Granularity::kChannel : lanes->granularity(),
+           w.order == nullptr ? input : Reordered(w, view.rows, input.plain), y, accumulate);
 }
 
 void Forward::Norm(absl::Span<const float> weight, int64_t rows, float* out, kernels::RoundedRows* rounded) {
@@ -109,17 +127,19 @@ void Forward::Norm(absl::Span<const float> weight, int64_t rows, float* out, ker
 }
 
 void Forward::Rotate(float* x, const View& view, int heads) {
-  kernels::Rope(kernels_, pool_,
-                {.x = x,
-                 .ldx = int64_t{heads} * info_.head_dim,
-                 .positions = {view.positions.data(), view.positions.size()},
-                 .heads = heads,
-                 .head_dim = info_.head_dim,
-                 .rotary_dim = info_.rotary_dim,
-                 // Converters permute the query and key rows of architecture "llama" so that pairs are neighbours.
-                 .layout = kernels::RopeLayout::kAdjacent,
-                 .cos = model_.rope().cos.data(),
-                 .sin = model_.rope().sin.data()});
+  kernels::Rope(
+      kernels_, pool_,
+      {.x = x,
+       .ldx = int64_t{heads} * info_.head_dim,
+       .positions = {view.positions.data(), view.positions.size()},
+       .heads = heads,
+       .head_dim = info_.head_dim,
+       .rotary_dim = info_.rotary_dim,
+       // Converters to GGUF permute the query and key rows of architecture "llama" so that pairs are neighbours.
+       .layout =
+           info_.rope_layout == RopeLayout::kHalves ? kernels::RopeLayout::kHalves : kernels::RopeLayout::kAdjacent,
+       .cos = model_.rope().cos.data(),
+       .sin = model_.rope().sin.data()});
 }
 
 // Moves residuals of the kept rows to the front: they ascend, so no row is overwritten before it is read.

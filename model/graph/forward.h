@@ -90,6 +90,8 @@ class Forward {
   bool Rounds(const kernels::WeightMatrix& w) const;
   // What `matrices`, which have equally many columns, need; `plain` is where it would be, by default hidden_.
   Input InputOf(std::initializer_list<const kernels::WeightMatrix*> matrices, int64_t rows, float* plain = nullptr);
+  // An input as the columns of `w`, which has an order of its own, take it.
+  Input Reordered(const kernels::WeightMatrix& w, int64_t rows, const float* plain);
   void Embed(const PassRows& rows);
   void KeepRows(const PassRows& rows, View* view);
   void RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view);
@@ -109,6 +111,7 @@ class Forward {
   Buffer residual_;  // [rows, embedding_length]; in the end normed
   Buffer hidden_;    // [rows, embedding_length or q_dim], where a matrix takes floats
   Buffer rounded_;   // an input as integers
+  Buffer gathered_;  // an input with its columns in a matrix's own order, as floats and as integers
   Buffer wide_;      // queries, keys, values; then gate, up
   std::vector<int32_t> kept_positions_;
   std::vector<kernels::KeySpan> kept_spans_;

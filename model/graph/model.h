@@ -9,10 +9,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "kernels/kernels.h"
 #include "kernels/rope_table.h"
+#include "model/formats/checkpoint_info.h"
 #include "model/formats/gguf.h"
 #include "model/formats/model_info.h"
+#include "model/graph/repack.h"
 #include "model/tokenizer/tokenizer.h"
 
 namespace qzo::model {
@@ -30,11 +33,23 @@ struct Layer {
 
 class Model {
  public:
-  // Possible errors: those of GgufFile::Open, ReadModelInfo and MakeTokenizer.
+  // A GGUF file, or the directory of a checkpoint with its tokenizer.json. Possible errors: those of GgufFile::Open,
+  // ReadModelInfo and MakeTokenizer, or of Checkpoint::Open, ReadCheckpointInfo and MakeTokenizerFromDirectory.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path);
   static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<GgufFile> file);
+  // Quantized layers are repacked (repack.h), plain ones stay in the mapping. Possible errors: those of
+  // ReadCheckpointInfo.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<Checkpoint> checkpoint,
+                                                     std::unique_ptr<Tokenizer> tokenizer);
 
-  const GgufFile& file() const { return *file_; }
+  // The file, of a model that was loaded from a GGUF file.
+  bool from_gguf() const { return file_ != nullptr; }
+  const GgufFile& file() const;
+  const std::string& path() const;
+  // What adapters name the model by: SHA-256 of the file, or Checkpoint::Digest. Reads all of it.
+  std::string Digest() const;
+  // Bytes mapped, and held besides.
+  int64_t resident_bytes() const;
   const ModelInfo& info() const { return info_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   absl::Span<const Layer> layers() const { return layers_; }
@@ -43,14 +58,20 @@ class Model {
   absl::Span<const float> output_norm() const { return output_norm_; }
   const kernels::RopeTable& rope() const { return rope_; }  // [context_length, rotary_dim / 2]
   // The absolute mode's units u = 1 / stored scale, 0 where the scale is 0, of trained tensor `ordinal` in partition
-  // order for `granularity` (kGroup: one per block; kChannel: only for tensors with one group a row).
+  // order for `granularity` (kGroup: one per scale group; kChannel: only for tensors with one group a row).
   // FAILED_PRECONDITION for plain floats, which have no scale, for kChannel with several groups a row, and for scales
   // that are not finite.
   absl::StatusOr<std::vector<float>> Units(int ordinal, method::Granularity granularity) const;
 
  private:
   Model() = default;
-  std::unique_ptr<GgufFile> file_;
+  absl::Status Finish(absl::Span<const float> rope_divisors);
+  const kernels::WeightMatrix& Trained(int ordinal) const;
+  kernels::WeightMatrix Add(const CheckpointLinear& linear);
+
+  std::unique_ptr<GgufFile> file_;  // or
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::vector<PackedLinear> packed_;  // of the checkpoint's quantized layers
   ModelInfo info_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<Layer> layers_;

@@ -76,7 +76,7 @@ TEST(ModelTest, AScaleThatIsNotFiniteHasNoUnit) {
   data[20 * 5 + 1] = '\x7c';  // half-precision infinity as the scale of block 5
   const std::string bytes = With(*model, tensor->name, tensor->type, {64, 32}, data);
   EXPECT_THAT(LoadBytes(bytes)->Units(8, method::Granularity::kGroup),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("has the scale inf in block 5")));
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("has the scale inf in group 5")));
 }
 
 TEST(ModelTest, FrequencyDivisorsOfTheFileSlowTheRotation) {

@@ -53,10 +53,10 @@ class FlatLanes final : public model::LaneSource {
   std::vector<std::vector<float>> lanes_;
 };
 
-// Copies the keys of `file` but `except`, whatever their types.
+// Copies the keys of `file`, whatever their types, but those that begin with `except`.
 inline void CopyKeys(const model::GgufFile& file, GgufBuilder* builder, const std::string& except = "") {
   for (const std::string& key : file.Keys()) {
-    if (key == except) continue;
+    if (!except.empty() && key.starts_with(except)) continue;
     if (auto text = file.GetString(key); text.ok()) {
       builder->String(key, *text);
     } else if (auto texts = file.GetStrings(key); texts.ok()) {
@@ -78,19 +78,10 @@ inline void CopyKeys(const model::GgufFile& file, GgufBuilder* builder, const st
 }
 
 inline kernels::WeightMatrix MatrixOf(const model::GgufTensor& tensor) {
-  using model::GgmlType;
-  const std::vector<std::pair<GgmlType, kernels::WeightType>> types = {{GgmlType::kF32, kernels::WeightType::kF32},
-                                                                       {GgmlType::kF16, kernels::WeightType::kF16},
-                                                                       {GgmlType::kQ4_0, kernels::WeightType::kQ4_0},
-                                                                       {GgmlType::kQ4_1, kernels::WeightType::kQ4_1},
-                                                                       {GgmlType::kQ8_0, kernels::WeightType::kQ8_0}};
-  kernels::WeightMatrix matrix{.data = reinterpret_cast<const std::byte*>(tensor.bytes.data()),
-                               .rows = tensor.dims.size() == 1 ? 1 : tensor.dims[1],
-                               .cols = tensor.dims[0]};
-  for (const auto& [stored, type] : types) {
-    if (stored == tensor.type) matrix.type = type;
-  }
-  return matrix;
+  return {.type = *kernels::FindWeightType(model::FindGgmlType(static_cast<uint32_t>(tensor.type))->name),
+          .data = reinterpret_cast<const std::byte*>(tensor.bytes.data()),
+          .rows = tensor.dims.size() == 1 ? 1 : tensor.dims[1],
+          .cols = tensor.dims[0]};
 }
 
 // A GGUF file like the model's with every tensor stored as F32, its trained weights multiplied: what lanes must amount

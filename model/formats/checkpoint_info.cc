@@ -1,0 +1,203 @@
+#include "model/formats/checkpoint_info.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "model/formats/checkpoint_config.h"
+
+namespace qzo::model {
+namespace {
+
+using base::ToAbsl;
+using Type = SafetensorsType;
+
+class Reader {
+ public:
+  Reader(const Checkpoint& checkpoint, ModelInfo info, CheckpointQuantization quantization)
+      : checkpoint_(checkpoint), quantization_(quantization) {
+    result_.info = std::move(info);
+  }
+
+  absl::StatusOr<CheckpointInfo> Read();
+
+ private:
+  template <typename... Parts>
+  absl::Status Error(const Parts&... parts) const {
+    return absl::InvalidArgumentError(absl::StrCat(checkpoint_.path(), ": ", parts...));
+  }
+
+  absl::StatusOr<const SafetensorsTensor*> Use(const std::string& name, absl::Span<const int64_t> dims,
+                                               absl::Span<const Type> types);
+  absl::StatusOr<const SafetensorsTensor*> UsePlain(const std::string& name, absl::Span<const int64_t> dims) {
+    return Use(name, dims, {Type::kF32, Type::kF16, Type::kBF16});
+  }
+  absl::Status UseLinear(const std::string& name, int64_t rows, int64_t cols);
+  absl::Status UseCodes(const std::string& name, CheckpointLinear* linear);
+  absl::Status CheckIndices(const CheckpointLinear& linear) const;
+  absl::Status UseBiasOfZeros(const std::string& name, int64_t rows);
+  absl::Status UseLayer(int32_t layer);
+  absl::Status RefuseUnusedTensors() const;
+
+  const Checkpoint& checkpoint_;
+  const CheckpointQuantization quantization_;
+  CheckpointInfo result_;
+  absl::flat_hash_set<std::string> used_;
+};
+
+absl::StatusOr<const SafetensorsTensor*> Reader::Use(const std::string& name, absl::Span<const int64_t> dims,
+                                                     absl::Span<const Type> types) {
+  const SafetensorsTensor* tensor = checkpoint_.FindTensor(name);
+  if (tensor == nullptr) return Error("tensor '", name, "' is missing");
+  if (absl::MakeConstSpan(tensor->dims) != dims) {
+    return Error("tensor '", name, "' has the shape [", absl::StrJoin(tensor->dims, ", "), "], expected [",
+                 absl::StrJoin(dims, ", "), "]");
+  }
+  if (std::find(types.begin(), types.end(), tensor->type) == types.end()) {
+    const auto print = [](std::string* out, Type type) { absl::StrAppend(out, ToAbsl(SafetensorsTypeName(type))); };
+    return Error("tensor '", name, "' is stored as ", ToAbsl(SafetensorsTypeName(tensor->type)),
+                 ", supported: ", absl::StrJoin(types, ", ", print));
+  }
+  used_.insert(name);
+  return tensor;
+}
+
+absl::Status Reader::UseLinear(const std::string& name, int64_t rows, int64_t cols) {
+  CheckpointLinear linear{.name = name + ".weight", .rows = rows, .cols = cols, .group = cols};
+  std::string storage;
+  if (checkpoint_.FindTensor(linear.name) != nullptr || quantization_.storage == LinearStorage::kPlain) {
+    QZO_ASSIGN_OR_RETURN(linear.weight, UsePlain(linear.name, {rows, cols}));
+    storage = SafetensorsTypeName(linear.weight->type);
+  } else {
+    linear.storage = quantization_.storage;
+    QZO_RETURN_IF_ERROR(UseCodes(name, &linear));
+    QZO_RETURN_IF_ERROR(UseBiasOfZeros(name, rows));
+    storage = absl::StrCat(linear.storage == LinearStorage::kGptq ? "GPTQ" : "AWQ", linear.bits);
+  }
+  ++result_.info.tensor_types[storage];
+  result_.info.parameters += rows * cols;
+  result_.info.trained.push_back({linear.name, rows, cols, linear.group});
+  result_.linears.push_back(std::move(linear));
+  return absl::OkStatus();
+}
+
+absl::Status Reader::UseCodes(const std::string& name, CheckpointLinear* linear) {
+  const int64_t rows = linear->rows, cols = linear->cols, bits = quantization_.bits;
+  linear->bits = quantization_.bits;
+  linear->zeros_minus_one = quantization_.zeros_minus_one;
+  if (quantization_.group_size != -1) linear->group = quantization_.group_size;
+  if (cols % linear->group != 0 || cols % 32 != 0 || rows % 32 != 0) {
+    return Error("layer '", name, "' is [", rows, ", ", cols, "], expected multiples of 32 and of the group size ",
+                 linear->group);
+  }
+  const int64_t groups = cols / linear->group;
+  const bool gptq = linear->storage == LinearStorage::kGptq;
+  const std::vector<int64_t> codes =
+      gptq ? std::vector<int64_t>{cols * bits / 32, rows} : std::vector<int64_t>{cols, rows * bits / 32};
+  QZO_ASSIGN_OR_RETURN(linear->weight, Use(name + ".qweight", codes, {Type::kI32}));
+  QZO_ASSIGN_OR_RETURN(linear->zeros, Use(name + ".qzeros", {groups, rows * bits / 32}, {Type::kI32}));
+  QZO_ASSIGN_OR_RETURN(linear->scales, Use(name + ".scales", {groups, rows}, {Type::kF16, Type::kBF16}));
+  if (!gptq || checkpoint_.FindTensor(name + ".g_idx") == nullptr) return absl::OkStatus();
+  QZO_ASSIGN_OR_RETURN(linear->indices, Use(name + ".g_idx", {cols}, {Type::kI32}));
+  return CheckIndices(*linear);
+}
+
+// Columns may belong to groups in any order, but each group has its share of them.
+absl::Status Reader::CheckIndices(const CheckpointLinear& linear) const {
+  std::vector<int64_t> counts(static_cast<size_t>(linear.cols / linear.group));
+  for (int64_t k = 0; k < linear.cols; ++k) {
+    int32_t group;
+    std::memcpy(&group, linear.indices->bytes.data() + k * static_cast<int64_t>(sizeof group), sizeof group);
+    if (group < 0 || static_cast<size_t>(group) >= counts.size()) {
+      return Error("tensor '", linear.indices->name, "' has the group ", group, " for column ", k,
+                   ", expected less than ", counts.size());
+    }
+    ++counts[static_cast<size_t>(group)];
+  }
+  for (size_t group = 0; group < counts.size(); ++group) {
+    if (counts[group] == linear.group) continue;
+    return Error("tensor '", linear.indices->name, "' gives group ", group, " ", counts[group],
+                 " columns, expected the group size ", linear.group);
+  }
+  return absl::OkStatus();
+}
+
+// Some writers add biases to layers that have none.
+absl::Status Reader::UseBiasOfZeros(const std::string& name, int64_t rows) {
+  const std::string bias_name = name + ".bias";
+  if (checkpoint_.FindTensor(bias_name) == nullptr) return absl::OkStatus();
+  QZO_ASSIGN_OR_RETURN(const SafetensorsTensor* bias, UsePlain(bias_name, {rows}));
+  if (bias->bytes.find_first_not_of('\0') == std::string_view::npos) return absl::OkStatus();
+  return Error("tensor '", bias_name, "' is not zero: biases are not supported");
+}
+
+absl::Status Reader::UseLayer(int32_t layer) {
+  const ModelInfo& info = result_.info;
+  const int64_t dim = info.embedding_length, wide = info.feed_forward_length;
+  const int64_t q = int64_t{info.heads} * info.head_dim, kv = int64_t{info.kv_heads} * info.head_dim;
+  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
+  QZO_ASSIGN_OR_RETURN(const SafetensorsTensor* attention, UsePlain(prefix + "input_layernorm.weight", {dim}));
+  QZO_ASSIGN_OR_RETURN(const SafetensorsTensor* wide_norm, UsePlain(prefix + "post_attention_layernorm.weight", {dim}));
+  result_.attention_norms.push_back(attention);
+  result_.feed_forward_norms.push_back(wide_norm);
+  QZO_RETURN_IF_ERROR(UseLinear(prefix + "self_attn.q_proj", q, dim));
+  QZO_RETURN_IF_ERROR(UseLinear(prefix + "self_attn.k_proj", kv, dim));
+  QZO_RETURN_IF_ERROR(UseLinear(prefix + "self_attn.v_proj", kv, dim));
+  QZO_RETURN_IF_ERROR(UseLinear(prefix + "self_attn.o_proj", dim, q));
+  QZO_RETURN_IF_ERROR(UseLinear(prefix + "mlp.gate_proj", wide, dim));
+  QZO_RETURN_IF_ERROR(UseLinear(prefix + "mlp.up_proj", wide, dim));
+  return UseLinear(prefix + "mlp.down_proj", dim, wide);
+}
+
+// A tensor that we would pass over (a bias, say) means that the checkpoint's model is not the one that we would
+// compute.
+absl::Status Reader::RefuseUnusedTensors() const {
+  for (const SafetensorsTensor& tensor : checkpoint_.tensors()) {
+    if (used_.contains(tensor.name) || absl::EndsWith(tensor.name, ".rotary_emb.inv_freq")) continue;
+    if (result_.info.tied_head && tensor.name == "lm_head.weight") continue;
+    return Error("tensor '", tensor.name, "' is no part of the architecture 'llama' of ", result_.info.layers,
+                 " layers as supported (no biases, no experts)");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CheckpointInfo> Reader::Read() {
+  ModelInfo& info = result_.info;
+  const int64_t dim = info.embedding_length;
+  QZO_ASSIGN_OR_RETURN(result_.embedding, UsePlain("model.embed_tokens.weight", {info.vocabulary, dim}));
+  result_.head = result_.embedding;
+  if (!info.tied_head) {
+    QZO_ASSIGN_OR_RETURN(result_.head, UsePlain("lm_head.weight", {info.vocabulary, dim}));
+  }
+  QZO_ASSIGN_OR_RETURN(result_.output_norm, UsePlain("model.norm.weight", {dim}));
+  for (int32_t layer = 0; layer < info.layers; ++layer) QZO_RETURN_IF_ERROR(UseLayer(layer));
+  QZO_RETURN_IF_ERROR(RefuseUnusedTensors());
+  const auto count = [&info](const SafetensorsTensor* tensor) {
+    info.parameters += static_cast<int64_t>(tensor->bytes.size()) / SafetensorsTypeBytes(tensor->type);
+    ++info.tensor_types[std::string(SafetensorsTypeName(tensor->type))];
+  };
+  count(result_.embedding);
+  if (!info.tied_head) count(result_.head);
+  count(result_.output_norm);
+  for (const SafetensorsTensor* norm : result_.attention_norms) count(norm);
+  for (const SafetensorsTensor* norm : result_.feed_forward_norms) count(norm);
+  info.file_bytes = checkpoint_.file_bytes();
+  return std::move(result_);
+}
+
+}  // namespace
+
+absl::StatusOr<CheckpointInfo> ReadCheckpointInfo(const Checkpoint& checkpoint) {
+  QZO_ASSIGN_OR_RETURN(ModelInfo info, ReadConfig(checkpoint));
+  QZO_ASSIGN_OR_RETURN(const CheckpointQuantization quantization, ReadQuantization(checkpoint));
+  return Reader(checkpoint, std::move(info), quantization).Read();
+}
+
+}  // namespace qzo::model

@@ -1,0 +1,58 @@
+// What a checkpoint directory holds, without computing anything: config.json and the quantization's settings as
+// ModelInfo, and where each matrix comes from.
+#ifndef QZO_MODEL_FORMATS_CHECKPOINT_INFO_H_
+#define QZO_MODEL_FORMATS_CHECKPOINT_INFO_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/formats/checkpoint.h"
+#include "model/formats/model_info.h"
+
+namespace qzo::model {
+
+enum class LinearStorage : uint8_t { kPlain, kGptq, kAwq };
+
+// Quantization settings of a checkpoint; `storage` is kPlain for none.
+struct CheckpointQuantization {
+  LinearStorage storage = LinearStorage::kPlain;
+  int bits = 0;
+  int64_t group_size = -1;       // −1: a whole row
+  bool zeros_minus_one = false;  // GPTQ's first format
+};
+
+// A linear layer W [rows, cols]. Codes and zeros are packed in words (docs/formats.md, "Checkpoints"); all shapes and
+// types are checked.
+struct CheckpointLinear {
+  std::string name;  // of the layer, with ".weight"
+  LinearStorage storage = LinearStorage::kPlain;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t group = 0;  // columns of a scale group; cols for kPlain
+  int bits = 0;
+  bool zeros_minus_one = false;
+  const SafetensorsTensor* weight = nullptr;  // kPlain: F32, F16 or BF16; else the codes
+  const SafetensorsTensor* zeros = nullptr;
+  const SafetensorsTensor* scales = nullptr;   // F16 or BF16
+  const SafetensorsTensor* indices = nullptr;  // kGptq, optional: the scale group of each column
+};
+
+struct CheckpointInfo {
+  ModelInfo info;
+  std::vector<CheckpointLinear> linears;  // in the order of info.trained
+  const SafetensorsTensor* embedding = nullptr;
+  const SafetensorsTensor* head = nullptr;  // the embedding when tied
+  const SafetensorsTensor* output_norm = nullptr;
+  std::vector<const SafetensorsTensor*> attention_norms;  // per layer
+  std::vector<const SafetensorsTensor*> feed_forward_norms;
+};
+
+// Possible errors: INVALID_ARGUMENT naming the file and key, or the tensor: missing, of another shape or type, or what
+// is not supported, with what is.
+absl::StatusOr<CheckpointInfo> ReadCheckpointInfo(const Checkpoint& checkpoint);
+
+}  // namespace qzo::model
+
+#endif  // QZO_MODEL_FORMATS_CHECKPOINT_INFO_H_

@@ -1,0 +1,184 @@
+#include "model/formats/checkpoint.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+
+#include "base/digest.h"
+#include "model/formats/checkpoint_config.h"
+#include "model/formats/checkpoint_info.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_checkpoint.h"
+
+namespace qzo::model {
+namespace {
+
+using qzo::testing::OpenFiles;
+using qzo::testing::StatusIs;
+using qzo::testing::TinyCheckpoint;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+absl::StatusOr<CheckpointInfo> ReadInfo(const std::map<std::string, std::string>& files) {
+  const auto checkpoint = OpenFiles(files);
+  if (!checkpoint.ok()) return checkpoint.status();
+  return ReadCheckpointInfo(**checkpoint);
+}
+
+TEST(CheckpointTest, ReadsADirectoryAndItsDigest) {
+  const std::map<std::string, std::string> files = TinyCheckpoint().Files(2);
+  testing::TempDir directory;
+  std::string lines;
+  for (const auto& [name, bytes] : files) {
+    std::ofstream(directory.File(name), std::ios::binary) << bytes;
+    lines += base::Sha256Hex(bytes) + "  " + name + "\n";
+  }
+  std::ofstream(directory.File("training_args.bin")) << "not part of the model";
+  std::ofstream(directory.File("adapter.safetensors")) << "nor this, which the index does not name";
+  ASSERT_OK_AND_ASSIGN(const auto checkpoint, Checkpoint::Open(directory.path()));
+  EXPECT_EQ(checkpoint->tensors().size(), 12u);
+  ASSERT_NE(checkpoint->FindTensor("lm_head.weight"), nullptr);
+  EXPECT_EQ(checkpoint->FindTensor("lm_head.bias"), nullptr);
+  EXPECT_EQ(checkpoint->File("config.json"), files.at("config.json"));
+  EXPECT_EQ(checkpoint->Digest(), base::Sha256Hex(lines));
+}
+
+TEST(CheckpointTest, RefusesIncompleteDirectories) {
+  auto files = TinyCheckpoint().Files(3);
+  files.erase("model-1.safetensors");
+  EXPECT_THAT(OpenFiles(files), StatusIs(kInvalid, HasSubstr("'model-1.safetensors', which model.safetensors.index.json"
+                                                             " names, is not there")));
+  files["model.safetensors.index.json"] = R"({"weight_map":{"a":"../../etc/passwd"}})";
+  EXPECT_THAT(OpenFiles(files), StatusIs(kInvalid, HasSubstr("'../../etc/passwd', which")));
+  files["model.safetensors.index.json"] = R"({"weight_map":{"a":7}})";
+  EXPECT_THAT(OpenFiles(files), StatusIs(kInvalid, HasSubstr("the file of tensor 'a' is not a string")));
+  files["model.safetensors.index.json"] = "[]";
+  EXPECT_THAT(OpenFiles(files), StatusIs(kInvalid, HasSubstr("'weight_map' is missing")));
+  files.erase("model.safetensors.index.json");
+  EXPECT_THAT(OpenFiles(files), StatusIs(kInvalid, HasSubstr("expected model.safetensors or")));
+  auto twice = TinyCheckpoint().Files(2);
+  twice["model-1.safetensors"] = twice["model-0.safetensors"];
+  EXPECT_THAT(OpenFiles(twice), StatusIs(kInvalid, HasSubstr("is in another file, too")));
+}
+
+TEST(CheckpointTest, ReadsWhatTheModelHolds) {
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo plain, ReadInfo(TinyCheckpoint().Files()));
+  EXPECT_EQ(plain.info.layers, 1);
+  EXPECT_EQ(plain.info.head_dim, 32);
+  EXPECT_EQ(plain.info.rope_base, 10000);
+  EXPECT_EQ(plain.info.rope_layout, RopeLayout::kHalves);
+  EXPECT_FALSE(plain.info.tied_head);
+  EXPECT_EQ(plain.info.trained[6], (method::TensorShape{"model.layers.0.mlp.down_proj.weight", 64, 96, 96}));
+  EXPECT_THAT(plain.info.tensor_types, ElementsAre(Pair("F32", 12)));
+
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo gptq, ReadInfo(TinyCheckpoint("gptq", 3, true).Files()));
+  EXPECT_EQ(gptq.info.trained[6], (method::TensorShape{"model.layers.0.mlp.down_proj.weight", 64, 96, 32}));
+  EXPECT_EQ(gptq.info.parameters, plain.info.parameters);
+  EXPECT_THAT(gptq.info.tensor_types, ElementsAre(Pair("F32", 5), Pair("GPTQ3", 7)));
+  EXPECT_TRUE(gptq.linears[0].zeros_minus_one);
+  EXPECT_NE(gptq.linears[0].indices, nullptr);
+}
+
+TEST(CheckpointTest, ReadsRotarySettingsOldAndNew) {
+  TinyCheckpoint model;
+  model.config["rope_theta"] = 500000.0;
+  model.config["rope_scaling"] = {{"rope_type", "llama3"},
+                                  {"factor", 8.0},
+                                  {"low_freq_factor", 1.0},
+                                  {"high_freq_factor", 4.0},
+                                  {"original_max_position_embeddings", 8192}};
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo old, ReadInfo(model.Files()));
+  EXPECT_EQ(old.info.rope_base, 500000);
+  ASSERT_TRUE(old.info.rope_scaling.has_value());
+  EXPECT_EQ(old.info.rope_scaling->factor, 8);
+  EXPECT_EQ(old.info.rope_scaling->context, 8192);
+  TinyCheckpoint newer;
+  newer.config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 20000.0}};
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo read, ReadInfo(newer.Files()));
+  EXPECT_EQ(read.info.rope_base, 20000);
+  EXPECT_FALSE(read.info.rope_scaling.has_value());
+}
+
+TEST(CheckpointTest, ReadsQuantizationFromAFileOfItsOwn) {
+  TinyCheckpoint gptq("gptq");
+  gptq.config.erase("quantization_config");
+  auto files = gptq.Files();
+  files["quantize_config.json"] = R"({"bits":4,"group_size":32,"checkpoint_format":"gptq_v2"})";
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo info, ReadInfo(files));
+  EXPECT_FALSE(info.linears[0].zeros_minus_one);
+
+  TinyCheckpoint awq("awq");
+  awq.config.erase("quantization_config");
+  files = awq.Files();
+  files["quant_config.json"] = R"({"w_bit":4,"q_group_size":32,"zero_point":true,"version":"GEMM"})";
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo other, ReadInfo(files));
+  EXPECT_EQ(other.linears[0].storage, LinearStorage::kAwq);
+}
+
+TEST(CheckpointTest, AcceptsWhatChangesNothing) {
+  TinyCheckpoint model("gptq");
+  model.Set("model.layers.0.self_attn.q_proj.bias", "F16", {64}, std::vector<uint16_t>(64));
+  model.AddFloats("model.layers.0.self_attn.rotary_emb.inv_freq", {16});
+  model.config["tie_word_embeddings"] = true;
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo info, ReadInfo(model.Files()));
+  EXPECT_EQ(info.head, info.embedding);
+}
+
+TEST(CheckpointTest, RefusesAndNamesWhatItCannotCompute) {
+  const auto set = [](const char* key, nlohmann::json value) {
+    return [key, value](TinyCheckpoint* m) { m->config[key] = value; };
+  };
+  const auto quantization = [](const char* key, nlohmann::json value) {
+    return [key, value](TinyCheckpoint* m) { m->config["quantization_config"][key] = value; };
+  };
+  const std::string q = "model.layers.0.self_attn.q_proj";
+  const std::vector<std::pair<std::function<void(TinyCheckpoint*)>, std::string>> cases = {
+      {set("model_type", "mixtral"), "dir/config.json: 'model_type' is \"mixtral\", supported: \"llama\""},
+      {set("hidden_size", nullptr), "'hidden_size' is null, expected 1 to"},
+      {set("num_hidden_layers", -1), "'num_hidden_layers' is -1, expected 1 to"},
+      {set("num_hidden_layers", 2), "tensor 'model.layers.1.input_layernorm.weight' is missing"},
+      {set("max_position_embeddings", 1 << 21), "'max_position_embeddings' is 2097152, expected 1 to 1048576"},
+      {set("num_key_value_heads", 3), "'num_key_value_heads' is 3, which does not divide the 2"},
+      {set("rms_norm_eps", "small"), "'rms_norm_eps' is \"small\", expected a positive number"},
+      {set("attention_bias", true), "'attention_bias' is true, supported: false"},
+      {set("hidden_act", "gelu"), "'hidden_act' is \"gelu\", supported: \"silu\""},
+      {set("rope_scaling", {{"type", "yarn"}}), "'type' is \"yarn\", supported: \"default\" and \"llama3\""},
+      {set("rope_scaling", 7), "'rope_scaling' is 7, expected an object"},
+      {set("vocab_size", 511), "'model.embed_tokens.weight' has the shape [512, 64], expected [511, 64]"},
+      {quantization("quant_method", "hqq"), "'quant_method' is \"hqq\", supported: \"gptq\" and \"awq\""},
+      {quantization("bits", 5), "'bits' is 5, supported: 2, 3, 4 and 8"},
+      {quantization("group_size", 48), "'group_size' is 48, supported: multiples of 32, and -1"},
+      {quantization("group_size", 128), "layer '" + q + "' is [64, 64], expected multiples of 32 and of the group"},
+      {quantization("checkpoint_format", "marlin"), "is \"marlin\", supported: \"gptq\" and \"gptq_v2\""},
+      {quantization("dynamic", {{"-:.*", {}}}), "settings that differ between layers are not supported"},
+      {quantization("pack_dtype", "int16"), "'pack_dtype' is \"int16\", supported: \"int32\""},
+      {quantization("quant_method", "awq"), "tensor '" + q + ".qweight' has the shape [8, 64], expected [64, 8]"},
+      {[&](TinyCheckpoint* m) { m->tensors.erase(q + ".scales"); }, "tensor '" + q + ".scales' is missing"},
+      {[&](TinyCheckpoint* m) { m->tensors[q + ".qweight"].dtype = "F32"; }, "is stored as F32, supported: I32"},
+      {[&](TinyCheckpoint* m) { m->AddFloats(q + ".bias", {64}); }, "q_proj.bias' is not zero"},
+      {[&](TinyCheckpoint* m) { m->AddFloats("model.layers.0.mlp.experts", {2}); },
+       "'model.layers.0.mlp.experts' is no part of the architecture 'llama' of 1 layers"},
+      {[&](TinyCheckpoint* m) { m->Set(q + ".g_idx", "I32", {64}, std::vector<int32_t>(64, 2)); },
+       "q_proj.g_idx' has the group 2 for column 0, expected less than 2"},
+      {[&](TinyCheckpoint* m) { m->Set(q + ".g_idx", "I32", {64}, std::vector<int32_t>(64, 1)); },
+       "gives group 0 0 columns, expected the group size 32"},
+  };
+  for (const auto& [spoil, message] : cases) {
+    TinyCheckpoint model("gptq");
+    spoil(&model);
+    EXPECT_THAT(ReadInfo(model.Files()), StatusIs(kInvalid, HasSubstr(message)));
+  }
+  TinyCheckpoint awq("awq");
+  awq.config["quantization_config"]["version"] = "gemv";
+  EXPECT_THAT(ReadInfo(awq.Files()), StatusIs(kInvalid, HasSubstr("'version' is \"gemv\", supported: \"gemm\"")));
+  auto files = TinyCheckpoint().Files();
+  files["config.json"] = "{";
+  EXPECT_THAT(ReadInfo(files), StatusIs(kInvalid, HasSubstr("dir/config.json: missing, or not a JSON object")));
+}
+
+}  // namespace
+}  // namespace qzo::model

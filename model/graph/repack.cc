@@ -1,0 +1,93 @@
+#include "model/graph/repack.h"
+
+#include <bit>
+#include <cstring>
+
+#include "base/log.h"
+#include "kernels/weights.h"
+
+namespace qzo::model {
+namespace {
+
+template <typename T>
+T At(const SafetensorsTensor& tensor, int64_t index) {
+  T value;
+  std::memcpy(&value, tensor.bytes.data() + index * static_cast<int64_t>(sizeof value), sizeof value);
+  return value;
+}
+
+// Code i of a row of words, `stride` words from one to the next, that is a little-endian stream of b-bit codes; 32
+// codes fill b words, whatever b is.
+int StreamCode(const SafetensorsTensor& words, int64_t first, int64_t stride, int64_t i, int bits) {
+  const int64_t bit = i % 32 * bits, word = i / 32 * bits + bit / 32;
+  const int shift = static_cast<int>(bit % 32);
+  uint64_t value = At<uint32_t>(words, first + word * stride);
+  if (shift + bits > 32) value |= uint64_t{At<uint32_t>(words, first + (word + 1) * stride)} << 32;
+  return static_cast<int>(value >> shift & ((1u << bits) - 1));
+}
+
+// AWQ: row `row` of words of eight 4-bit codes each, in the order of its kernels.
+int AwqCode(const SafetensorsTensor& words, int64_t row, int64_t columns, int64_t n) {
+  static constexpr int kShifts[8] = {0, 16, 4, 20, 8, 24, 12, 28};
+  return static_cast<int>(At<uint32_t>(words, row * (columns / 8) + n / 8) >> kShifts[n % 8] & 15);
+}
+
+int Code(const CheckpointLinear& l, int64_t n, int64_t k) {
+  return l.storage == LinearStorage::kAwq ? AwqCode(*l.weight, k, l.rows, n)
+                                          : StreamCode(*l.weight, n, l.rows, k, l.bits);
+}
+
+int Zero(const CheckpointLinear& l, int64_t n, int64_t group) {
+  if (l.storage == LinearStorage::kAwq) return AwqCode(*l.zeros, group, l.rows, n);
+  const int stored = StreamCode(*l.zeros, group * (l.rows * l.bits / 32), 1, n, l.bits);
+  return l.zeros_minus_one ? stored + 1 : stored;
+}
+
+float Scale(const CheckpointLinear& l, int64_t n, int64_t group) {
+  const uint16_t stored = At<uint16_t>(*l.scales, group * l.rows + n);
+  return l.scales->type == SafetensorsType::kBF16 ? std::bit_cast<float>(uint32_t{stored} << 16)
+                                                  : kernels::HalfToFloat(stored);
+}
+
+// Columns by group, ascending within one; empty when they are so already.
+std::vector<int32_t> ColumnsByGroup(const CheckpointLinear& l) {
+  if (l.indices == nullptr) return {};
+  std::vector<int64_t> next(static_cast<size_t>(l.cols / l.group));
+  for (size_t g = 0; g < next.size(); ++g) next[g] = static_cast<int64_t>(g) * l.group;
+  std::vector<int32_t> order(static_cast<size_t>(l.cols));
+  bool same = true;
+  for (int64_t k = 0; k < l.cols; ++k) {
+    const int64_t at = next[At<uint32_t>(*l.indices, k)]++;
+    order[static_cast<size_t>(at)] = static_cast<int32_t>(k);
+    same &= at == k;
+  }
+  if (same) order.clear();
+  return order;
+}
+
+}  // namespace
+
+PackedLinear Repack(const CheckpointLinear& l) {
+  QZO_CHECK(l.storage != LinearStorage::kPlain && l.rows % 32 == 0 && l.group % 32 == 0);
+  PackedLinear packed{.type = kernels::PackedType(l.bits, l.group % 128 == 0), .bytes = {}, .order = ColumnsByGroup(l)};
+  const int64_t row_bytes = l.cols / kernels::BlockValues(packed.type) * kernels::BlockBytes(packed.type);
+  packed.bytes.resize(static_cast<size_t>(l.rows * row_bytes));
+  // Files have the rows of the matrix side by side: 32 at a time share their cache lines.
+  uint8_t codes[32][32];
+  for (int64_t n = 0; n < l.rows; n += 32) {
+    for (int64_t k = 0; k < l.cols; k += 32) {
+      for (int64_t i = 0; i < 32; ++i) {
+        const int64_t column = packed.order.empty() ? k + i : packed.order[static_cast<size_t>(k + i)];
+        for (int64_t j = 0; j < 32; ++j) codes[j][i] = static_cast<uint8_t>(Code(l, n + j, column));
+      }
+      const int64_t group = k / l.group;
+      for (int64_t j = 0; j < 32; ++j) {
+        kernels::EncodeCodes(packed.type, Scale(l, n + j, group), Zero(l, n + j, group), codes[j], k,
+                             packed.bytes.data() + (n + j) * row_bytes);
+      }
+    }
+  }
+  return packed;
+}
+
+}  // namespace qzo::model

@@ -1,0 +1,27 @@
+// Quantized layers of checkpoints as rows of packed codes: made once, when a model is loaded. Pure and thread-safe.
+#ifndef QZO_MODEL_GRAPH_REPACK_H_
+#define QZO_MODEL_GRAPH_REPACK_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "model/formats/checkpoint_info.h"
+
+namespace qzo::model {
+
+struct PackedLinear {
+  kernels::WeightType type = {};
+  std::vector<std::byte> bytes;  // [rows, cols] of `type`
+  // Column j of a row is the layer's column order[j], so that scale groups are contiguous; empty: j. Within a group
+  // columns ascend.
+  std::vector<int32_t> order;
+};
+
+// Of a layer whose storage is not kPlain, as ReadCheckpointInfo has checked it.
+PackedLinear Repack(const CheckpointLinear& linear);
+
+}  // namespace qzo::model
+
+#endif  // QZO_MODEL_GRAPH_REPACK_H_
