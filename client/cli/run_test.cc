@@ -64,7 +64,7 @@ class QzoctlTest : public ::testing::Test {
   std::ostringstream out_, err_;
   Interrupt interrupt_;
   bool terminal_ = false;
-  rpc::Endpoint dialled_;
+  rpc::Endpoint dialled_{.server = ""};
 };
 
 constexpr char kJob[] = "projects/default/jobs/j";

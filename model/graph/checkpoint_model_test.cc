@@ -5,8 +5,10 @@
 #include <bit>
 #include <cmath>
 
+#include "base/fs.h"
 #include "kernels/test_data.h"
 #include "model/graph/engine.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_model.h"
 
@@ -236,6 +238,25 @@ TEST(CheckpointModelTest, Llama3ScalingSlowsLongWavelengthsOnly) {
   // Wavelength 2π·10000^(4/16) = 62.8 turns 1.019 times in 64 positions.
   const double kept = (64 / (2 * M_PI * 10) - 1) / 3, divisor = 1 / ((1 - kept) / 4 + kept);
   EXPECT_NEAR(angle(*scaled, 10, 4), 1 / divisor, 1e-5);
+}
+
+TEST(CheckpointModelTest, ADirectoryIsLoadedWithItsTokenizer) {
+  testing::TempDir directory;
+  Files files = TinyCheckpoint("awq").Files(2);
+  const auto write = [&] {
+    for (const auto& [name, bytes] : files) {
+      ASSERT_OK(base::RealFileSystem()->WriteDurably(directory.File(name), bytes));
+    }
+  };
+  write();
+  EXPECT_THAT(Model::Load(directory.path()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(directory.File("tokenizer.json"))));
+  files["tokenizer.json"] = R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})";
+  write();
+  ASSERT_OK_AND_ASSIGN(const auto model, Model::Load(directory.path()));
+  EXPECT_EQ(model->path(), directory.path());
+  EXPECT_EQ(model->tokenizer().vocab_size(), 3);
+  EXPECT_EQ(model->Digest(), (*OpenFiles(files))->Digest());
 }
 
 TEST(CheckpointModelTest, OnlyGgufModelsHaveAFile) {

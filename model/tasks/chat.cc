@@ -236,12 +236,15 @@ absl::StatusOr<Example> ChatEncoder::Encode(const std::vector<ChatMessage>& mess
   return format_ == ChatFormat::kPlain ? EncodePlain(messages, inference) : EncodeStyled(messages, inference);
 }
 
-// Its beginning has been written.
-absl::Status ChatEncoder::WriteAssistant(const ChatMessage& message, bool is_last, Writer* out) const {
+absl::Status ChatEncoder::WriteAssistant(std::string_view content, bool is_last, bool inference, Writer* out) const {
+  if (!BlankBeginsAnswers()) QZO_RETURN_IF_ERROR(out->Write(begin_assistant_));
+  if (is_last) out->Text(style_.empty_thought);
+  if (!inference) QZO_RETURN_IF_ERROR(out->StartBranch());
   QZO_RETURN_IF_ERROR(out->SetScored(true));
-  out->Text(Content(message.content));
-  // Llama 2 has a blank before its end, too.
-  if (style_.begin_assistant == " ") out->Text(" ");
+  // As in PLAIN, the blank before an answer goes with it. Such formats have one after it, too.
+  if (BlankBeginsAnswers() && !blank_comes_by_itself_) out->Text(" ");
+  out->Text(Content(content));
+  if (BlankBeginsAnswers()) out->Text(" ");
   QZO_RETURN_IF_ERROR(out->Write(end_assistant_));
   QZO_RETURN_IF_ERROR(out->SetScored(false));
   return is_last ? absl::OkStatus() : out->Write(after_assistant_);
@@ -258,30 +261,16 @@ absl::StatusOr<Example> ChatEncoder::EncodeStyled(const std::vector<ChatMessage>
     QZO_RETURN_IF_ERROR(out.Write(end_system_));
     system.clear();
   }
-  const auto begin_assistant = [&](bool is_last) -> absl::Status {
-    const bool blank = style_.begin_assistant == " ";
-    if (!blank) QZO_RETURN_IF_ERROR(out.Write(begin_assistant_));
-    if (is_last) out.Text(style_.empty_thought);
-    if (inference) return absl::OkStatus();
-    QZO_RETURN_IF_ERROR(out.StartBranch());
-    // As in PLAIN, the blank before an answer goes with it.
-    if (blank && !blank_comes_by_itself_) {
-      QZO_RETURN_IF_ERROR(out.SetScored(true));
-      out.Text(" ");
-    }
-    return absl::OkStatus();
-  };
   for (size_t i = has_system ? 1 : 0; i < messages.size(); ++i) {
-    const bool is_last = i + 1 == messages.size();
     if (messages[i].role == "assistant") {
-      QZO_RETURN_IF_ERROR(begin_assistant(is_last));
-      QZO_RETURN_IF_ERROR(WriteAssistant(messages[i], is_last, &out));
+      QZO_RETURN_IF_ERROR(WriteAssistant(messages[i].content, i + 1 == messages.size(), inference, &out));
       continue;
     }
     QZO_RETURN_IF_ERROR(out.Write(begin_user_));
     std::string content = Content(messages[i].content);
     if (style_.merges_system && !system.empty()) {
-      const std::string merged = absl::StrCat(base::ToAbsl(style_.begin_system), system, base::ToAbsl(style_.end_system));
+      const std::string merged =
+          absl::StrCat(base::ToAbsl(style_.begin_system), system, base::ToAbsl(style_.end_system));
       // With a beginning of its own, the system's text is a part of the content, and they are trimmed as one.
       content = style_.begin_system.empty() ? merged + content : Content(merged + messages[i].content);
       system.clear();
@@ -289,7 +278,10 @@ absl::StatusOr<Example> ChatEncoder::EncodeStyled(const std::vector<ChatMessage>
     out.Text(content);
     QZO_RETURN_IF_ERROR(out.Write(end_user_));
   }
-  if (inference) QZO_RETURN_IF_ERROR(begin_assistant(/*is_last=*/true));
+  if (inference) {
+    if (!BlankBeginsAnswers()) QZO_RETURN_IF_ERROR(out.Write(begin_assistant_));
+    out.Text(style_.empty_thought);
+  }
   return std::move(out).Finish();
 }
 

@@ -64,7 +64,8 @@ class ChatEncoder {
   std::string Content(std::string_view content) const;
 
   absl::StatusOr<Example> EncodeStyled(const std::vector<ChatMessage>& messages, bool inference) const;
-  absl::Status WriteAssistant(const ChatMessage& message, bool is_last, Writer* out) const;
+  absl::Status WriteAssistant(std::string_view content, bool is_last, bool inference, Writer* out) const;
+  bool BlankBeginsAnswers() const { return style_.begin_assistant == " "; }  // Llama 2
   absl::StatusOr<Example> EncodePlain(const std::vector<ChatMessage>& messages, bool inference) const;
 
   const Tokenizer* tokenizer_;

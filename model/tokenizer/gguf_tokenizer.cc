@@ -126,6 +126,10 @@ absl::StatusOr<TextModel> LoadUnigram(const GgufFile& file, const Vocabulary& vo
   QZO_ASSIGN_OR_RETURN(const bool collapse, LoadBool(file, "tokenizer.ggml.remove_extra_whitespaces", false));
   if (collapse) model.normalizer.Add(Normalizer::CollapseBlanks{});
   QZO_RETURN_IF_ERROR(AddBlankMarks(file, &model));
+  if (collapse) {  // marks that the text had are blanks by now
+    QZO_ASSIGN_OR_RETURN(std::unique_ptr<Regex> marks_at_end, Regex::Compile("(?<!\u2581)\u2581+\\z"));
+    model.normalizer.Add(Normalizer::Replace{std::move(marks_at_end), ""});
+  }
   QZO_ASSIGN_OR_RETURN(const std::vector<float> scores, LoadScores(file, vocabulary));
   auto unigram = Unigram::Make(vocabulary, {scores.begin(), scores.end()}, /*byte_fallback=*/true);
   if (!unigram.ok()) return InFile(file, unigram.status());

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "absl/strings/str_join.h"
 #include "model/tokenizer/byte_letters.h"
 #include "model/tokenizer/pretokenizer_families.h"
@@ -110,7 +112,9 @@ TEST(Pretokenize, EveryFamilyCoversEveryTextWithoutGaps) {
                                           std::string(300'000, '7'),
                                           std::string(300'000, '\n'),
                                           std::string(300'000, 'A')};
+  std::set<const PretokenizerFamily*> tried;
   for (const std::string& name : SupportedPretokenizers()) {
+    if (!tried.insert(FindPretokenizerFamily(name)).second) continue;
     for (const std::string& text : texts) EXPECT_EQ(absl::StrJoin(Split(name, text), ""), text) << name;
   }
 }

@@ -223,6 +223,7 @@ TEST(UnigramTokenizer, TakesTheLikeliestPieces) {
   EXPECT_THAT(tokenizer->Encode("é☃", false).value(), ElementsAre(id("▁"), id("é"), 3 + 0xE2, 3 + 0x98, 3 + 0x83));
   ASSERT_OK_AND_ASSIGN(auto collapsing, Make(builder().Bool("tokenizer.ggml.remove_extra_whitespaces", true)));
   EXPECT_THAT(collapsing->Encode("  a  ", false).value(), ElementsAre(id("▁"), id("a")));
+  EXPECT_THAT(collapsing->Encode("▁a ▁▁", false).value(), ElementsAre(id("▁"), id("▁"), id("a")));
   EXPECT_FALSE(tokenizer->add_bos());
 }
 
