@@ -16,10 +16,11 @@
 namespace {
 
 // 24 independent accumulators hide the latency of any of these instructions.
-#define QZO_REPEAT24(X)                                                                                                \
-  X(0)                                                                                                                 \
-  X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) \
-      X(22) X(23)
+// clang-format off
+#define QZO_REPEAT24(X)                                             \
+  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)     \
+  X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23)
+// clang-format on
 #define QZO_CLEAR_ZMM(i) "vpxord %%zmm" #i ", %%zmm" #i ", %%zmm" #i "\n"
 #define QZO_LOOP_ZMM(name, instructions)                                                                            \
   __attribute__((target("avx512f"))) void name(int64_t rounds) {                                                    \

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -eq 0 ]; then
+  # shellcheck disable=SC2016 # `…` is markdown
   sed -n 's/^| `\([a-z]*\)` |\(.*\)|$/\1:\2/p' bench/README.md
   exit 2
 fi
