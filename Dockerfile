@@ -1,7 +1,7 @@
 # Images of the coordinator and of a CPU worker:
 #   docker build --target coordinator -t qzo-coordinator .
 #   docker build --target worker-cpu -t qzo-worker-cpu .
-# There is no encryption or authentication yet. A published port is as open as the network it is published on:
+# In clear text on a network of their own (docs/deploy.md has more, docs/security.md what else there is):
 #   docker network create qzo
 #   docker run -d --network qzo --name qzo -p 127.0.0.1:7070:7070 -v qzo-data:/var/lib/qzo qzo-coordinator \
 #     --listen 0.0.0.0:7070 --insecure

@@ -18,14 +18,6 @@ DEPLOY = ROOT / "deploy"
 BIN = Path(os.environ.get("QZO_BIN_DIR", ROOT / "build/release/bin"))
 GOLDEN = ROOT / "tests/golden"
 
-# Flags that manifests may name although this build does not have them yet.
-FLAGS_TO_COME = {
-    "qzo-server": {"--tls-cert", "--tls-key", "--tls-client-ca", "--admin-token-file"},
-    "qzo-worker": {"--tls-cert", "--tls-key", "--tls-ca", "--token-file"},
-    "qzoctl": {"--tls-cert", "--tls-key", "--tls-ca", "--token-file"},
-}
-VARIABLES_TO_COME = {"QZO_TLS_CERT", "QZO_TLS_KEY", "QZO_TLS_CA", "QZO_TLS_CLIENT_CA", "QZO_ADMIN_TOKEN_FILE", "QZO_TOKEN_FILE"}
-
 
 def eventually(condition, seconds: float = 60, what: str = "it"):
     """The first true answer of `condition`: other processes are polled, there is nothing to wait on."""

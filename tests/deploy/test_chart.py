@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import DEPLOY, FLAGS_TO_COME, eventually, http
+from conftest import BIN, DEPLOY, Process, eventually, http
 
 helm = pytest.importorskip("helm_python")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -124,7 +125,7 @@ def test_arguments_and_ports_are_those_of_the_programs(documents, flags, variabl
             flag, _, value = argument.partition("=")
             if flag.startswith("--"):
                 used[flag] = value
-        assert used.keys() <= flags[program] | FLAGS_TO_COME[program], name
+        assert used.keys() <= flags[program], name
         read = {entry["name"] for entry in container.get("env", []) if entry["name"].startswith("QZO_")}
         assert read <= variables, name
         ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
@@ -152,6 +153,63 @@ def test_probes_ask_what_the_programs_answer(cluster):
     for address in cluster.metrics.values():
         for path in probes:
             eventually(lambda url=f"http://{address}{path}": http(url)[0] == 200, what=path)
+
+
+def certificates(documents, directory):
+    """What cert-manager would make of the chart's Certificates, in directory/SECRET; all of one authority."""
+
+    def openssl(*words):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    ca = directory / "ca.crt"
+    openssl("req", "-x509", *key, "-keyout", directory / "ca.key", "-out", ca, "-subj", "/CN=ca", "-days", 2)
+    for document in documents:
+        spec = document.get("spec", {})
+        if document["kind"] != "Certificate" or spec.get("isCA"):
+            continue
+        secret = directory / spec["secretName"]
+        secret.mkdir()
+        names = [f"DNS:{name}" for name in spec.get("dnsNames", [])] + [f"URI:{uri}" for uri in spec.get("uris", [])]
+        openssl("req", "-x509", *key, "-CA", ca, "-CAkey", directory / "ca.key", "-keyout", secret / "tls.key", "-out", secret / "tls.crt",
+                "-subj", f"/CN={spec['commonName']}", "-days", 2, "-addext", f"subjectAltName={','.join(names)}")  # fmt: skip
+        (secret / "ca.crt").write_bytes(ca.read_bytes())
+
+
+def test_the_programs_start_as_the_chart_starts_them(tmp_path):
+    documents = render({"tls": {"extraDnsNames": ["localhost"]}})
+    certificates(documents, tmp_path)
+    started = []
+
+    def arguments(name, server):
+        """Those of the pod, with this machine's paths and addresses for the cluster's."""
+        pod = dict(pods(documents))[name]
+        words = pod["containers"][0]["args"]
+        secrets = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
+        replaced = {
+            "/etc/qzo/tls": str(tmp_path / secrets[0]), "/var/lib/qzo": str(tmp_path / "data"), "/var/cache/qzo": str(tmp_path / "cache"),
+            "$(POD_NAME)": name, "0.0.0.0:7070": "127.0.0.1:0", "0.0.0.0:946": "127.0.0.1:0#", "r-qzo-coordinator.ns.svc:7070": server,
+        }  # fmt: skip
+        for old, new in replaced.items():
+            words = [word.replace(old, new).partition("#")[0] for word in words]
+        return words
+
+    def start(program, name, server=""):
+        started.append(Process(BIN / program, *arguments(name, server), log=tmp_path / f"{program}.log"))
+        return started[-1], "127.0.0.1:" + started[-1].find(r"metrics on port (\d+)")
+
+    try:
+        coordinator, metrics = start("qzo-server", "r-qzo-coordinator")
+        server = "localhost:" + coordinator.find(r"serving on \S+:(\d+),")
+        assert (tmp_path / "data/admin-token").exists()
+        eventually(lambda: http(f"http://{metrics}/readyz")[0] == 200)
+        _, metrics = start("qzo-worker", "r-qzo-worker-cpu", server)
+        eventually(lambda: http(f"http://{metrics}/readyz")[0] == 200, what="the worker attached")
+        shown = subprocess.run([BIN / "qzoctl", *arguments("r-qzo-test", server)], capture_output=True, text=True)
+        assert shown.returncode == 0 and "r-qzo-worker-cpu" in shown.stdout, shown.stderr
+    finally:
+        for process in started:
+            process.kill()
 
 
 def test_selectors_select(documents):

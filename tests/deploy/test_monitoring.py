@@ -15,8 +15,8 @@ from conftest import DEPLOY, ROOT, Cluster, Process, eventually, http
 DASHBOARDS = sorted((DEPLOY / "grafana").glob("*.json"))
 ALERTS = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())
 RULES = {rule["alert"]: rule for group in ALERTS["groups"] for rule in group["rules"]}
-# What Grafana fills in; a rate over 15 s has 15 samples here.
-VARIABLES = {"__rate_interval": "15s", "namespace": ".*", "project": ".*", "name": ".*", "instance": ".*"}
+# What Grafana fills in.
+VARIABLES = {"__rate_interval": "1m", "namespace": ".*", "project": ".*", "name": ".*", "instance": ".*"}
 # Panels whose value is known: a cluster of two workers with one job that goes on and on.
 VALUES = {
     "Coordinators up": 1, "Jobs running": 1, "Jobs queued": 0, "Workers ready": 2, "Disagreements": 0,
@@ -58,6 +58,7 @@ class Prometheus:
             "--web.listen-address=127.0.0.1:0", log=directory / "prometheus.log",
         )  # fmt: skip
         self._url = "http://" + self.process.find(r'"Listening on" address=(\S+)')
+        eventually(lambda: http(f"{self._url}/-/ready")[0] == 200, what="Prometheus")
 
     def watch(self, cluster: Cluster):
         """Scrapes what the cluster consists of now."""
@@ -100,7 +101,6 @@ def watched(tmp_path_factory):
 
 def test_every_panel_has_data(watched):
     cluster, prometheus = watched
-    cluster.ctl("wait", "short", "--for=state=succeeded", "--timeout", "100s")
     waiting = {
         (path.stem, panel["title"], target["expr"]): VALUES.get(panel["title"])
         for path in DASHBOARDS
@@ -110,6 +110,7 @@ def test_every_panel_has_data(watched):
     assert VALUES.keys() <= {title for _, title, _ in waiting}
 
     def all_seen():
+        cluster.ctl("get", "jobs")  # somebody calls
         for key, value in list(waiting.items()):
             found = prometheus.query(expression(key[2]))
             if found == [value] or (value is None and found):
@@ -117,7 +118,7 @@ def test_every_panel_has_data(watched):
         return not waiting
 
     try:
-        eventually(all_seen, 90)
+        eventually(all_seen, 120)
     except AssertionError:
         pytest.fail(f"nothing found for {sorted(waiting)}")
 
@@ -163,9 +164,10 @@ def test_alerts_have_runbooks():
 def test_a_job_that_ended_has_no_series(watched):
     cluster, prometheus = watched
     assert prometheus.query('qzo_job_step{name="long"}')
-    assert not prometheus.query('qzo_job_step{name="short"}')
     cluster.ctl("cancel", "long")
+    cluster.ctl("wait", "short", "--for=state=succeeded", "--timeout", "100s")
     eventually(lambda: "project=" not in http(f"http://{cluster.metrics['server']}/metrics")[1], what="the end of the series")
+    eventually(lambda: not prometheus.query("qzo_job_step"), what="Prometheus noticing that")
 
 
 def test_alerts_see_what_goes_wrong(watched):
