@@ -26,7 +26,8 @@ TEST(Digest, HexIsRecognised) {
 }
 
 TEST(Digest, Xxh3PrefixesTheIdLittleEndian) {
-  EXPECT_EQ(Xxh3WithId(0x04030201u, "abc"), Xxh3("\x01\x02\x03\x04" "abc"));
+  EXPECT_EQ(Xxh3WithId(0x04030201u, "abc"), Xxh3("\x01\x02\x03\x04"
+                                                 "abc"));
   EXPECT_NE(Xxh3WithId(1, "abc"), Xxh3WithId(2, "abc"));
 }
 

@@ -42,7 +42,8 @@ class JsonMessage final : public spdlog::custom_flag_formatter {
 absl::Status InitLogging(std::string_view level, std::string_view format) {
   const spdlog::level::level_enum parsed = spdlog::level::from_str(std::string(level));
   if (parsed == spdlog::level::off && level != "off") {
-    return absl::InvalidArgumentError(absl::StrCat("log level '", ToAbsl(level), "': expected debug, info, warn, error or off"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("log level '", ToAbsl(level), "': expected debug, info, warn, error or off"));
   }
   if (format != "text" && format != "json") {
     return absl::InvalidArgumentError(absl::StrCat("log format '", ToAbsl(format), "': expected text or json"));

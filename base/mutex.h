@@ -1,5 +1,6 @@
 // std::mutex and std::condition_variable with Abseil's thread-safety annotations, which clang's -Wthread-safety checks.
-// Not absl::Mutex: Debian's build aborts on lock-order inversions that never deadlocked, and thread sanitizer misreads it.
+// Not absl::Mutex: Debian's build aborts on lock-order inversions that never deadlocked, and thread sanitizer misreads
+// it.
 #ifndef QZO_BASE_MUTEX_H_
 #define QZO_BASE_MUTEX_H_
 

@@ -1,6 +1,6 @@
 // Philox4x32-10: the counter-based generator behind noise, batch order and evaluation subsets.
-// Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Integer operations only, so
-// every compiler, instruction set and device gives the same words. Pure and thread-safe. Usable in CUDA device code.
+// Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Integer operations only,
+// so every compiler, instruction set and device gives the same words. Pure and thread-safe. Usable in CUDA device code.
 #ifndef QZO_BASE_PHILOX_H_
 #define QZO_BASE_PHILOX_H_
 

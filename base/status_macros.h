@@ -7,11 +7,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define QZO_RETURN_IF_ERROR(expr)                                \
-  do {                                                           \
-    if (absl::Status qzo_status = (expr); !qzo_status.ok()) {    \
-      return qzo_status;                                         \
-    }                                                            \
+#define QZO_RETURN_IF_ERROR(expr)                             \
+  do {                                                        \
+    if (absl::Status qzo_status = (expr); !qzo_status.ok()) { \
+      return qzo_status;                                      \
+    }                                                         \
   } while (false)
 
 #define QZO_ASSIGN_OR_RETURN(lhs, expr) QZO_ASSIGN_OR_RETURN_IMPL_(QZO_CONCAT_(qzo_status_or_, __LINE__), lhs, expr)

@@ -41,7 +41,9 @@ std::string DidYouMean(std::string_view word, const std::vector<std::string>& ca
 
 size_t FindInvalidUtf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
-    const auto byte = [&](size_t at) -> uint32_t { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0; };
+    const auto byte = [&](size_t at) -> uint32_t {
+      return at < text.size() ? static_cast<unsigned char>(text[at]) : 0;
+    };
     const uint32_t lead = byte(i);
     if (lead < 0x80) {
       ++i;

@@ -93,7 +93,8 @@ TEST_P(RoundTrip, ExportedLogitsAreTheAdaptersWithinRounding) {
   EXPECT_GT(report.values, 0);
   EXPECT_LE(report.max_relative_error, rounding);
 
-  ASSERT_OK_AND_ASSIGN(const auto exported, LocalModel::Load(dir.File("out.gguf"), nullptr, 1, kernels::Arithmetic::kFp32));
+  ASSERT_OK_AND_ASSIGN(const auto exported,
+                       LocalModel::Load(dir.File("out.gguf"), nullptr, 1, kernels::Arithmetic::kFp32));
   ASSERT_OK_AND_ASSIGN(const auto base, LocalModel::Load(path, nullptr, 1, kernels::Arithmetic::kFp32));
   const std::vector<int32_t> ids = {1, 403, 407, 261, 378};
   ASSERT_OK_AND_ASSIGN(const auto want, trained->engine().Logits(ids, trained->lane()));

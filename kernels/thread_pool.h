@@ -19,12 +19,15 @@ class ThreadPool {
 
   int threads() const;
 
-  // Calls body(begin, end) on disjoint ranges that together are [0, n), each a multiple of `grain` long but the last, and
-  // returns when all have ended. Results must not depend on the partition.
+  // Calls body(begin, end) on disjoint ranges that together are [0, n), each a multiple of `grain` long but the last,
+  // and returns when all have ended. Results must not depend on the partition.
   template <typename Body>
   void ParallelFor(int64_t n, int64_t grain, Body&& body) {
-    Run(n, grain,
-        [](void* context, int64_t begin, int64_t end) { (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end); },
+    Run(
+        n, grain,
+        [](void* context, int64_t begin, int64_t end) {
+          (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
+        },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 

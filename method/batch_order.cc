@@ -20,7 +20,8 @@ std::vector<int32_t> AllRows(const std::vector<std::vector<int32_t>>& rows_by_la
 }
 
 // `count` of `rows`, chosen by the seed.
-void Choose(uint64_t seed, uint32_t stream, const std::vector<int32_t>& rows, int64_t count, std::vector<int32_t>* out) {
+void Choose(uint64_t seed, uint32_t stream, const std::vector<int32_t>& rows, int64_t count,
+            std::vector<int32_t>* out) {
   for (uint64_t i = 0; i < static_cast<uint64_t>(count); ++i) {
     out->push_back(rows[PermutedIndex(seed, stream, 0, rows.size(), i)]);
   }
@@ -94,14 +95,15 @@ int64_t EvaluationRowCount(Sampling sampling, absl::Span<const int64_t> rows_per
   return labels * (limit == 0 ? rarest : std::min(rarest, std::max<int64_t>(1, limit / labels)));
 }
 
-std::vector<int32_t> EvaluationRows(uint64_t seed, Sampling sampling, const std::vector<std::vector<int32_t>>& rows_by_label,
-                                    uint32_t limit) {
+std::vector<int32_t> EvaluationRows(uint64_t seed, Sampling sampling,
+                                    const std::vector<std::vector<int32_t>>& rows_by_label, uint32_t limit) {
   std::vector<int64_t> rows_per_label;
   for (const std::vector<int32_t>& rows : rows_by_label) rows_per_label.push_back(static_cast<int64_t>(rows.size()));
   const int64_t count = EvaluationRowCount(sampling, rows_per_label, limit);
   std::vector<int32_t> chosen;
   if (sampling == Sampling::kBalanced) {
-    const int64_t labels = std::count_if(rows_per_label.begin(), rows_per_label.end(), [](int64_t rows) { return rows > 0; });
+    const int64_t labels =
+        std::count_if(rows_per_label.begin(), rows_per_label.end(), [](int64_t rows) { return rows > 0; });
     uint32_t stream = kEvaluationStream;
     for (const std::vector<int32_t>& rows : rows_by_label) {
       if (!rows.empty()) Choose(seed, stream++, rows, count / labels, &chosen);

@@ -28,9 +28,7 @@ T Get(std::string_view bytes, size_t offset) {
   return value;
 }
 
-uint64_t Checksum(std::string_view head, std::string_view body) {
-  return base::Xxh3(head) + 3 * base::Xxh3(body);
-}
+uint64_t Checksum(std::string_view head, std::string_view body) { return base::Xxh3(head) + 3 * base::Xxh3(body); }
 
 }  // namespace
 
@@ -56,7 +54,8 @@ std::string EncodeChunk(const JournalChunk& chunk) {
 absl::StatusOr<JournalChunk> DecodeChunk(std::string_view* bytes) {
   const std::string_view in = *bytes;
   if (in.size() < kHeaderBytes) {
-    return absl::DataLossError(absl::StrCat("journal chunk: ", in.size(), " bytes, expected a header of ", kHeaderBytes));
+    return absl::DataLossError(
+        absl::StrCat("journal chunk: ", in.size(), " bytes, expected a header of ", kHeaderBytes));
   }
   if (std::memcmp(in.data(), kMagic, sizeof kMagic) != 0) {
     return absl::DataLossError("journal chunk: does not begin with QZJ1");
@@ -80,7 +79,8 @@ absl::StatusOr<JournalChunk> DecodeChunk(std::string_view* bytes) {
     return absl::DataLossError(absl::StrCat("journal chunk at step ", first, ": checksum does not match"));
   }
   if (!std::isfinite(chunk.state_after.mean_square) || chunk.state_after.mean_square < 0) {
-    return absl::DataLossError(absl::StrCat("journal chunk at step ", first, ": mean square is not a number of at least 0"));
+    return absl::DataLossError(
+        absl::StrCat("journal chunk at step ", first, ": mean square is not a number of at least 0"));
   }
   size_t offset = 0;
   const auto floats = [&] {
@@ -96,7 +96,8 @@ absl::StatusOr<JournalChunk> DecodeChunk(std::string_view* bytes) {
     record.d = floats();
     record.coefficients = floats();
     for (const float c : record.coefficients) {
-      if (!std::isfinite(c)) return absl::DataLossError(absl::StrCat("journal step ", record.step, ": coefficient is not finite"));
+      if (!std::isfinite(c))
+        return absl::DataLossError(absl::StrCat("journal step ", record.step, ": coefficient is not finite"));
     }
     chunk.records.push_back(std::move(record));
   }
@@ -126,7 +127,8 @@ absl::Status CheckCoefficients(const MethodSpec& spec, absl::Span<const StepReco
   RuleState state;
   uint32_t step = 0;
   for (const StepRecord& record : records_from_step_0) {
-    if (record.step != step) return absl::DataLossError(absl::StrCat("journal step ", record.step, ", expected ", step));
+    if (record.step != step)
+      return absl::DataLossError(absl::StrCat("journal step ", record.step, ", expected ", step));
     const std::vector<float> expected = Coefficients(spec, step, record.d, &state);
     for (size_t p = 0; p < expected.size(); ++p) {
       if (p >= record.coefficients.size() ||

@@ -1,5 +1,5 @@
-// The journal: what the coordinator decided at each step, and its byte formats (docs/formats.md, "Journal"). It holds nothing
-// that depends on time, place or who worked. Pure; decoding is safe on any bytes.
+// The journal: what the coordinator decided at each step, and its byte formats (docs/formats.md, "Journal"). It holds
+// nothing that depends on time, place or who worked. Pure; decoding is safe on any bytes.
 #ifndef QZO_METHOD_JOURNAL_H_
 #define QZO_METHOD_JOURNAL_H_
 

@@ -1,4 +1,5 @@
-// The coordinate system of noise, journal and adapter: which tensors are trained, in which order, with how many multipliers.
+// The coordinate system of noise, journal and adapter: which tensors are trained, in which order, with how many
+// multipliers.
 #ifndef QZO_METHOD_PARTITION_H_
 #define QZO_METHOD_PARTITION_H_
 
@@ -12,8 +13,8 @@
 
 namespace qzo::method {
 
-// A quantized matrix W [rows, cols] whose rows are cut into scale groups of `group` columns (1 = plain floats: one group a
-// row is meant, so `group` = cols).
+// A quantized matrix W [rows, cols] whose rows are cut into scale groups of `group` columns (1 = plain floats: one
+// group a row is meant, so `group` = cols).
 struct TensorShape {
   std::string name;
   int64_t rows = 0;
@@ -44,8 +45,8 @@ class Partition {
   int64_t multipliers_ = 0;
 };
 
-// Digest of a replica: Σ mod 2⁶⁴ over tensors of XXH3(ordinal ‖ multipliers as little-endian fp32). `multipliers` is the flat
-// array. A sum, so that the stages of a sharded model can add their parts.
+// Digest of a replica: Σ mod 2⁶⁴ over tensors of XXH3(ordinal ‖ multipliers as little-endian fp32). `multipliers` is
+// the flat array. A sum, so that the stages of a sharded model can add their parts.
 uint64_t ReplicaDigest(const Partition& partition, absl::Span<const float> multipliers);
 
 }  // namespace qzo::method

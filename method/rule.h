@@ -10,7 +10,8 @@
 
 namespace qzo::method {
 
-// What one item (probe, micro-batch) measured. Sums over its examples; `count` is examples (classification) or answer tokens.
+// What one item (probe, micro-batch) measured. Sums over its examples; `count` is examples (classification) or answer
+// tokens.
 struct ItemLosses {
   double plus = 0;
   double minus = 0;
@@ -19,8 +20,8 @@ struct ItemLosses {
   friend bool operator==(const ItemLosses&, const ItemLosses&) = default;
 };
 
-// One probe's projected gradient: (Σ plus − Σ minus) / (2 ε Σ count), items in ascending order, in double, rounded to fp32.
-// A non-finite sum, or no counted token, gives NaN: that probe takes no part in the step.
+// One probe's projected gradient: (Σ plus − Σ minus) / (2 ε Σ count), items in ascending order, in double, rounded to
+// fp32. A non-finite sum, or no counted token, gives NaN: that probe takes no part in the step.
 float ProjectedGradient(absl::Span<const ItemLosses> items_of_probe, float epsilon);
 
 // (Σ plus + Σ minus) / (2 Σ count) over all finite items: the training loss to show. NaN when there is none.

@@ -10,8 +10,8 @@
 namespace qzo::method {
 namespace {
 
-// (1 + cos(π x)) / 2 for x in [0, 1]. Not std::cos: verification compares coefficients bit for bit, on whatever libm. Taylor's
-// series, from whose 12 terms nothing is missing at this precision.
+// (1 + cos(π x)) / 2 for x in [0, 1]. Not std::cos: verification compares coefficients bit for bit, on whatever libm.
+// Taylor's series, from whose 12 terms nothing is missing at this precision.
 double HalfCosine(double x) {
   const bool second_half = x > 0.5;
   const double angle = std::numbers::pi * (second_half ? 1 - x : x);
@@ -33,10 +33,12 @@ absl::Status MethodSpec::Validate() const {
   require(steps >= 1 && steps <= 10'000'000, "steps", steps, "1 to 10000000");
   require(probes >= 1 && probes <= 64, "probes", probes, "1 to 64");
   require(batch_size >= 1 && batch_size <= 65'536, "batch_size", batch_size, "1 to 65536");
-  require(micro_batches >= 1 && batch_size % micro_batches == 0, "micro_batches", micro_batches, "a divisor of batch_size");
+  require(micro_batches >= 1 && batch_size % micro_batches == 0, "micro_batches", micro_batches,
+          "a divisor of batch_size");
   require(items() <= 4096, "probes x micro_batches", items(), "at most 4096 items a step");
   require(std::isfinite(epsilon) && epsilon > 0 && epsilon <= 1, "epsilon", epsilon, "above 0, at most 1");
-  require(std::isfinite(learning_rate) && learning_rate >= 0, "learning_rate", learning_rate, "a finite number of at least 0");
+  require(std::isfinite(learning_rate) && learning_rate >= 0, "learning_rate", learning_rate,
+          "a finite number of at least 0");
   require(warmup_ratio >= 0 && warmup_ratio <= 1, "warmup_ratio", warmup_ratio, "0 to 1");
   require(std::isfinite(clip) && clip > 0, "clip", clip, "a finite number above 0");
   if (errors.empty()) return absl::OkStatus();

@@ -28,10 +28,10 @@ struct MethodSpec {
   Rule rule = Rule::kNormalized;
   Sampling sampling = Sampling::kShuffled;
   Schedule schedule = Schedule::kLinear;
-  float epsilon = 1e-2f;       // relative mode: share of a multiplier; absolute mode: units of the stored scale
+  float epsilon = 1e-2f;  // relative mode: share of a multiplier; absolute mode: units of the stored scale
   double learning_rate = 1e-2;
-  double warmup_ratio = 0;     // share of the steps over which the rate rises linearly from 0
-  double clip = 100;           // kClip: largest |d| that counts
+  double warmup_ratio = 0;  // share of the steps over which the rate rises linearly from 0
+  double clip = 100;        // kClip: largest |d| that counts
 
   uint32_t items() const { return probes * micro_batches; }
 

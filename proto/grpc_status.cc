@@ -16,8 +16,8 @@ using ::qzo::base::ToAbsl;
 
 constexpr char kTypePrefix[] = "type.googleapis.com/";
 
-// Errors travel in HTTP/2 trailers, of which gRPC clients accept 8 KiB by default; text is there once as the message and once,
-// base64-coded, in the details.
+// Errors travel in HTTP/2 trailers, of which gRPC clients accept 8 KiB by default; text is there once as the message
+// and once, base64-coded, in the details.
 constexpr size_t kLongestText = 400;
 constexpr size_t kViolationBytes = 2500;
 
@@ -67,7 +67,8 @@ absl::Status WithBadRequest(absl::Status status, const google::rpc::BadRequest& 
     google::rpc::BadRequest::FieldViolation violation = details.field_violations(i);
     violation.set_description(Shortened(violation.description()));
     if (fitting.ByteSizeLong() + violation.ByteSizeLong() > kViolationBytes) {
-      fitting.add_field_violations()->set_description(absl::StrCat("and ", details.field_violations_size() - i, " more"));
+      fitting.add_field_violations()->set_description(
+          absl::StrCat("and ", details.field_violations_size() - i, " more"));
       break;
     }
     *fitting.add_field_violations() = std::move(violation);
@@ -117,7 +118,8 @@ google::rpc::Status ToProto(const absl::Status& status) {
   proto.set_code(static_cast<int>(status.code()));
   proto.set_message(std::string(status.message()));
   if (status.ok()) return proto;
-  const absl::Status full = ReasonOf(status).empty() ? WithReason(status, absl::StatusCodeToString(status.code())) : status;
+  const absl::Status full =
+      ReasonOf(status).empty() ? WithReason(status, absl::StatusCodeToString(status.code())) : status;
   full.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
     auto* detail = proto.add_details();
     detail->set_type_url(std::string(url));

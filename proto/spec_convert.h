@@ -11,8 +11,8 @@
 
 namespace qzo::rpc {
 
-// Fills in every field of `method` that was left out from its preset; `rows` is the training set's size (for epochs). All
-// violations at once as "method.field: found, expected" lines.
+// Fills in every field of `method` that was left out from its preset; `rows` is the training set's size (for epochs).
+// All violations at once as "method.field: found, expected" lines.
 absl::Status ResolveMethod(int64_t rows, v1::Method* method);
 
 // Of a resolved method. INVALID_ARGUMENT as MethodSpec::Validate.

@@ -26,17 +26,20 @@ std::string NewUid() {
 }
 
 absl::Status NoSuchJob(const std::string& name) {
-  return rpc::WithResource(rpc::WithReason(absl::NotFoundError(absl::StrCat("no job ", name)), "JOB_NOT_FOUND"), "job", name);
+  return rpc::WithResource(rpc::WithReason(absl::NotFoundError(absl::StrCat("no job ", name)), "JOB_NOT_FOUND"), "job",
+                           name);
 }
 
 absl::Status NoSuchWorker(const std::string& name) {
-  return rpc::WithResource(rpc::WithReason(absl::NotFoundError(absl::StrCat("no worker ", name, " is attached")), "WORKER_NOT_FOUND"),
-                           "worker", name);
+  return rpc::WithResource(
+      rpc::WithReason(absl::NotFoundError(absl::StrCat("no worker ", name, " is attached")), "WORKER_NOT_FOUND"),
+      "worker", name);
 }
 
 absl::Status WrongState(const std::string& name, const char* verb, Job::State state) {
-  return rpc::WithReason(absl::FailedPreconditionError(absl::StrCat("cannot ", verb, " ", name, ": it is ", Job::State_Name(state))),
-                         "WRONG_JOB_STATE");
+  return rpc::WithReason(
+      absl::FailedPreconditionError(absl::StrCat("cannot ", verb, " ", name, ": it is ", Job::State_Name(state))),
+      "WRONG_JOB_STATE");
 }
 
 std::string WorkerName(const std::string& id) { return absl::StrCat("workers/", id); }
@@ -47,9 +50,15 @@ void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
   *out = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(time));
 }
 
-Coordinator::Impl::Impl(const Options& options, Store* store, BlobStore* blobs, const base::Clock* clock, Metrics* metrics)
-    : options_(options), store_(store), blobs_(blobs), clock_(clock), metrics_(metrics),
-      core_(core::CoreOptions{.prepare_timeout = options.prepare_timeout}), thread_([this] { Run(); }) {}
+Coordinator::Impl::Impl(const Options& options, Store* store, BlobStore* blobs, const base::Clock* clock,
+                        Metrics* metrics)
+    : options_(options),
+      store_(store),
+      blobs_(blobs),
+      clock_(clock),
+      metrics_(metrics),
+      core_(core::CoreOptions{.prepare_timeout = options.prepare_timeout}),
+      thread_([this] { Run(); }) {}
 
 Coordinator::Impl::~Impl() { Stop(); }
 
@@ -78,7 +87,8 @@ void Coordinator::Impl::Run() {
         if (worker.stream != nullptr) worker.stream->Tick();
       }
       for (auto& [handle, live] : jobs_) {
-        if (!live.unsaved.empty() && clock_->Monotonic() >= live.save_again_at) Save(handle, std::exchange(live.unsaved, {}));
+        if (!live.unsaved.empty() && clock_->Monotonic() >= live.save_again_at)
+          Save(handle, std::exchange(live.unsaved, {}));
       }
     }
     SendOpens();
@@ -90,7 +100,8 @@ void Coordinator::Impl::Run() {
   }
 }
 
-// --- jobs ------------------------------------------------------------------------------------------------------------------
+// --- jobs
+// ------------------------------------------------------------------------------------------------------------------
 
 absl::Status Coordinator::Impl::Recover() {
   ListQuery query{.kind = "job", .states = {Job::QUEUED, Job::RUNNING, Job::PAUSED}};
@@ -111,7 +122,8 @@ absl::Status Coordinator::Impl::Take(const StoredResource& resource) {
   QZO_RETURN_IF_ERROR(store_->Write({TakeEpoch{resource.uid}}));
   QZO_ASSIGN_OR_RETURN(const StoredResource taken, store_->GetByUid(resource.uid));
   v1::StoredJob stored;
-  if (!stored.ParseFromString(taken.body)) return absl::DataLossError(absl::StrCat("the stored job ", taken.key.id, " is damaged"));
+  if (!stored.ParseFromString(taken.body))
+    return absl::DataLossError(absl::StrCat("the stored job ", taken.key.id, " is damaged"));
   QZO_ASSIGN_OR_RETURN(core::JobHistory history, ReadHistory(store_, taken));
   QZO_ASSIGN_OR_RETURN(const uint64_t events, store_->LastEventSequence(taken.uid));
   MutexLock lock(&mu_);
@@ -164,17 +176,20 @@ absl::StatusOr<Job> Coordinator::Impl::Create(Job job, const JobFacts& facts, co
   event.set_state(Job::QUEUED);
   *event.mutable_time() = job.create_time();
   const absl::Status status =
-      store_->Write({CreateResource{resource, request_id}, AppendEvent{resource.uid, {1, resource.create_time, event.SerializeAsString()}}});
+      store_->Write({CreateResource{resource, request_id},
+                     AppendEvent{resource.uid, {1, resource.create_time, event.SerializeAsString()}}});
   if (absl::IsAlreadyExists(status) && !request_id.empty()) {
-    QZO_ASSIGN_OR_RETURN(const std::optional<std::string> uid, store_->ResourceOfRequest("job", key.project, request_id));
+    QZO_ASSIGN_OR_RETURN(const std::optional<std::string> uid,
+                         store_->ResourceOfRequest("job", key.project, request_id));
     if (uid) {
       QZO_ASSIGN_OR_RETURN(const StoredResource earlier, store_->GetByUid(*uid));
       return Get(absl::StrCat("projects/", earlier.key.project, "/jobs/", earlier.key.id));
     }
   }
   if (absl::IsAlreadyExists(status)) {
-    return rpc::WithResource(rpc::WithReason(absl::AlreadyExistsError(absl::StrCat(job.name(), " exists already")), "JOB_EXISTS"),
-                             "job", job.name());
+    return rpc::WithResource(
+        rpc::WithReason(absl::AlreadyExistsError(absl::StrCat(job.name(), " exists already")), "JOB_EXISTS"), "job",
+        job.name());
   }
   QZO_RETURN_IF_ERROR(status);
   metrics_->jobs_submitted.Increment();
@@ -213,7 +228,8 @@ absl::StatusOr<Job> Coordinator::Impl::Get(const std::string& name) {
   return Shown(*resource);
 }
 
-absl::StatusOr<Job> Coordinator::Impl::Steer(const std::string& name, const char* verb, const std::set<Job::State>& allowed,
+absl::StatusOr<Job> Coordinator::Impl::Steer(const std::string& name, const char* verb,
+                                             const std::set<Job::State>& allowed,
                                              const std::function<core::Event(core::JobHandle)>& event) {
   QZO_ASSIGN_OR_RETURN(const Job before, Get(name));
   QZO_ASSIGN_OR_RETURN(const ResourceKey key, JobKey(name));
@@ -223,7 +239,8 @@ absl::StatusOr<Job> Coordinator::Impl::Steer(const std::string& name, const char
     const auto it = by_key_.find(key);
     if (it == by_key_.end()) return WrongState(name, verb, before.state());
     const core::JobHandle handle = it->second;
-    if (!allowed.contains(jobs_.at(handle).job().state())) return WrongState(name, verb, jobs_.at(handle).job().state());
+    if (!allowed.contains(jobs_.at(handle).job().state()))
+      return WrongState(name, verb, jobs_.at(handle).job().state());
     Apply(event(handle));
     after = Show(handle, jobs_.at(handle));
   }
@@ -238,13 +255,15 @@ absl::StatusOr<Job> Coordinator::Impl::Retry(const std::string& name) {
   if (job.state() != Job::FAILED && job.state() != Job::CANCELLED) return WrongState(name, "retry", job.state());
   QZO_ASSIGN_OR_RETURN(StoredResource resource, store_->Get(key));
   v1::StoredJob stored;
-  if (!stored.ParseFromString(resource.body)) return absl::DataLossError(absl::StrCat("the stored job ", name, " is damaged"));
+  if (!stored.ParseFromString(resource.body))
+    return absl::DataLossError(absl::StrCat("the stored job ", name, " is damaged"));
   stored.mutable_job()->set_state(Job::QUEUED);
   stored.mutable_job()->set_reason("WAITING_FOR_TURN");
   stored.mutable_job()->set_message("retried");
   stored.mutable_job()->clear_error();
   stored.mutable_job()->clear_end_time();
-  QZO_RETURN_IF_ERROR(store_->Write({UpdateResource{resource.uid, resource.epoch, Job::QUEUED, stored.SerializeAsString()}}));
+  QZO_RETURN_IF_ERROR(
+      store_->Write({UpdateResource{resource.uid, resource.epoch, Job::QUEUED, stored.SerializeAsString()}}));
   QZO_ASSIGN_OR_RETURN(resource, store_->Get(key));
   QZO_RETURN_IF_ERROR(Take(resource));
   return Get(name);
@@ -327,12 +346,15 @@ void Coordinator::Impl::WakeWatchers() {
   }
 }
 
-// --- workers ---------------------------------------------------------------------------------------------------------------
+// --- workers
+// ---------------------------------------------------------------------------------------------------------------
 
 absl::StatusOr<std::string> Coordinator::Impl::Attach(const v1::Attach& attach, WorkerStream* stream) {
   if (attach.worker().empty() || attach.worker().size() > 128 || attach.kind().empty() || attach.kind().size() > 64 ||
       attach.incarnation().empty() || base::FindInvalidUtf8(attach.worker()) != std::string::npos) {
-    return rpc::WithReason(absl::InvalidArgumentError("attach: worker (1 to 128 characters), incarnation and kind must be set"), "BAD_ATTACH");
+    return rpc::WithReason(
+        absl::InvalidArgumentError("attach: worker (1 to 128 characters), incarnation and kind must be set"),
+        "BAD_ATTACH");
   }
   MutexLock lock(&mu_);
   if (stopping_) return absl::UnavailableError("the coordinator is shutting down");
@@ -344,7 +366,8 @@ absl::StatusOr<std::string> Coordinator::Impl::Attach(const v1::Attach& attach, 
   v1::CoordinatorMessage message;
   message.mutable_attached()->set_worker(WorkerName(id));
   stream->Send(message);
-  spdlog::info("worker {} attached: kind {}, variant {}, {} threads, on {}", id, attach.kind(), attach.variant(), attach.threads(), attach.hostname());
+  spdlog::info("worker {} attached: kind {}, variant {}, {} threads, on {}", id, attach.kind(), attach.variant(),
+               attach.threads(), attach.hostname());
   Apply(core::WorkerAttached{handle, attach.kind()});
   CountWorkers();
   return id;
@@ -361,7 +384,8 @@ void Coordinator::Impl::Receive(const std::string& id, const v1::WorkerMessage& 
       worker.peak_memory_bytes = std::max(worker.peak_memory_bytes, memory_bytes);
       if (LiveJob* live = Find(job); live != nullptr) {
         v1::Progress& progress = *live->job().mutable_progress();
-        progress.set_peak_worker_memory_bytes(std::max<uint64_t>(progress.peak_worker_memory_bytes(), worker.peak_memory_bytes));
+        progress.set_peak_worker_memory_bytes(
+            std::max<uint64_t>(progress.peak_worker_memory_bytes(), worker.peak_memory_bytes));
       }
     };
     switch (message.message_case()) {
@@ -401,7 +425,8 @@ void Coordinator::Impl::Receive(const std::string& id, const v1::WorkerMessage& 
         break;
       case v1::WorkerMessage::kAttach:
       case v1::WorkerMessage::MESSAGE_NOT_SET:
-        return worker.stream->Close(absl::InvalidArgumentError("a second Attach, or a message of a newer version, on this stream"));
+        return worker.stream->Close(
+            absl::InvalidArgumentError("a second Attach, or a message of a newer version, on this stream"));
     }
   }
   WakeWatchers();
@@ -498,9 +523,11 @@ absl::Status Coordinator::Impl::SnapshotStored(const v1::PutSnapshotRequest::Hea
   return absl::OkStatus();
 }
 
-// --- the public face -------------------------------------------------------------------------------------------------------
+// --- the public face
+// -------------------------------------------------------------------------------------------------------
 
-Coordinator::Coordinator(const Options& options, Store* store, BlobStore* blobs, const base::Clock* clock, Metrics* metrics)
+Coordinator::Coordinator(const Options& options, Store* store, BlobStore* blobs, const base::Clock* clock,
+                         Metrics* metrics)
     : impl_(std::make_unique<Impl>(options, store, blobs, clock, metrics)) {}
 Coordinator::~Coordinator() = default;
 absl::Status Coordinator::Recover() { return impl_->Recover(); }
@@ -510,10 +537,12 @@ absl::StatusOr<Job> Coordinator::Create(Job job, const JobFacts& facts, const st
 }
 absl::StatusOr<Job> Coordinator::Get(const std::string& name) { return impl_->Get(name); }
 absl::StatusOr<Job> Coordinator::Cancel(const std::string& name) {
-  return impl_->Steer(name, "cancel", {Job::QUEUED, Job::RUNNING, Job::PAUSED}, [](core::JobHandle job) { return core::JobCancelled{job}; });
+  return impl_->Steer(name, "cancel", {Job::QUEUED, Job::RUNNING, Job::PAUSED},
+                      [](core::JobHandle job) { return core::JobCancelled{job}; });
 }
 absl::StatusOr<Job> Coordinator::Pause(const std::string& name) {
-  return impl_->Steer(name, "pause", {Job::QUEUED, Job::RUNNING}, [](core::JobHandle job) { return core::JobPaused{job}; });
+  return impl_->Steer(name, "pause", {Job::QUEUED, Job::RUNNING},
+                      [](core::JobHandle job) { return core::JobPaused{job}; });
 }
 absl::StatusOr<Job> Coordinator::Resume(const std::string& name) {
   return impl_->Steer(name, "resume", {Job::PAUSED}, [](core::JobHandle job) { return core::JobResumed{job}; });
@@ -529,7 +558,9 @@ void Coordinator::Unwatch(uint64_t watch) { impl_->Unwatch(watch); }
 absl::StatusOr<std::string> Coordinator::Attach(const v1::Attach& attach, WorkerStream* stream) {
   return impl_->Attach(attach, stream);
 }
-void Coordinator::Receive(const std::string& worker, const v1::WorkerMessage& message) { impl_->Receive(worker, message); }
+void Coordinator::Receive(const std::string& worker, const v1::WorkerMessage& message) {
+  impl_->Receive(worker, message);
+}
 void Coordinator::Detach(const std::string& worker, std::string_view reason) { impl_->Detach(worker, reason); }
 absl::StatusOr<v1::Worker> Coordinator::GetWorker(const std::string& name) { return impl_->GetWorker(name); }
 std::vector<v1::Worker> Coordinator::ListWorkers() { return impl_->ListWorkers(); }

@@ -1,7 +1,7 @@
-// The coordinator's shell: it owns the core (server/core), the open streams and the timers, carries the core's actions out and
-// feeds what happens back in. Services call it; they decide nothing themselves.
-// Thread contract: all methods may be called from any thread. One mutex guards the core; no method waits for the network;
-// Recover, Stop and those that change a job wait until the change is durable.
+// The coordinator's shell: it owns the core (server/core), the open streams and the timers, carries the core's actions
+// out and feeds what happens back in. Services call it; they decide nothing themselves. Thread contract: all methods
+// may be called from any thread. One mutex guards the core; no method waits for the network; Recover, Stop and those
+// that change a job wait until the change is durable.
 #ifndef QZO_SERVER_COORDINATOR_H_
 #define QZO_SERVER_COORDINATOR_H_
 
@@ -39,7 +39,7 @@ class WorkerStream {
 struct JobFacts {
   uint32_t validation_items = 0;  // of the rows that are evaluated each time; 0 = no such split
   uint32_t test_items = 0;
-  int64_t tokens_per_step = 0;    // both lanes of all probes, mean over the training set
+  int64_t tokens_per_step = 0;  // both lanes of all probes, mean over the training set
 };
 
 // A job that has not ended, as metrics show it.
@@ -57,12 +57,13 @@ class Coordinator {
   struct Options {
     absl::Duration tick = absl::Milliseconds(100);
     absl::Duration prepare_timeout = absl::Minutes(10);  // a worker that is not ready by then gives the job up
-    // Makes the adapter file of a job's journal (steps [0, n)), stores it as a blob and fills in everything but name, uid,
-    // figures and time. Called on a thread of the coordinator's own.
+    // Makes the adapter file of a job's journal (steps [0, n)), stores it as a blob and fills in everything but name,
+    // uid, figures and time. Called on a thread of the coordinator's own.
     std::function<absl::StatusOr<v1::StoredAdapter>(const v1::FineTuningJob& job, const method::JournalChunk& journal,
                                                     uint64_t replica_digest)>
         build_adapter;
-    // Removes a blob that one resource fewer refers to, unless another still does. Called without the coordinator's mutex.
+    // Removes a blob that one resource fewer refers to, unless another still does. Called without the coordinator's
+    // mutex.
     std::function<void(const std::string& digest)> discard_blob;
   };
 
@@ -90,8 +91,8 @@ class Coordinator {
   // All that have not ended, the older first.
   std::vector<JobView> LiveJobs();
 
-  // Calls `wake` (on some thread, quickly) whenever the job has new events or a new state; once at once. Returns an id for
-  // Unwatch. The watcher then reads Get and Store::ReadEvents: events are stored before `wake` is called.
+  // Calls `wake` (on some thread, quickly) whenever the job has new events or a new state; once at once. Returns an id
+  // for Unwatch. The watcher then reads Get and Store::ReadEvents: events are stored before `wake` is called.
   absl::StatusOr<uint64_t> Watch(const std::string& name, std::function<void()> wake);
   void Unwatch(uint64_t watch);
 

@@ -65,8 +65,8 @@ void Coordinator::Impl::ForgetOpen(core::WorkerHandle worker, core::JobHandle jo
   std::erase_if(to_open_, [&](const core::OpenReplica& open) { return open.worker == worker && open.job == job; });
 }
 
-absl::Status Coordinator::Impl::ReadOpen(const core::OpenReplica& action, const v1::StoredJob& stored, const std::string& uid,
-                                         v1::OpenJob* open) {
+absl::Status Coordinator::Impl::ReadOpen(const core::OpenReplica& action, const v1::StoredJob& stored,
+                                         const std::string& uid, v1::OpenJob* open) {
   open->set_job(action.job);
   open->set_name(stored.job().name());
   *open->mutable_spec() = stored.job().spec();
@@ -214,7 +214,8 @@ void Coordinator::Impl::Do(const core::SaveEvaluation& action) {
   if (live == nullptr) return;
   const core::EvaluationRecord& record = action.record;
   ShowEvaluation(record, live->job().mutable_progress());
-  WriteBatch batch = {PutEvaluation{live->uid, record.step, SplitName(record.split), EncodeEvaluation(record)}, Update(*live)};
+  WriteBatch batch = {PutEvaluation{live->uid, record.step, SplitName(record.split), EncodeEvaluation(record)},
+                      Update(*live)};
   if (record.split != core::Split::kTrain) {
     const model::EvalFigures figures = model::Figures(record.sums);
     v1::JobEvent event;
@@ -222,7 +223,8 @@ void Coordinator::Impl::Do(const core::SaveEvaluation& action) {
     event.set_type("evaluation");
     event.set_message(absl::StrFormat("%s at step %d: loss %.4f", SplitName(record.split), record.step, figures.loss));
     if (!record.sums.confusion.empty()) {
-      absl::StrAppendFormat(event.mutable_message(), ", accuracy %.2f %%, macro-F1 %.3f", 100 * figures.accuracy, figures.macro_f1);
+      absl::StrAppendFormat(event.mutable_message(), ", accuracy %.2f %%, macro-F1 %.3f", 100 * figures.accuracy,
+                            figures.macro_f1);
     }
     const v1::Progress& progress = live->job().progress();
     *event.mutable_evaluation() = record.split == core::Split::kValidation ? progress.last_validation()
@@ -250,14 +252,16 @@ void Coordinator::Impl::Do(const core::StateChanged& action) {
   SetTime(clock_->Now(), job.mutable_update_time());
   if (before == v1::FineTuningJob::QUEUED && job.state() == v1::FineTuningJob::RUNNING && !job.has_start_time()) {
     *job.mutable_start_time() = job.update_time();
-    metrics_->job_queue_wait.Observe(
-        static_cast<double>(google::protobuf::util::TimeUtil::DurationToMilliseconds(job.start_time() - job.create_time())) / 1e3);
+    metrics_->job_queue_wait.Observe(static_cast<double>(google::protobuf::util::TimeUtil::DurationToMilliseconds(
+                                         job.start_time() - job.create_time())) /
+                                     1e3);
   }
   if (!action.error.ok()) *job.mutable_error() = rpc::ToProto(rpc::WithReason(action.error, action.reason));
   if (core::IsTerminal(action.state)) {
     *job.mutable_end_time() = job.update_time();
     job.mutable_progress()->clear_eta();
-    metrics_->jobs_finished.Add({{"outcome", action.state == core::JobState::kFailed ? "failed" : "cancelled"}}).Increment();
+    metrics_->jobs_finished.Add({{"outcome", action.state == core::JobState::kFailed ? "failed" : "cancelled"}})
+        .Increment();
   }
   WriteBatch batch = {Update(*live)};
   // STEPPING and EVALUATING alternate all the time: that is progress, not news.
@@ -268,7 +272,8 @@ void Coordinator::Impl::Do(const core::StateChanged& action) {
     event.set_message(action.message);
     event.set_state(job.state());
     batch.push_back(NewEvent(*live, std::move(event)));
-    spdlog::info("{}: {} ({}): {}", job.name(), v1::FineTuningJob::State_Name(job.state()), action.reason, action.message);
+    spdlog::info("{}: {} ({}): {}", job.name(), v1::FineTuningJob::State_Name(job.state()), action.reason,
+                 action.message);
   }
   Save(action.job, std::move(batch));
   CountJobs();
@@ -338,7 +343,8 @@ void Coordinator::Impl::Save(core::JobHandle handle, WriteBatch batch) {
         // The job is another process's now, unless it is refused for the gap that an earlier failure left.
         const bool lost = (absl::IsAborted(status) || absl::IsNotFound(status)) && live->unsaved.empty();
         if (live->unsaved.empty()) {
-          spdlog::error("{}: not stored{}: {}", live->job().name(), lost ? "" : ", to be tried again", status.ToString());
+          spdlog::error("{}: not stored{}: {}", live->job().name(), lost ? "" : ", to be tried again",
+                        status.ToString());
           live->save_again_at = clock_->Monotonic() + kSaveAgain;
         }
         if (!lost) live->unsaved.insert(live->unsaved.end(), batch.begin(), batch.end());
@@ -369,13 +375,15 @@ void Coordinator::Impl::BuildAndStoreAdapter(const core::SaveResult& save) {
   }
   const auto stored = [&]() -> absl::StatusOr<v1::StoredAdapter> {
     QZO_ASSIGN_OR_RETURN(const method::JournalChunk journal, store_->ReadJournal(uid, 0, save.step));
-    if (journal.records.size() != save.step) return absl::DataLossError(absl::StrCat("the journal of ", job.name(), " is shorter than ", save.step, " steps"));
+    if (journal.records.size() != save.step)
+      return absl::DataLossError(absl::StrCat("the journal of ", job.name(), " is shorter than ", save.step, " steps"));
     return options_.build_adapter(job, journal, save.replica_digest);
   }();
   absl::Status status = stored.status();
   if (status.ok()) {
     v1::Adapter adapter = stored->adapter();
-    StoredResource resource{.key = {"adapter", key.project, key.id}, .uid = absl::StrCat(uid, "-adapter"), .create_time = clock_->Now()};
+    StoredResource resource{
+        .key = {"adapter", key.project, key.id}, .uid = absl::StrCat(uid, "-adapter"), .create_time = clock_->Now()};
     const absl::StatusOr<StoredResource> taken = store_->Get(resource.key);
     if (taken.ok()) resource.key.id = absl::StrCat(key.id.substr(0, 50), "-", uid.substr(0, 8));
     resource.update_time = resource.create_time;

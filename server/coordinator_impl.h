@@ -72,10 +72,11 @@ class Coordinator::Impl {
   void Do(const core::StateChanged& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Do(const core::Observed& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // Replicas are opened by the coordinator's own thread: reading a journal may take long. The first of to_open_ stays there
-  // until its message is sent.
+  // Replicas are opened by the coordinator's own thread: reading a journal may take long. The first of to_open_ stays
+  // there until its message is sent.
   void SendOpens() ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status ReadOpen(const core::OpenReplica& action, const v1::StoredJob& stored, const std::string& uid, v1::OpenJob* open);
+  absl::Status ReadOpen(const core::OpenReplica& action, const v1::StoredJob& stored, const std::string& uid,
+                        v1::OpenJob* open);
   void ForgetOpen(core::WorkerHandle worker, core::JobHandle job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The mutations that store a job's present state, with an event about it.
   UpdateResource Update(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -114,7 +115,7 @@ class Coordinator::Impl {
   bool applying_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<core::OpenReplica> to_open_ ABSL_GUARDED_BY(mu_);
   std::vector<core::SaveResult> to_save_ ABSL_GUARDED_BY(mu_);
-  std::set<std::string> to_wake_ ABSL_GUARDED_BY(mu_);  // uids
+  std::set<std::string> to_wake_ ABSL_GUARDED_BY(mu_);        // uids
   std::vector<std::string> to_discard_ ABSL_GUARDED_BY(mu_);  // blobs that lost a reference; may hold ""
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   base::CondVar wake_;

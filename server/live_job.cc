@@ -93,7 +93,8 @@ absl::StatusOr<core::EvaluationRecord> DecodeEvaluation(const StoredEvaluation& 
   record.split = evaluation.name == "test"         ? core::Split::kTest
                  : evaluation.name == "validation" ? core::Split::kValidation
                                                    : core::Split::kTrain;
-  record.sums = {stored.loss_sum(), stored.loss_count(), stored.rows(), {stored.confusion().begin(), stored.confusion().end()}};
+  record.sums = {
+      stored.loss_sum(), stored.loss_count(), stored.rows(), {stored.confusion().begin(), stored.confusion().end()}};
   record.replica_digest = stored.replica_digest();
   return record;
 }
@@ -123,7 +124,8 @@ absl::StatusOr<core::JobHistory> ReadHistory(Store* store, const StoredResource&
 void ShowStep(const core::StepCommitted& step, int64_t tokens_per_step, absl::Duration now, LiveJob* live) {
   const double seconds = absl::ToDoubleSeconds(step.duration);
   // Evaluations and other jobs' turns lie between steps: the ETA counts them, the speed does not.
-  const double between = live->last_step_at == absl::ZeroDuration() ? seconds : absl::ToDoubleSeconds(now - live->last_step_at);
+  const double between =
+      live->last_step_at == absl::ZeroDuration() ? seconds : absl::ToDoubleSeconds(now - live->last_step_at);
   live->last_step_at = now;
   live->seconds_per_step = live->seconds_per_step == 0 ? between : 0.8 * live->seconds_per_step + 0.2 * between;
   v1::Progress& progress = *live->job().mutable_progress();
@@ -152,8 +154,9 @@ void ShowEvaluation(const core::EvaluationRecord& record, v1::Progress* progress
 absl::StatusOr<core::ItemResults> ToCore(core::WorkerHandle worker, const v1::Results& results) {
   const int items = results.losses_size() / 2;
   if (items == 0 || results.losses_size() % 2 != 0 || (results.counts_size() != 1 && results.counts_size() != items)) {
-    return absl::InvalidArgumentError(absl::StrCat("results: ", results.losses_size(), " losses with ", results.counts_size(),
-                                                   " counts; expected two losses an item and one count for all or each"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("results: ", results.losses_size(), " losses with ", results.counts_size(),
+                     " counts; expected two losses an item and one count for all or each"));
   }
   core::ItemResults event{worker, results.job(), results.step(), results.first_item(), {}, results.digest()};
   for (int i = 0; i < items; ++i) {
@@ -164,13 +167,16 @@ absl::StatusOr<core::ItemResults> ToCore(core::WorkerHandle worker, const v1::Re
 }
 
 absl::StatusOr<core::EvaluationResults> ToCore(core::WorkerHandle worker, const v1::EvalResults& results) {
-  core::EvaluationResults event{worker, results.job(), results.step(), static_cast<core::Split>(results.split()),
-                                results.first_item(), {}, results.digest()};
+  core::EvaluationResults event{
+      worker, results.job(),   results.step(), static_cast<core::Split>(results.split()), results.first_item(),
+      {},     results.digest()};
   if (results.split() < v1::TRAIN || results.split() > v1::TEST || results.items().empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("evaluation results: split ", static_cast<int>(results.split()), " with ", results.items_size(), " items"));
+    return absl::InvalidArgumentError(absl::StrCat("evaluation results: split ", static_cast<int>(results.split()),
+                                                   " with ", results.items_size(), " items"));
   }
   for (const auto& item : results.items()) {
-    event.sums.push_back({item.loss_sum(), item.loss_count(), item.rows(), {item.confusion().begin(), item.confusion().end()}});
+    event.sums.push_back(
+        {item.loss_sum(), item.loss_count(), item.rows(), {item.confusion().begin(), item.confusion().end()}});
     if (item.confusion_size() != results.items(0).confusion_size()) {
       return absl::InvalidArgumentError("evaluation results: confusion tables of different sizes");
     }

@@ -1,5 +1,5 @@
-// A job that has not ended, as the coordinator's shell holds it, and the conversions between the core's structs, the API's
-// messages and what is stored. Thread-compatible.
+// A job that has not ended, as the coordinator's shell holds it, and the conversions between the core's structs, the
+// API's messages and what is stored. Thread-compatible.
 #ifndef QZO_SERVER_LIVE_JOB_H_
 #define QZO_SERVER_LIVE_JOB_H_
 
@@ -24,7 +24,7 @@ struct LiveJob {
   WriteBatch unsaved;
   absl::Duration save_again_at;
   absl::Duration last_step_at;
-  absl::Duration heard_at;  // see JobView::quiet
+  absl::Duration heard_at;      // see JobView::quiet
   double seconds_per_step = 0;  // moving average, for the ETA
 
   v1::FineTuningJob& job() { return *stored.mutable_job(); }

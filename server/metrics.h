@@ -24,17 +24,17 @@ class Metrics {
   prometheus::Histogram& job_queue_wait;
   prometheus::Counter& steps;
   prometheus::Histogram& step_duration;
-  prometheus::Histogram& step_collect_wait;  // first item answered to last
-  prometheus::Family<prometheus::Counter>& contributions;  // {result}
-  prometheus::Family<prometheus::Gauge>& workers;          // {state, device}
+  prometheus::Histogram& step_collect_wait;                     // first item answered to last
+  prometheus::Family<prometheus::Counter>& contributions;       // {result}
+  prometheus::Family<prometheus::Gauge>& workers;               // {state, device}
   prometheus::Family<prometheus::Counter>& worker_disconnects;  // {reason}
-  prometheus::Counter& payload_down_bytes;  // of step messages
+  prometheus::Counter& payload_down_bytes;                      // of step messages
   prometheus::Counter& payload_up_bytes;
   prometheus::Counter& journal_entries;
   prometheus::Counter& journal_bytes;
-  prometheus::Histogram& journal_commit_duration;  // append submitted to durable
+  prometheus::Histogram& journal_commit_duration;         // append submitted to durable
   prometheus::Family<prometheus::Counter>& store_errors;  // {op}
-  prometheus::Counter& divergence;  // replica digest mismatches: must stay 0
+  prometheus::Counter& divergence;                        // replica digest mismatches: must stay 0
 
   const std::shared_ptr<prometheus::Registry> registry;
 };

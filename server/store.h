@@ -1,10 +1,10 @@
-// The store seam: everything that must survive the coordinator. Bodies are opaque bytes (serialized protos); the columns are
-// what the store itself needs for keys, order, filters and fences.
+// The store seam: everything that must survive the coordinator. Bodies are opaque bytes (serialized protos); the
+// columns are what the store itself needs for keys, order, filters and fences.
 //
 // Writes go through Submit: a batch is atomic, batches are applied in the order submitted, and many batches share one
 // durable transaction (group commit). A batch whose check fails changes nothing and fails alone; the others commit.
-// Thread contract: all methods may be called from any thread; `done` is called on the store's writer thread, in order, after
-// the batch is durable (or has failed), and must return quickly.
+// Thread contract: all methods may be called from any thread; `done` is called on the store's writer thread, in order,
+// after the batch is durable (or has failed), and must return quickly.
 #ifndef QZO_SERVER_STORE_H_
 #define QZO_SERVER_STORE_H_
 
@@ -49,10 +49,11 @@ struct StoredEvent {
   std::string body;
 };
 
-// --- mutations -------------------------------------------------------------------------------------------------------------
+// --- mutations
+// -------------------------------------------------------------------------------------------------------------
 
-// ALREADY_EXISTS when the key is taken. With a request_id that was used before for this kind and project the batch fails with
-// ALREADY_EXISTS too, and ResourceOfRequest tells what it made.
+// ALREADY_EXISTS when the key is taken. With a request_id that was used before for this kind and project the batch
+// fails with ALREADY_EXISTS too, and ResourceOfRequest tells what it made.
 struct CreateResource {
   StoredResource resource;
   std::string request_id;  // "" = none; remembered for at least 24 h
@@ -91,15 +92,17 @@ struct PutEvaluation {
   std::string body;
 };
 
-using Mutation = std::variant<CreateResource, UpdateResource, TakeEpoch, DeleteResource, AppendStep, AppendEvent, PutEvaluation>;
+using Mutation =
+    std::variant<CreateResource, UpdateResource, TakeEpoch, DeleteResource, AppendStep, AppendEvent, PutEvaluation>;
 using WriteBatch = std::vector<Mutation>;
 using WriteDone = std::function<void(absl::Status)>;
 
-// --- queries ---------------------------------------------------------------------------------------------------------------
+// --- queries
+// ---------------------------------------------------------------------------------------------------------------
 
 struct ListQuery {
   std::string kind;
-  std::string project;  // "" = all projects
+  std::string project;          // "" = all projects
   std::vector<int32_t> states;  // empty = all
   // Newest first. Continue after this (create time, uid), both from the last row of the page before.
   absl::Time before_time = absl::InfiniteFuture();
@@ -124,8 +127,8 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // Never blocks on the disk. RESOURCE_EXHAUSTED goes to `done` when the disk is full: nothing of the batch is lost silently.
-  // After an outcome that could not be learned (I/O error in commit) the store re-reads before it answers.
+  // Never blocks on the disk. RESOURCE_EXHAUSTED goes to `done` when the disk is full: nothing of the batch is lost
+  // silently. After an outcome that could not be learned (I/O error in commit) the store re-reads before it answers.
   virtual void Submit(WriteBatch batch, WriteDone done) = 0;
   // Submit and wait.
   absl::Status Write(WriteBatch batch);
@@ -138,8 +141,8 @@ class Store {
   virtual absl::StatusOr<std::optional<std::string>> ResourceOfRequest(std::string_view kind, std::string_view project,
                                                                        std::string_view request_id) = 0;
 
-  // Steps [from, to) that exist, with the rule's state after the last one returned (its default when none is). DATA_LOSS when a
-  // chunk is damaged.
+  // Steps [from, to) that exist, with the rule's state after the last one returned (its default when none is).
+  // DATA_LOSS when a chunk is damaged.
   virtual absl::StatusOr<method::JournalChunk> ReadJournal(std::string_view uid, uint32_t from, uint32_t to) = 0;
   // Events with sequence >= from, ascending, at most `limit`.
   virtual absl::StatusOr<std::vector<StoredEvent>> ReadEvents(std::string_view uid, uint64_t from, int limit) = 0;

@@ -42,8 +42,8 @@ class WorkReactor final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::
   // Starts the next write or, when there is none and the stream is closed, finishes.
   void Proceed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // A read that waits makes gRPC give back the flow-control window of what was read at once, in a packet of its own;
-  // without one it travels with the next write. So after results nothing is read until the worker is sent its next work,
-  // for a second at most: an idle worker's other messages wait that long.
+  // without one it travels with the next write. So after results nothing is read until the worker is sent its next
+  // work, for a second at most: an idle worker's other messages wait that long.
   void PauseReading() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ResumeReading() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

@@ -65,8 +65,9 @@ class Connection::Stream final : public Uplink {
     if (std::exchange(open_, false)) stream_->WritesDone();
     changed_.SignalAll();
   }
-  // A read that waits makes gRPC return the flow-control window of what was read at once, in a packet of its own; without
-  // one, it goes with the next write. So after a Work nothing is read until its results are sent, for a while at most.
+  // A read that waits makes gRPC return the flow-control window of what was read at once, in a packet of its own;
+  // without one, it goes with the next write. So after a Work nothing is read until its results are sent, for a while
+  // at most.
   void ExpectResults() {
     base::MutexLock lock(&mu_);
     computing_ = true;

@@ -18,8 +18,8 @@
 #include "base/fs.h"
 #include "client/client.h"
 #include "client/output.h"
-#include "method/adapter.h"
 #include "kernels/integer.h"
+#include "method/adapter.h"
 
 namespace qzo::client {
 

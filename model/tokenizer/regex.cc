@@ -88,8 +88,8 @@ absl::StatusOr<std::string> WithUnicodeClasses(std::string_view pattern) {
 absl::StatusOr<std::unique_ptr<Regex>> Regex::CompileWith(std::string_view pattern, uint32_t options) {
   int error = 0;
   PCRE2_SIZE at = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                   PCRE2_UTF | options, &error, &at, nullptr);
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | options,
+                                   &error, &at, nullptr);
   if (code == nullptr) return PatternError(pattern, absl::StrCat("at ", at, ": ", Pcre2Message(error)).c_str());
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // where it is not available, matching is only slower
   return std::unique_ptr<Regex>(new Regex(code));

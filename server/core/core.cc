@@ -37,7 +37,8 @@ std::vector<JobHandle> Core::JobsOf(WorkerHandle worker) const {
   return handles;
 }
 
-// --- jobs ------------------------------------------------------------------------------------------------------------------
+// --- jobs
+// ------------------------------------------------------------------------------------------------------------------
 
 void Core::On(const JobAdded& event) {
   Job job;
@@ -49,11 +50,13 @@ void Core::On(const JobAdded& event) {
   job.state = event.history.paused ? JobState::kPaused : JobState::kQueued;
   // A newcomer starts level with the least served, so that it neither waits for others' past nor owns the future.
   for (const auto& [handle, other] : jobs_) {
-    job.virtual_time = handle == jobs_.begin()->first ? other.virtual_time : std::min(job.virtual_time, other.virtual_time);
+    job.virtual_time =
+        handle == jobs_.begin()->first ? other.virtual_time : std::min(job.virtual_time, other.virtual_time);
   }
   if (!project_time_.contains(event.config.project)) {
     double least = 0;
-    for (const auto& [project, time] : project_time_) least = project == project_time_.begin()->first ? time : std::min(least, time);
+    for (const auto& [project, time] : project_time_)
+      least = project == project_time_.begin()->first ? time : std::min(least, time);
     project_time_[event.config.project] = least;
   }
   jobs_[event.job] = std::move(job);
@@ -120,7 +123,8 @@ void Core::CloseAll(JobHandle handle) {
   replicas_wanted_ = true;
 }
 
-// --- workers ---------------------------------------------------------------------------------------------------------------
+// --- workers
+// ---------------------------------------------------------------------------------------------------------------
 
 void Core::On(const WorkerAttached& event) {
   workers_[event.worker] = Worker{.kind = event.kind};
@@ -169,7 +173,8 @@ void Core::On(const ReplicaReady& event) {
   if (replica == worker->second.replicas.end() || replica->second.ready) return;
   replica->second.ready = true;
   if (job->second.digest && job->second.unit->step() == event.step && *job->second.digest != event.digest) {
-    Diverged(event.job, job->second, absl::StrCat("a replica rebuilt at step ", event.step, " differs from the others"));
+    Diverged(event.job, job->second,
+             absl::StrCat("a replica rebuilt at step ", event.step, " differs from the others"));
   }
 }
 
@@ -188,7 +193,8 @@ void Core::On(const ReplicaTrouble& event) {
   }
 }
 
-// --- answers ---------------------------------------------------------------------------------------------------------------
+// --- answers
+// ---------------------------------------------------------------------------------------------------------------
 
 void Core::On(const ItemResults& event) {
   TakeAnswers(event.worker, event.job, event.step, std::nullopt, event.first_item,
@@ -197,8 +203,9 @@ void Core::On(const ItemResults& event) {
 }
 
 void Core::On(const EvaluationResults& event) {
-  TakeAnswers(event.worker, event.job, event.step, event.split, event.first_item, static_cast<uint32_t>(event.sums.size()),
-              event.digest, [&](uint32_t i) -> Unit::Answer { return event.sums[i]; });
+  TakeAnswers(event.worker, event.job, event.step, event.split, event.first_item,
+              static_cast<uint32_t>(event.sums.size()), event.digest,
+              [&](uint32_t i) -> Unit::Answer { return event.sums[i]; });
 }
 
 template <typename At>
@@ -271,7 +278,8 @@ void Core::Diverged(JobHandle handle, Job& job, const std::string& message) {
   }
   const uint32_t step = TargetStep(job);
   DropUnit(job);  // its answers may have been measured at wrong multipliers
-  ForEachReplica(handle, [&](WorkerHandle worker_handle, Worker& worker, Replica&) { Open(worker_handle, worker, handle, step); });
+  ForEachReplica(
+      handle, [&](WorkerHandle worker_handle, Worker& worker, Replica&) { Open(worker_handle, worker, handle, step); });
 }
 
 void Core::Complete(JobHandle handle, Job& job) {
@@ -335,7 +343,8 @@ void Core::On(const StepStored& event) {
   job.divergences = 0;
   job.last_coefficients = commit.record.coefficients;
   ++job.next_step;
-  const bool non_finite = std::any_of(commit.record.d.begin(), commit.record.d.end(), [](float d) { return std::isnan(d); });
+  const bool non_finite =
+      std::any_of(commit.record.d.begin(), commit.record.d.end(), [](float d) { return std::isnan(d); });
   job.non_finite_run = non_finite ? job.non_finite_run + 1 : 0;
   out_->push_back(told);
   if (job.non_finite_run >= options_.non_finite_limit) {
@@ -344,7 +353,8 @@ void Core::On(const StepStored& event) {
                                                     " steps in a row; try a lower learning_rate or epsilon")));
     return;
   }
-  if (job.config.snapshot_steps > 0 && job.next_step % job.config.snapshot_steps == 0 && job.next_step < job.config.method.steps) {
+  if (job.config.snapshot_steps > 0 && job.next_step % job.config.snapshot_steps == 0 &&
+      job.next_step < job.config.method.steps) {
     bool asked = false;
     ForEachReplica(event.job, [&](WorkerHandle worker, Worker&, Replica& replica) {
       if (asked || !replica.ready || replica.step + 1 != job.next_step) return;

@@ -1,10 +1,10 @@
-// The coordinator's decisions as a pure state machine: Handle(event, now) changes the state and appends actions. No gRPC, no
-// thread, no clock, no I/O, no randomness: the same events give the same actions, so every failure schedule is a fast test.
-// Thread-compatible: the shell (server/coordinator.h) holds a mutex.
+// The coordinator's decisions as a pure state machine: Handle(event, now) changes the state and appends actions. No
+// gRPC, no thread, no clock, no I/O, no randomness: the same events give the same actions, so every failure schedule is
+// a fast test. Thread-compatible: the shell (server/coordinator.h) holds a mutex.
 //
-// Life of a step: a unit is planned at the job's step and its items go to idle workers with a ready replica; answers come in;
-// complete, it becomes a CommitStep; once StepStored says that is durable, the commit travels with the next items. Replicas
-// that get no items lag one commit behind and get it when the next one is made.
+// Life of a step: a unit is planned at the job's step and its items go to idle workers with a ready replica; answers
+// come in; complete, it becomes a CommitStep; once StepStored says that is durable, the commit travels with the next
+// items. Replicas that get no items lag one commit behind and get it when the next one is made.
 #ifndef QZO_SERVER_CORE_CORE_H_
 #define QZO_SERVER_CORE_CORE_H_
 
@@ -27,8 +27,8 @@ struct CoreOptions {
   absl::Duration prepare_timeout = absl::Minutes(10);
   absl::Duration trouble_backoff = absl::Seconds(10);  // before a worker is asked again to hold a job it failed at
   absl::Duration store_retry = absl::Seconds(1);
-  absl::Duration least_deadline = absl::Seconds(2);    // of an assignment, however fast items usually are
-  absl::Duration first_deadline = absl::Minutes(5);    // while nothing is known of a job's items
+  absl::Duration least_deadline = absl::Seconds(2);  // of an assignment, however fast items usually are
+  absl::Duration first_deadline = absl::Minutes(5);  // while nothing is known of a job's items
   int max_replicas_per_worker = 64;
   uint32_t non_finite_limit = 10;  // steps in a row
   int trouble_limit = 3;           // in a row, without any answer between
@@ -94,7 +94,7 @@ class Core {
     std::deque<double> item_seconds;         // recent, for the deadline
     std::deque<double> evaluation_seconds;
     int troubles = 0;
-    int divergences = 0;  // since the last committed step
+    int divergences = 0;      // since the last committed step
     double virtual_time = 0;  // worker-seconds spent, for fair shares
   };
   using Actions = std::vector<Action>;
@@ -138,7 +138,8 @@ class Core {
   bool CanServe(const Worker& worker, JobHandle handle, const Job& job, uint32_t step) const;
   absl::Duration Deadline(const Job& job, uint32_t count) const;
   void Open(WorkerHandle worker_handle, Worker& worker, JobHandle handle, uint32_t step);
-  // Forgets the open unit. Workers that are still at it stay busy until they answer (late) or their replica is replaced.
+  // Forgets the open unit. Workers that are still at it stay busy until they answer (late) or their replica is
+  // replaced.
   static void DropUnit(Job& job);
   void CloseAll(JobHandle handle);
   // Returns an item that has ended too many workers.

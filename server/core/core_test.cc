@@ -51,8 +51,12 @@ class CoreTest : public ::testing::Test {
     return kinds;
   }
   ItemResults Answer(const SendWork& work, double plus = 2, double minus = 1, uint64_t digest = kDigest) const {
-    return {work.worker, work.job, work.step, work.first_item,
-            std::vector<method::ItemLosses>(work.item_count, {plus, minus, 4}), digest};
+    return {work.worker,
+            work.job,
+            work.step,
+            work.first_item,
+            std::vector<method::ItemLosses>(work.item_count, {plus, minus, 4}),
+            digest};
   }
 
   Core core_{CoreOptions{}};
@@ -237,7 +241,8 @@ TEST_F(CoreTest, ReplicasThatStillDisagreeAfterRebuildingFailTheJob) {
     Send(ReplicaReady{1, 1, 0, 77});
     ASSERT_EQ(All<SendWork>().size(), 1u);
     const SendWork work = All<SendWork>()[0];
-    Send(EvaluationResults{1, 1, 0, *work.evaluate, work.first_item, std::vector<model::EvalSums>(work.item_count), 77});
+    Send(
+        EvaluationResults{1, 1, 0, *work.evaluate, work.first_item, std::vector<model::EvalSums>(work.item_count), 77});
     Send(ReplicaReady{2, 1, 0, 78});
     EXPECT_THAT(Seen(), ::testing::Contains(Observed::Kind::kDivergence));
   }

@@ -14,10 +14,10 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
-constexpr double kDeviations = 6;          // an item later than median + 6 MAD is given out again
+constexpr double kDeviations = 6;  // an item later than median + 6 MAD is given out again
 constexpr size_t kSamplesForDeadline = 5;
-// A step's items go out in one message a worker, because messages are what a step costs; an evaluation is long, and goes out in
-// pieces so that workers that get ready meanwhile can help.
+// A step's items go out in one message a worker, because messages are what a step costs; an evaluation is long, and
+// goes out in pieces so that workers that get ready meanwhile can help.
 constexpr uint32_t kEvaluationItemsAtOnce = 2;
 
 }  // namespace
@@ -46,7 +46,8 @@ void Core::OpenReplicas() {
                    [](const auto& a, const auto& b) { return a.second->config.priority > b.second->config.priority; });
   for (auto& [handle, job] : wanting) {
     // More workers than items could not all be used.
-    const uint32_t useful = std::max({job->config.method.items(), job->config.validation_items, job->config.min_workers});
+    const uint32_t useful =
+        std::max({job->config.method.items(), job->config.validation_items, job->config.min_workers});
     uint32_t held = 0;
     ForEachReplica(handle, [&](WorkerHandle, Worker& worker, Replica&) { held += worker.leaving ? 0 : 1; });
     for (auto& [worker_handle, worker] : workers_) {
@@ -112,7 +113,8 @@ void Core::Dispatch() {
     if (!job->unit) {
       // Replicas that stand elsewhere (the final test runs at the best step) are made anew where they are needed.
       ForEachReplica(handle, [&, h = handle](WorkerHandle worker_handle, Worker& worker, Replica& replica) {
-        if (replica.step != step && !(replica.step + 1 == step && step == job->next_step)) Open(worker_handle, worker, h, step);
+        if (replica.step != step && !(replica.step + 1 == step && step == job->next_step))
+          Open(worker_handle, worker, h, step);
       });
       if (ReadyReplicas(handle) < job->config.min_workers) continue;
     }
@@ -152,7 +154,8 @@ void Core::HandOut(JobHandle handle, Job& job, const std::vector<WorkerHandle>& 
     if (items_left > 0) {
       auto share = static_cast<uint32_t>(std::lround(items_left * weight / weight_left));
       if (job.unit->evaluate()) share = std::min(share, kEvaluationItemsAtOnce);
-      const auto largest = std::max_element(free.begin(), free.end(), [](auto a, auto b) { return a.second < b.second; });
+      const auto largest =
+          std::max_element(free.begin(), free.end(), [](auto a, auto b) { return a.second < b.second; });
       Send(worker, handle, job, largest->first, std::clamp<uint32_t>(share, 1, largest->second));
     }
     weight_left -= weight;
@@ -214,8 +217,8 @@ void Core::UpdateReason(JobHandle handle, Job& job) {
   if (ready < needed && !(job.unit && ready > 0)) {
     const std::string kind = job.config.kind.empty() ? "" : absl::StrCat(" of kind ", job.config.kind);
     SetState(handle, job, job.state, preparing > 0 ? "PREPARING_WORKERS" : "WAITING_FOR_WORKERS",
-             absl::StrCat("needs ", needed, needed == 1 ? " worker" : " workers", kind, ": ", ready, " ready, ", preparing,
-                          " preparing"));
+             absl::StrCat("needs ", needed, needed == 1 ? " worker" : " workers", kind, ": ", ready, " ready, ",
+                          preparing, " preparing"));
   } else if (job.state == JobState::kQueued) {
     SetState(handle, job, job.state, "WAITING_FOR_TURN", "the workers are busy with other jobs");
   } else if (job.unit) {

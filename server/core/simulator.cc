@@ -55,7 +55,8 @@ bool SameRecord(const method::StepRecord& a, const method::StepRecord& b) {
 
 }  // namespace
 
-Simulator::Simulator(const SimulatorOptions& options) : options_(options), random_(options.seed), workers_(static_cast<size_t>(options.workers)) {
+Simulator::Simulator(const SimulatorOptions& options)
+    : options_(options), random_(options.seed), workers_(static_cast<size_t>(options.workers)) {
   for (int j = 0; j < options.jobs; ++j) {
     Books books;
     JobConfig& config = books.config;
@@ -123,9 +124,12 @@ void Simulator::Broke(const std::string& what) {
 
 void Simulator::StartCoordinator() {
   ++incarnation_;
-  core_ = std::make_unique<Core>(CoreOptions{.prepare_timeout = absl::Seconds(30), .trouble_backoff = absl::Milliseconds(50),
-                                             .store_retry = absl::Milliseconds(30), .least_deadline = absl::Milliseconds(200),
-                                             .first_deadline = absl::Seconds(2), .trouble_limit = 50});
+  core_ = std::make_unique<Core>(CoreOptions{.prepare_timeout = absl::Seconds(30),
+                                             .trouble_backoff = absl::Milliseconds(50),
+                                             .store_retry = absl::Milliseconds(30),
+                                             .least_deadline = absl::Milliseconds(200),
+                                             .first_deadline = absl::Seconds(2),
+                                             .trouble_limit = 50});
   handles_.clear();
   attached_.clear();
   wire_.clear();
@@ -137,12 +141,17 @@ void Simulator::StartCoordinator() {
     for (auto r = store_[j].journal.rbegin(); r != store_[j].journal.rend(); ++r, ++run) {
       if (std::none_of(r->d.begin(), r->d.end(), [](float d) { return std::isnan(d); })) break;
     }
-    Deliver(JobAdded{handle, store_[j].config,
-                     {static_cast<uint32_t>(store_[j].journal.size()), store_[j].rule, run, store_[j].evaluations, store_[j].paused}});
+    Deliver(JobAdded{handle,
+                     store_[j].config,
+                     {static_cast<uint32_t>(store_[j].journal.size()), store_[j].rule, run, store_[j].evaluations,
+                      store_[j].paused}});
   }
   for (size_t w = 0; w < workers_.size(); ++w) {
     workers_[w].handle = 0;
-    if (workers_[w].alive) At(now_ + Soon(20), [this, w, i = incarnation_] { if (i == incarnation_) Attach(w); });
+    if (workers_[w].alive)
+      At(now_ + Soon(20), [this, w, i = incarnation_] {
+        if (i == incarnation_) Attach(w);
+      });
   }
   const auto tick = [this, i = incarnation_](auto& self) -> void {
     if (i != incarnation_) return;
@@ -173,7 +182,8 @@ void Simulator::ToWorker(WorkerHandle handle, std::function<void(size_t, Worker&
   last = std::max(last, now_) + Soon(1);
   At(last, [this, handle, what = std::move(what), i = incarnation_] {
     const auto it = attached_.find(handle);
-    // A dead worker may still count as attached when its successor comes: what was sent to the one is lost to the other.
+    // A dead worker may still count as attached when its successor comes: what was sent to the one is lost to the
+    // other.
     if (i != incarnation_ || it == attached_.end() || workers_[it->second].handle != handle) return;
     what(it->second, workers_[it->second]);
   });
@@ -207,17 +217,21 @@ void Simulator::Carry(const Action& action) {
         replica.digest = Applied(replica.digest, work.coefficients);
         ++replica.step;
       }
-      if (replica.step != work.step) return Broke(absl::StrCat("work for step ", work.step, " reached a replica at step ", replica.step));
+      if (replica.step != work.step)
+        return Broke(absl::StrCat("work for step ", work.step, " reached a replica at step ", replica.step));
       if (work.item_count == 0) return;
       const uint64_t seed = JobSeed(options_, replica.job);
       Event answer;
       if (work.evaluate) {
-        EvaluationResults results{work.worker, work.job, work.step, *work.evaluate, work.first_item, {}, replica.digest};
-        for (uint32_t i = 0; i < work.item_count; ++i) results.sums.push_back(Evaluate(seed, replica.digest, work.step, *work.evaluate, work.first_item + i));
+        EvaluationResults results{work.worker,     work.job, work.step,     *work.evaluate,
+                                  work.first_item, {},       replica.digest};
+        for (uint32_t i = 0; i < work.item_count; ++i)
+          results.sums.push_back(Evaluate(seed, replica.digest, work.step, *work.evaluate, work.first_item + i));
         answer = std::move(results);
       } else {
         ItemResults results{work.worker, work.job, work.step, work.first_item, {}, replica.digest};
-        for (uint32_t i = 0; i < work.item_count; ++i) results.losses.push_back(Measure(seed, replica.digest, work.step, work.first_item + i, options_.non_finite));
+        for (uint32_t i = 0; i < work.item_count; ++i)
+          results.losses.push_back(Measure(seed, replica.digest, work.step, work.first_item + i, options_.non_finite));
         answer = std::move(results);
       }
       const absl::Duration delay = Soon(5) * work.item_count * worker.slowness;
@@ -227,8 +241,8 @@ void Simulator::Carry(const Action& action) {
   } else if (const auto* commit = std::get_if<CommitStep>(&action)) {
     const size_t job = JobOf(commit->job);
     const bool fails = Chance(options_.chaos);
-    // What is in flight when a coordinator dies may become durable all the same: the store applies it whoever asked, unless a
-    // newer coordinator has taken the epoch, which in this world is the incarnation.
+    // What is in flight when a coordinator dies may become durable all the same: the store applies it whoever asked,
+    // unless a newer coordinator has taken the epoch, which in this world is the incarnation.
     At(now_ + Soon(4), [this, commit = *commit, job, fails, i = incarnation_] {
       absl::Status status;
       if (i != incarnation_) return;
@@ -255,9 +269,11 @@ void Simulator::Carry(const Action& action) {
     });
   } else if (const auto* changed = std::get_if<StateChanged>(&action)) {
     store_[JobOf(changed->job)].paused = changed->state == JobState::kPaused;
-    if (changed->state == JobState::kFailed) Broke(absl::StrCat("job failed: ", changed->reason, ": ", changed->message));
+    if (changed->state == JobState::kFailed)
+      Broke(absl::StrCat("job failed: ", changed->reason, ": ", changed->message));
   } else if (const auto* observed = std::get_if<Observed>(&action)) {
-    if (observed->kind == Observed::Kind::kDivergence || observed->kind == Observed::Kind::kMismatch) Broke(observed->message);
+    if (observed->kind == Observed::Kind::kDivergence || observed->kind == Observed::Kind::kMismatch)
+      Broke(observed->message);
   }
 }
 
@@ -287,7 +303,9 @@ void Simulator::Disturb() {
     ++crashes_;
     StartCoordinator();
   } else {
-    const auto it = handles_.begin() == handles_.end() ? handles_.end() : std::next(handles_.begin(), static_cast<long>(random_() % handles_.size()));
+    const auto it = handles_.begin() == handles_.end()
+                        ? handles_.end()
+                        : std::next(handles_.begin(), static_cast<long>(random_() % handles_.size()));
     if (it == handles_.end() || !core_->StatusOf(it->first)) return;
     Deliver(JobPaused{it->first});
     At(now_ + Soon(100), [this, job = it->first, i = incarnation_] {
@@ -304,7 +322,9 @@ void Simulator::Disturb() {
 
 std::string Simulator::Run() {
   StartCoordinator();
-  const auto done = [this] { return std::all_of(store_.begin(), store_.end(), [](const Books& b) { return b.result.has_value(); }); };
+  const auto done = [this] {
+    return std::all_of(store_.begin(), store_.end(), [](const Books& b) { return b.result.has_value(); });
+  };
   while (!done() && broke_.empty()) {
     if (queue_.empty() || now_ > absl::Minutes(10)) {
       Broke("the jobs do not end");
@@ -318,11 +338,14 @@ std::string Simulator::Run() {
   }
   for (size_t j = 0; j < store_.size() && broke_.empty(); ++j) {
     const Books expected = Undisturbed(store_[j].config, JobSeed(options_, j), options_.non_finite);
-    if (!std::equal(expected.journal.begin(), expected.journal.end(), store_[j].journal.begin(), store_[j].journal.end(), SameRecord)) {
+    if (!std::equal(expected.journal.begin(), expected.journal.end(), store_[j].journal.begin(),
+                    store_[j].journal.end(), SameRecord)) {
       Broke(absl::StrCat("job ", j, ": the journal differs from an undisturbed run's"));
     } else if (expected.evaluations.size() != store_[j].evaluations.size()) {
-      Broke(absl::StrCat("job ", j, ": ", store_[j].evaluations.size(), " evaluations, expected ", expected.evaluations.size()));
-    } else if (expected.result->step != store_[j].result->step || expected.result->replica_digest != store_[j].result->replica_digest) {
+      Broke(absl::StrCat("job ", j, ": ", store_[j].evaluations.size(), " evaluations, expected ",
+                         expected.evaluations.size()));
+    } else if (expected.result->step != store_[j].result->step ||
+               expected.result->replica_digest != store_[j].result->replica_digest) {
       Broke(absl::StrCat("job ", j, ": another result"));
     }
   }

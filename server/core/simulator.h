@@ -1,6 +1,6 @@
-// A seeded world around the real core: workers that come, die, dawdle and come back, a store that is slow, fails and keeps
-// only what it acknowledged or had in flight, coordinators that crash, users who pause. Everything a run does follows from its
-// seed. Test support; thread-compatible.
+// A seeded world around the real core: workers that come, die, dawdle and come back, a store that is slow, fails and
+// keeps only what it acknowledged or had in flight, coordinators that crash, users who pause. Everything a run does
+// follows from its seed. Test support; thread-compatible.
 #ifndef QZO_SERVER_CORE_SIMULATOR_H_
 #define QZO_SERVER_CORE_SIMULATOR_H_
 

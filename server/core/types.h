@@ -30,10 +30,10 @@ struct JobConfig {
   method::MethodSpec method;
   int32_t priority = 0;
   uint32_t min_workers = 1;
-  std::string kind;              // "" = any
-  uint32_t eval_steps = 0;       // 0 = only before the first step and after the last
-  uint32_t patience = 0;         // 0 = no early stopping
-  uint32_t snapshot_steps = 0;   // 0 = none
+  std::string kind;               // "" = any
+  uint32_t eval_steps = 0;        // 0 = only before the first step and after the last
+  uint32_t patience = 0;          // 0 = no early stopping
+  uint32_t snapshot_steps = 0;    // 0 = none
   uint32_t validation_items = 0;  // 0 = no such split
   uint32_t test_items = 0;
 };
@@ -55,7 +55,8 @@ struct JobHistory {
   bool paused = false;
 };
 
-// --- events ----------------------------------------------------------------------------------------------------------------
+// --- events
+// ----------------------------------------------------------------------------------------------------------------
 
 struct JobAdded {
   JobHandle job;
@@ -131,7 +132,8 @@ using Event = std::variant<JobAdded, JobPaused, JobResumed, JobCancelled, JobRem
                            WorkerLeaving, ReplicaReady, ItemResults, EvaluationResults, ReplicaTrouble, StepStored,
                            ResultSaved, Tick>;
 
-// --- actions ---------------------------------------------------------------------------------------------------------------
+// --- actions
+// ---------------------------------------------------------------------------------------------------------------
 
 // Make the worker's replica anew at `step`.
 struct OpenReplica {
@@ -196,8 +198,16 @@ struct StateChanged {
 // Something worth a metric, a log line and perhaps an event of the job.
 struct Observed {
   enum class Kind : uint8_t {
-    kAccepted, kLate, kDuplicate, kNonFinite, kMismatch,  // answers of items, `count` of them
-    kDivergence, kReassigned, kDuplicated, kReplicaLost, kTrouble,
+    kAccepted,
+    kLate,
+    kDuplicate,
+    kNonFinite,
+    kMismatch,  // answers of items, `count` of them
+    kDivergence,
+    kReassigned,
+    kDuplicated,
+    kReplicaLost,
+    kTrouble,
   };
   Kind kind;
   JobHandle job;
@@ -206,8 +216,8 @@ struct Observed {
   std::string message;
 };
 
-using Action = std::variant<OpenReplica, CloseReplica, SendWork, RequestSnapshot, CommitStep, StepCommitted, SaveEvaluation,
-                            SaveResult, StateChanged, Observed>;
+using Action = std::variant<OpenReplica, CloseReplica, SendWork, RequestSnapshot, CommitStep, StepCommitted,
+                            SaveEvaluation, SaveResult, StateChanged, Observed>;
 
 }  // namespace qzo::server::core
 

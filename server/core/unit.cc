@@ -85,7 +85,7 @@ Unit::Verdict Unit::Take(WorkerHandle worker, const std::string& kind, uint32_t 
   Item& item = items_[index];
   if (item.answer) {
     return item.kind == kind && item.by != worker && !Same(*item.answer, answer) ? Verdict::kMismatch
-                                                                                : Verdict::kDuplicate;
+                                                                                 : Verdict::kDuplicate;
   }
   if (!Finite(answer) && !item.suspect) {
     item.suspect = worker;

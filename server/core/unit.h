@@ -1,5 +1,5 @@
-// The open unit of work of a job: a training step or an evaluation, cut into items. It knows which items are out with whom,
-// takes answers, and says when all are in. Pure; thread-compatible.
+// The open unit of work of a job: a training step or an evaluation, cut into items. It knows which items are out with
+// whom, takes answers, and says when all are in. Pure; thread-compatible.
 #ifndef QZO_SERVER_CORE_UNIT_H_
 #define QZO_SERVER_CORE_UNIT_H_
 
@@ -38,8 +38,8 @@ class Unit {
   bool complete() const { return done_ == items_.size(); }
   bool Covers(uint32_t first, size_t count) const { return count > 0 && first + count <= items_.size(); }
 
-  // Maximal ranges of items that nobody works on, in order; those that `worker` should not get (its non-finite answer needs a
-  // second opinion) are left out when `others` could take them.
+  // Maximal ranges of items that nobody works on, in order; those that `worker` should not get (its non-finite answer
+  // needs a second opinion) are left out when `others` could take them.
   std::vector<std::pair<uint32_t, uint32_t>> Free(WorkerHandle worker, bool others) const;
   void Assign(WorkerHandle worker, uint32_t first, uint32_t count, absl::Duration now);
   // The worker's assignment, if it has one here.
@@ -48,13 +48,13 @@ class Unit {
   // Items of an assignment that are still not answered by anybody.
   bool StillNeeded(const Assignment& assignment) const;
 
-  // Takes the worker off; its unanswered items are free again. With `failure` they count an attempt that ended a worker;
-  // returns an item that has had too many of those.
+  // Takes the worker off; its unanswered items are free again. With `failure` they count an attempt that ended a
+  // worker; returns an item that has had too many of those.
   std::optional<uint32_t> Release(WorkerHandle worker, bool failure);
 
   enum class Verdict : uint8_t { kAccepted, kDuplicate, kMismatch, kAskAgain };
-  // One item's answer. kAskAgain: non-finite for the first time; it goes to another worker, or comes back to this one when
-  // there is none. kMismatch: an item that was answered already by the same kind, differently.
+  // One item's answer. kAskAgain: non-finite for the first time; it goes to another worker, or comes back to this one
+  // when there is none. kMismatch: an item that was answered already by the same kind, differently.
   Verdict Take(WorkerHandle worker, const std::string& kind, uint32_t item, const Answer& answer, absl::Duration now);
 
   // Complete only: answers in item order.
@@ -66,10 +66,10 @@ class Unit {
  private:
   struct Item {
     std::optional<Answer> answer;
-    std::string kind;                       // of the worker whose answer counts
+    std::string kind;  // of the worker whose answer counts
     WorkerHandle by = 0;
-    std::optional<WorkerHandle> suspect;    // gave a non-finite answer that is not confirmed
-    int out = 0;                            // workers that hold it
+    std::optional<WorkerHandle> suspect;  // gave a non-finite answer that is not confirmed
+    int out = 0;                          // workers that hold it
     int failures = 0;
   };
 

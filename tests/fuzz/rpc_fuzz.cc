@@ -74,8 +74,7 @@ std::vector<std::string> Messages(std::string_view bytes) {
 }
 
 bool AllParse(const MethodDescriptor& method, const std::vector<std::string>& messages) {
-  const std::unique_ptr<Message> message(
-      MessageFactory::generated_factory()->GetPrototype(method.input_type())->New());
+  const std::unique_ptr<Message> message(MessageFactory::generated_factory()->GetPrototype(method.input_type())->New());
   return std::all_of(messages.begin(), messages.end(),
                      [&](const std::string& bytes) { return message->ParseFromString(bytes); });
 }

@@ -67,7 +67,8 @@ TEST_F(BadInput, ATruncatedModelIsRefusedAndNothingIsLeftBehind) {
 }
 
 TEST_F(BadInput, ARowWithoutTextIsNamed) {
-  const std::string path = Write("rows.jsonl", ReadWhole(TestFile("golden/data/tiny_train.jsonl")) + "{\"text\": \"\", \"label\": 0}\n");
+  const std::string path =
+      Write("rows.jsonl", ReadWhole(TestFile("golden/data/tiny_train.jsonl")) + "{\"text\": \"\", \"label\": 0}\n");
   const CommandResult result = SubmitWith(TestFile("golden/data/tiny_train.jsonl"), path);
   EXPECT_EQ(result.code, 2);
   EXPECT_THAT(result.errors, HasSubstr("65:"));
@@ -76,7 +77,8 @@ TEST_F(BadInput, ARowWithoutTextIsNamed) {
 TEST_F(BadInput, ARowLongerThanTheContextIsCutAndCounted) {
   std::string row = "{\"text\": \"";
   for (int i = 0; i < 2000; ++i) row += "One day. ";
-  const std::string path = Write("rows.jsonl", ReadWhole(TestFile("golden/data/tiny_train.jsonl")) + row + "\", \"label\": 0}\n");
+  const std::string path =
+      Write("rows.jsonl", ReadWhole(TestFile("golden/data/tiny_train.jsonl")) + row + "\", \"label\": 0}\n");
   EXPECT_EQ(SubmitWith(TestFile("golden/data/tiny_train.jsonl"), path).code, 0);
   const CommandResult plan = fleet_.Ctl({"plan", "-f", fleet_.dir().File("bad.yaml"), "-o", "json"});
   EXPECT_EQ(plan.code, 0) << plan.errors;
@@ -134,14 +136,19 @@ TEST_F(BadInput, UnknownJobsAndVerbsHaveTheirCodes) {
 TEST_F(BadInput, ASecondServerOnTheSameStoreIsRefused) {
   const std::string log = fleet_.dir().File("second.log");
   Process second(Program("qzo-server"),
-                 {"--listen", "127.0.0.1:" + std::to_string(FreePort()), "--metrics-address", "", "--data-dir", fleet_.dir().File("server")}, log);
+                 {"--listen", "127.0.0.1:" + std::to_string(FreePort()), "--metrics-address", "", "--data-dir",
+                  fleet_.dir().File("server")},
+                 log);
   EXPECT_EQ(second.Wait(), 1);
   EXPECT_THAT(ReadWhole(log), HasSubstr(fleet_.dir().File("server")));
 }
 
 TEST_F(BadInput, ListeningBeyondLoopbackNeedsInsecure) {
   const std::string log = fleet_.dir().File("open.log");
-  Process open(Program("qzo-server"), {"--listen", "0.0.0.0:" + std::to_string(FreePort()), "--metrics-address", "", "--data-dir", fleet_.dir().File("open")}, log);
+  Process open(Program("qzo-server"),
+               {"--listen", "0.0.0.0:" + std::to_string(FreePort()), "--metrics-address", "", "--data-dir",
+                fleet_.dir().File("open")},
+               log);
   EXPECT_NE(open.Wait(), 0);
   EXPECT_THAT(ReadWhole(log), HasSubstr("--insecure"));
 }
@@ -149,7 +156,8 @@ TEST_F(BadInput, ListeningBeyondLoopbackNeedsInsecure) {
 TEST_F(BadInput, CancelEndsWithItsOwnCode) {
   const CommandResult submit = fleet_.Ctl({"submit", "-f", fleet_.TinyJob("job", 5), "--detach"});
   ASSERT_EQ(submit.code, 0) << submit.errors;
-  EXPECT_EQ(fleet_.Ctl({"wait", "job", "--for=state=succeeded", "--timeout", "1s"}).code, 4) << "no worker: still waiting";
+  EXPECT_EQ(fleet_.Ctl({"wait", "job", "--for=state=succeeded", "--timeout", "1s"}).code, 4)
+      << "no worker: still waiting";
   EXPECT_EQ(fleet_.Ctl({"cancel", "job"}).code, 0);
   EXPECT_EQ(fleet_.Ctl({"wait", "job", "--for=state=succeeded", "--timeout", "20s"}).code, 3);
   EXPECT_EQ(fleet_.Ctl({"cancel", "job"}).code, 8);

@@ -1,4 +1,5 @@
-// A coordinator and workers as real processes on loopback, driven through qzoctl as a user would. One temporary directory.
+// A coordinator and workers as real processes on loopback, driven through qzoctl as a user would. One temporary
+// directory.
 #ifndef QZO_TESTS_INTEGRATION_FLEET_H_
 #define QZO_TESTS_INTEGRATION_FLEET_H_
 
@@ -32,7 +33,9 @@ class Fleet {
 
   Fleet() : Fleet([](const TempDir&) { return Flags(); }) {}
   // `flags` may put files into the directory.
-  explicit Fleet(const std::function<Flags(const TempDir& directory)>& flags) : port_(FreePort()), flags_(flags(dir_)) { StartServer(); }
+  explicit Fleet(const std::function<Flags(const TempDir& directory)>& flags) : port_(FreePort()), flags_(flags(dir_)) {
+    StartServer();
+  }
 
   void StartServer() {
     const std::string data_dir = flags_.data_dir.empty() ? dir_.File("server") : flags_.data_dir;
@@ -46,7 +49,8 @@ class Fleet {
     server_->Wait();
   }
   void StartWorker(const std::string& name) {
-    std::vector<std::string> arguments = {"--server", address(), "--name", name, "--threads", "1", "--cache-dir", dir_.File("cache")};
+    std::vector<std::string> arguments = {"--server",  address(), "--name",      name,
+                                          "--threads", "1",       "--cache-dir", dir_.File("cache")};
     arguments.insert(arguments.end(), flags_.worker.begin(), flags_.worker.end());
     workers_[name] = std::make_unique<Process>(Program("qzo-worker"), arguments, dir_.File(name + ".log"));
   }
@@ -79,12 +83,14 @@ class Fleet {
   // A job on stories260K and tests/golden/data whose steps take long enough to be interrupted.
   std::string TinyJob(const std::string& name, int steps, const std::string& more_method = "") {
     const std::string path = dir_.File(name + ".yaml");
-    std::ofstream(path) << "base_model: " << TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")
-                        << "\ndatasets:\n  - {path: " << TestFile("golden/data/tiny_train.jsonl")
-                        << ", split: train}\n  - {path: " << TestFile("golden/data/tiny_dev.jsonl") << ", split: validation}\n  - {path: "
-                        << TestFile("golden/data/tiny_test.jsonl")
-                        << ", split: test}\ntask: {kind: classification, prompt: \"{text}\", options: [He, She]}\nmethod: {steps: " << steps
-                        << ", batch_size: 8, probes: 4, seed: 7" << more_method << "}\nevaluation: {eval_steps: 5}\nname: " << name << "\n";
+    std::ofstream(path)
+        << "base_model: " << TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")
+        << "\ndatasets:\n  - {path: " << TestFile("golden/data/tiny_train.jsonl")
+        << ", split: train}\n  - {path: " << TestFile("golden/data/tiny_dev.jsonl")
+        << ", split: validation}\n  - {path: " << TestFile("golden/data/tiny_test.jsonl")
+        << ", split: test}\ntask: {kind: classification, prompt: \"{text}\", options: [He, She]}\nmethod: {steps: "
+        << steps << ", batch_size: 8, probes: 4, seed: 7" << more_method
+        << "}\nevaluation: {eval_steps: 5}\nname: " << name << "\n";
     return path;
   }
 
@@ -95,7 +101,8 @@ class Fleet {
   };
   Result Download(const std::string& name) {
     const std::string journal = dir_.File(name + ".journal"), adapter = dir_.File(name + ".safetensors");
-    const CommandResult j = Ctl({"download", "journal", name, "-f", journal}), a = Ctl({"download", "adapter", name, "-f", adapter});
+    const CommandResult j = Ctl({"download", "journal", name, "-f", journal}),
+                        a = Ctl({"download", "adapter", name, "-f", adapter});
     EXPECT_EQ(j.code, 0) << j.errors;
     EXPECT_EQ(a.code, 0) << a.errors;
     return {ReadWhole(journal), ReadWhole(adapter)};

@@ -1,5 +1,5 @@
-// The promise: one job, one result, bit for bit, whoever worked and whatever happened to them. Real processes; each test is
-// compared with an undisturbed run on one worker.
+// The promise: one job, one result, bit for bit, whoever worked and whatever happened to them. Real processes; each
+// test is compared with an undisturbed run on one worker.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -110,10 +110,12 @@ TEST(SameBitsOnASmallDisk, WithADiskThatWasFullForAWhile) {
     while (out << 'x' << std::flush) {  // to the last byte
     }
   }
-  ASSERT_TRUE(Eventually([&] { return fleet.Job("job").value("reason", "") == "STORE_ERROR"; })) << fleet.Ctl({"logs", "job"}).out;
+  ASSERT_TRUE(Eventually([&] { return fleet.Job("job").value("reason", "") == "STORE_ERROR"; }))
+      << fleet.Ctl({"logs", "job"}).out;
   EXPECT_THAT(fleet.Job("job").value("message", ""), ::testing::HasSubstr("full"));
   const uint32_t durable = fleet.Step("job");
-  const CommandResult refused = fleet.Ctl({"upload", "model", TestFile("golden/models/stories260k/stories260K-F32.gguf")});
+  const CommandResult refused =
+      fleet.Ctl({"upload", "model", TestFile("golden/models/stories260k/stories260K-F32.gguf")});
   EXPECT_EQ(refused.code, 9) << refused.errors;
   EXPECT_THAT(refused.errors, ::testing::HasSubstr("No space left"));
   EXPECT_LE(fleet.Step("job"), durable + 1) << "nothing is acknowledged that is not stored";
@@ -129,8 +131,8 @@ TEST_F(SameBits, TheAdapterIsProvedFromItsJournal) {
   fleet_.StartWorker("a");
   Submit();
   ExpectUndisturbedResult();
-  const CommandResult proof =
-      fleet_.Ctl({"verify", fleet_.dir().File("job.safetensors"), "--model", TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")});
+  const CommandResult proof = fleet_.Ctl({"verify", fleet_.dir().File("job.safetensors"), "--model",
+                                          TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")});
   EXPECT_EQ(proof.code, 0) << proof.out << proof.errors;
 }
 

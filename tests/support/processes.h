@@ -49,7 +49,8 @@ inline int FreePort() {
 }
 
 // Calls `condition` until it holds or a minute has passed; says which.
-inline bool Eventually(const std::function<bool()>& condition, std::chrono::seconds patience = std::chrono::seconds(60)) {
+inline bool Eventually(const std::function<bool()>& condition,
+                       std::chrono::seconds patience = std::chrono::seconds(60)) {
   const auto end = std::chrono::steady_clock::now() + patience;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
@@ -61,7 +62,8 @@ inline bool Eventually(const std::function<bool()>& condition, std::chrono::seco
 class Process {
  public:
   // stdout and stderr go to `log`; stderr to `errors` when given.
-  Process(const std::string& program, std::vector<std::string> arguments, const std::string& log, const std::string& errors = "") {
+  Process(const std::string& program, std::vector<std::string> arguments, const std::string& log,
+          const std::string& errors = "") {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
