@@ -374,67 +374,68 @@ absl::StatusOr<std::string> Coordinator::Impl::Attach(const v1::Attach& attach, 
 }
 
 void Coordinator::Impl::Receive(const std::string& id, const v1::WorkerMessage& message) {
-  {
-    MutexLock lock(&mu_);
-    const auto it = by_id_.find(id);
-    if (it == by_id_.end() || stopping_) return;
-    const core::WorkerHandle handle = it->second;
-    LiveWorker& worker = workers_.at(handle);
-    const auto heard = [&](core::JobHandle job, int64_t memory_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      worker.peak_memory_bytes = std::max(worker.peak_memory_bytes, memory_bytes);
-      if (LiveJob* live = Find(job); live != nullptr) {
-        v1::Progress& progress = *live->job().mutable_progress();
-        progress.set_peak_worker_memory_bytes(
-            std::max<uint64_t>(progress.peak_worker_memory_bytes(), worker.peak_memory_bytes));
-      }
-    };
-    switch (message.message_case()) {
-      case v1::WorkerMessage::kResults: {
-        absl::StatusOr<core::ItemResults> event = ToCore(handle, message.results());
-        if (!event.ok()) return worker.stream->Close(event.status());
-        const size_t bytes = message.ByteSizeLong();
-        metrics_->payload_up_bytes.Increment(static_cast<double>(bytes));
-        worker.items += event->losses.size();
-        if (LiveJob* live = Find(event->job); live != nullptr) {
-          v1::Progress& progress = *live->job().mutable_progress();
-          progress.set_payload_up_bytes(progress.payload_up_bytes() + bytes);
-          progress.set_worker_steps(progress.worker_steps() + 1);
-        }
-        Apply(*std::move(event));
-        break;
-      }
-      case v1::WorkerMessage::kEvalResults: {
-        absl::StatusOr<core::EvaluationResults> event = ToCore(handle, message.eval_results());
-        if (!event.ok()) return worker.stream->Close(event.status());
-        heard(event->job, message.eval_results().resident_memory_bytes());
-        Apply(*std::move(event));
-        break;
-      }
-      case v1::WorkerMessage::kReady:
-        heard(message.ready().job(), message.ready().resident_memory_bytes());
-        Apply(core::ReplicaReady{handle, message.ready().job(), message.ready().step(), message.ready().digest()});
-        break;
-      case v1::WorkerMessage::kTrouble:
-        Apply(core::ReplicaTrouble{handle, message.trouble().job(), rpc::FromProto(message.trouble().status())});
-        break;
-      case v1::WorkerMessage::kLeaving:
-        worker.leaving = true;
-        spdlog::info("worker {} is leaving", id);
-        Apply(core::WorkerLeaving{handle});
-        CountWorkers();
-        break;
-      case v1::WorkerMessage::kAttach:
-      case v1::WorkerMessage::MESSAGE_NOT_SET:
-        return worker.stream->Close(
-            absl::InvalidArgumentError("a second Attach, or a message of a newer version, on this stream"));
+  Post([this, id, message]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Take(id, message); });
+}
+
+void Coordinator::Impl::Take(const std::string& id, const v1::WorkerMessage& message) {
+  const auto it = by_id_.find(id);
+  if (it == by_id_.end() || stopping_) return;
+  const core::WorkerHandle handle = it->second;
+  LiveWorker& worker = workers_.at(handle);
+  const auto heard = [&](core::JobHandle job, int64_t memory_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    worker.peak_memory_bytes = std::max(worker.peak_memory_bytes, memory_bytes);
+    if (LiveJob* live = Find(job); live != nullptr) {
+      v1::Progress& progress = *live->job().mutable_progress();
+      progress.set_peak_worker_memory_bytes(
+          std::max<uint64_t>(progress.peak_worker_memory_bytes(), worker.peak_memory_bytes));
     }
+  };
+  switch (message.message_case()) {
+    case v1::WorkerMessage::kResults: {
+      absl::StatusOr<core::ItemResults> event = ToCore(handle, message.results());
+      if (!event.ok()) return worker.stream->Close(event.status());
+      const size_t bytes = message.ByteSizeLong();
+      metrics_->payload_up_bytes.Increment(static_cast<double>(bytes));
+      worker.items += event->losses.size();
+      if (LiveJob* live = Find(event->job); live != nullptr) {
+        v1::Progress& progress = *live->job().mutable_progress();
+        progress.set_payload_up_bytes(progress.payload_up_bytes() + bytes);
+        progress.set_worker_steps(progress.worker_steps() + 1);
+      }
+      Apply(*std::move(event));
+      break;
+    }
+    case v1::WorkerMessage::kEvalResults: {
+      absl::StatusOr<core::EvaluationResults> event = ToCore(handle, message.eval_results());
+      if (!event.ok()) return worker.stream->Close(event.status());
+      heard(event->job, message.eval_results().resident_memory_bytes());
+      Apply(*std::move(event));
+      break;
+    }
+    case v1::WorkerMessage::kReady:
+      heard(message.ready().job(), message.ready().resident_memory_bytes());
+      Apply(core::ReplicaReady{handle, message.ready().job(), message.ready().step(), message.ready().digest()});
+      break;
+    case v1::WorkerMessage::kTrouble:
+      Apply(core::ReplicaTrouble{handle, message.trouble().job(), rpc::FromProto(message.trouble().status())});
+      break;
+    case v1::WorkerMessage::kLeaving:
+      worker.leaving = true;
+      spdlog::info("worker {} is leaving", id);
+      Apply(core::WorkerLeaving{handle});
+      CountWorkers();
+      break;
+    case v1::WorkerMessage::kAttach:
+    case v1::WorkerMessage::MESSAGE_NOT_SET:
+      return worker.stream->Close(
+          absl::InvalidArgumentError("a second Attach, or a message of a newer version, on this stream"));
   }
-  WakeWatchers();
 }
 
 void Coordinator::Impl::Detach(const std::string& id, std::string_view reason) {
   {
     MutexLock lock(&mu_);
+    RunPosted();  // what this worker sent before
     const auto it = by_id_.find(id);
     if (it == by_id_.end()) return;
     const core::WorkerHandle handle = it->second;

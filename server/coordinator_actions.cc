@@ -46,13 +46,30 @@ void Coordinator::Impl::Apply(core::Event event) {
   applying_ = false;
 }
 
-void Coordinator::Impl::Post(core::Event event) {
+void Coordinator::Impl::Post(Task task) {
   {
-    MutexLock lock(&mu_);
-    if (stopping_) return;
-    Apply(std::move(event));
+    MutexLock lock(&inbox_mu_);
+    inbox_.push_back(std::move(task));
+    if (std::exchange(draining_, true)) return;
   }
-  WakeWatchers();
+  for (bool more = true; more;) {
+    {
+      MutexLock lock(&mu_);
+      RunPosted();
+      MutexLock inbox_lock(&inbox_mu_);
+      more = draining_ = !inbox_.empty();
+    }
+    WakeWatchers();
+  }
+}
+
+void Coordinator::Impl::RunPosted() {
+  std::vector<Task> tasks;
+  {
+    MutexLock lock(&inbox_mu_);
+    tasks.swap(inbox_);
+  }
+  for (const Task& task : tasks) task();
 }
 
 void Coordinator::Impl::Do(const core::OpenReplica& action) {
@@ -176,7 +193,9 @@ void Coordinator::Impl::Do(const core::CommitStep& action) {
     } else {
       metrics_->store_errors.Add({{"op", "append_step"}}).Increment();
     }
-    Post(core::StepStored{job, step, std::move(status)});
+    Post([this, job, step, status = std::move(status)]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      if (!stopping_) Apply(core::StepStored{job, step, status});
+    });
   };
   store_->Submit({AppendStep{live->uid, live->epoch, action.record, action.state_after}}, done);
 }
@@ -334,8 +353,7 @@ AppendEvent Coordinator::Impl::NewEvent(LiveJob& live, v1::JobEvent event) {
 
 void Coordinator::Impl::Save(core::JobHandle handle, WriteBatch batch) {
   store_->Submit(batch, [this, handle, batch](const absl::Status& status) {
-    {
-      MutexLock lock(&mu_);
+    Post([=, this]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
       LiveJob* live = Find(handle);
       if (live == nullptr) return;
       if (!status.ok()) {
@@ -356,8 +374,7 @@ void Coordinator::Impl::Save(core::JobHandle handle, WriteBatch batch) {
         jobs_.erase(handle);
         CountJobs();
       }
-    }
-    WakeWatchers();
+    });
   });
 }
 
@@ -439,7 +456,9 @@ void Coordinator::Impl::BuildAndStoreAdapter(const core::SaveResult& save) {
     return;
   }
   spdlog::error("{}: the adapter could not be saved: {}", job.name(), status.ToString());
-  Post(core::ResultSaved{save.job, status});
+  Post([this, job = save.job, status]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (!stopping_) Apply(core::ResultSaved{job, status});
+  });
 }
 
 void Coordinator::Impl::CountJobs() {

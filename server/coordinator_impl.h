@@ -59,8 +59,12 @@ class Coordinator::Impl {
 
   // Feeds the core and carries its actions out, and the events that those give rise to, until nothing is left.
   void Apply(core::Event event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // As Apply, from a thread that does not hold the mutex; wakes watchers afterwards.
-  void Post(core::Event event);
+  // Runs `task` with the mutex held, now or, when another thread is at it, on that thread soon: the store's thread does
+  // not wait for workers' threads, nor they for it. Tasks run in the order of their coming. Wakes watchers afterwards.
+  using Task = std::function<void()>;
+  void Post(Task task) ABSL_LOCKS_EXCLUDED(mu_);
+  void RunPosted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Take(const std::string& id, const v1::WorkerMessage& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Do(const core::OpenReplica& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Do(const core::CloseReplica& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Do(const core::SendWork& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -102,6 +106,10 @@ class Coordinator::Impl {
   BlobStore* const blobs_;
   const base::Clock* const clock_;
   Metrics* const metrics_;
+
+  base::Mutex inbox_mu_ ABSL_ACQUIRED_AFTER(mu_);
+  std::vector<Task> inbox_ ABSL_GUARDED_BY(inbox_mu_);
+  bool draining_ ABSL_GUARDED_BY(inbox_mu_) = false;
 
   base::Mutex mu_;
   core::Core core_ ABSL_GUARDED_BY(mu_);
