@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/philox.h"
 #include "base/status_macros.h"
+#include "bench/peak.h"
 #include "kernels/fastest.h"
 #include "model/graph/engine.h"
 #include "model/graph/pack.h"
@@ -141,8 +142,10 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
 
   std::vector<method::ItemLosses> items;
   const std::vector<float> coefficients(settings.probes, 1e-6f);
-  std::vector<double> seconds, tokens, work;
+  std::vector<double> seconds, tokens, work, peaks;
   int64_t allocated = 0;
+  const bench::PeakLoop loop = bench::FindPeakLoop(settings.arithmetic);
+  double peak_before = loop.run == nullptr ? 0 : bench::PeakRate(loop, settings.threads);
   const absl::Duration start = base::SystemClock()->Monotonic();
   while (seconds.size() < 3 || base::SystemClock()->Monotonic() - start < absl::Seconds(settings.seconds)) {
     order.Rows(replica->step(), 0, &batch);
@@ -159,12 +162,17 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
     tokens.push_back(step_tokens * 2 * settings.probes);
     work.push_back(step_work * 2 * settings.probes);
     allocated = allocations - before;  // of the last step: buffers have grown by then
+    // What the machine could do around this step: a shared one changes from second to second.
+    const double peak_after = loop.run == nullptr ? 0 : bench::PeakRate(loop, settings.threads);
+    peaks.push_back((peak_before + peak_after) / 2);
+    peak_before = peak_after;
   }
   // The first step pays for page faults and buffers. Speeds of steps differ in their rows, so medians are of speeds.
-  std::vector<double> speed, rate;
+  std::vector<double> speed, rate, share;
   for (size_t i = 1; i < seconds.size(); ++i) {
     speed.push_back(tokens[i] / seconds[i]);
     rate.push_back(work[i] / seconds[i]);
+    if (peaks[i] > 0) share.push_back(rate.back() / peaks[i]);
   }
   const auto median = [](std::vector<double> values) {
     std::sort(values.begin(), values.end());
@@ -172,7 +180,7 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
   };
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  return nlohmann::json{{"step_s", median({seconds.begin() + 1, seconds.end()})},
+  nlohmann::json result{{"step_s", median({seconds.begin() + 1, seconds.end()})},
                         {"tokens_per_s", median(speed)},
                         {"tokens_per_s_best", *std::max_element(speed.begin(), speed.end())},
                         {"gflop_per_s", median(rate) * 1e-9},
@@ -183,6 +191,8 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
                         {"planned_bytes", model->info().file_bytes + model->info().ActivationBytes(settings.max_rows) +
                                               4 * replica->partition().multipliers()},
                         {"kernels", std::string(kernels->name)}};
+  if (!share.empty()) result["share_of_peak"] = median(share);
+  return result;
 }
 
 int Main(int argc, char** argv) {

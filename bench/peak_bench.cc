@@ -5,87 +5,18 @@
 //   qzo_peak_bench THREADS
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <vector>
 
+#include "bench/peak.h"
+
+namespace qzo::bench {
 namespace {
 
-// 24 independent accumulators hide the latency of any of these instructions.
-// clang-format off
-#define QZO_REPEAT24(X)                                             \
-  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)     \
-  X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23)
-// clang-format on
-#define QZO_CLEAR_ZMM(i) "vpxord %%zmm" #i ", %%zmm" #i ", %%zmm" #i "\n"
-#define QZO_LOOP_ZMM(name, instructions)                                                                            \
-  __attribute__((target("avx512f"))) void name(int64_t rounds) {                                                    \
-    asm volatile(QZO_REPEAT24(QZO_CLEAR_ZMM) "vpxord %%zmm30, %%zmm30, %%zmm30\n"                                 \
-                 "vpxord %%zmm31, %%zmm31, %%zmm31\n.p2align 5\n1:\n" QZO_REPEAT24(instructions) "dec %0\njnz 1b\n" \
-                 : "+r"(rounds)                                                                                   \
-                 :                                                                                                \
-                 : "cc", "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10",  \
-                   "zmm11", "zmm12", "zmm13", "zmm14", "zmm15", "zmm16", "zmm17", "zmm18", "zmm19", "zmm20",      \
-                   "zmm21", "zmm22", "zmm23", "zmm30", "zmm31"); \
-  }
-#define QZO_FMA_ZMM(i) "vfmadd231ps %%zmm30, %%zmm31, %%zmm" #i "\n"
-#define QZO_DOT16_ZMM(i) "vpdpwssd %%zmm30, %%zmm31, %%zmm" #i "\n"
-#define QZO_DOT8_ZMM(i) "vpdpbusd %%zmm30, %%zmm31, %%zmm" #i "\n"
-QZO_LOOP_ZMM(Fma512, QZO_FMA_ZMM)
-QZO_LOOP_ZMM(Dot16In512, QZO_DOT16_ZMM)
-QZO_LOOP_ZMM(Dot8In512, QZO_DOT8_ZMM)
-
-// AVX2 has 16 registers: twelve accumulators.
-__attribute__((target("avx2,fma"))) void Fma256(int64_t rounds) {
-  asm volatile(
-      "vzeroall\n.p2align 5\n1:\n"
-      "vfmadd231ps %%ymm14, %%ymm15, %%ymm0\nvfmadd231ps %%ymm14, %%ymm15, %%ymm1\n"
-      "vfmadd231ps %%ymm14, %%ymm15, %%ymm2\nvfmadd231ps %%ymm14, %%ymm15, %%ymm3\n"
-      "vfmadd231ps %%ymm14, %%ymm15, %%ymm4\nvfmadd231ps %%ymm14, %%ymm15, %%ymm5\n"
-      "vfmadd231ps %%ymm14, %%ymm15, %%ymm6\nvfmadd231ps %%ymm14, %%ymm15, %%ymm7\n"
-      "vfmadd231ps %%ymm14, %%ymm15, %%ymm8\nvfmadd231ps %%ymm14, %%ymm15, %%ymm9\n"
-      "vfmadd231ps %%ymm14, %%ymm15, %%ymm10\nvfmadd231ps %%ymm14, %%ymm15, %%ymm11\n"
-      "dec %0\njnz 1b\n"
-      : "+r"(rounds)
-      :
-      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm14",
-        "ymm15");
-}
-
-// Seconds that the slowest of `threads` needs for body(thread), all starting at once.
-template <typename Body>
-double Seconds(int threads, Body&& body) {
-  std::atomic<int> waiting = threads;
-  std::vector<double> seconds(static_cast<size_t>(threads));
-  std::vector<std::thread> running;
-  for (int thread = 0; thread < threads; ++thread) {
-    running.emplace_back([&, thread] {
-      for (--waiting; waiting != 0;) std::this_thread::yield();
-      const auto begin = std::chrono::steady_clock::now();
-      body(thread);
-      seconds[static_cast<size_t>(thread)] =
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    });
-  }
-  for (std::thread& thread : running) thread.join();
-  return *std::max_element(seconds.begin(), seconds.end());
-}
-
 constexpr int kRounds = 7;
-
-double OperationsPerSecond(int threads, void (*loop)(int64_t), int per_iteration) {
-  constexpr int64_t kIterations = 2'000'000;  // some 10 ms
-  double best = 0;
-  for (int round = 0; round < kRounds; ++round) {
-    const double seconds = Seconds(threads, [&](int) { loop(kIterations); });
-    best = std::max(best, static_cast<double>(threads) * kIterations * per_iteration / seconds);
-  }
-  return best;
-}
 
 double BytesPerSecond(int threads) {
   constexpr size_t kWords = (size_t{64} << 20) / sizeof(uint64_t);  // of each thread: more than any second-level cache
@@ -107,22 +38,21 @@ double BytesPerSecond(int threads) {
 }
 
 }  // namespace
+}  // namespace qzo::bench
 
 int main(int argc, char** argv) {
+  using namespace qzo::bench;
   const int threads = argc == 2 ? std::atoi(argv[1]) : 0;
   if (threads < 1) {
     std::fprintf(stderr, "usage: qzo_peak_bench THREADS\n");
     return 2;
   }
   nlohmann::json peaks = {{"read_bytes_per_s", BytesPerSecond(threads)}};
-  if (__builtin_cpu_supports("avx512f")) {
-    peaks["fp32"] = OperationsPerSecond(threads, Fma512, 24 * 16 * 2);
-  } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    peaks["fp32"] = OperationsPerSecond(threads, Fma256, 12 * 8 * 2);
-  }
-  if (__builtin_cpu_supports("avx512vnni")) {
-    peaks["int16"] = OperationsPerSecond(threads, Dot16In512, 24 * 32 * 2);
-    peaks["int8"] = OperationsPerSecond(threads, Dot8In512, 24 * 64 * 2);
+  for (const char* arithmetic : {"fp32", "int16", "int8"}) {
+    const PeakLoop loop = FindPeakLoop(arithmetic);
+    double best = 0;
+    for (int round = 0; round < kRounds && loop.run != nullptr; ++round) best = std::max(best, PeakRate(loop, threads));
+    if (best > 0) peaks[arithmetic] = best;
   }
   std::printf("%s\n", peaks.dump().c_str());
   return 0;

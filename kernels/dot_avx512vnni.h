@@ -8,7 +8,7 @@
 namespace qzo::kernels {
 namespace {
 
-constexpr int kDotRows = 8;  // of a register tile: 16 accumulators, two panel vectors, a broadcast
+constexpr int kDotRows = 12;  // of a register tile: 24 accumulators, two panel vectors, a broadcast
 // Xored to every stored byte of a type with negative codes: 128 is added, because the instruction takes them unsigned.
 constexpr uint32_t kByteFlip = 0x80808080u;
 

@@ -1,8 +1,8 @@
 #include "kernels/parallel.h"
 
 #include <algorithm>
+#include <new>
 #include <type_traits>
-#include <vector>
 
 #include "kernels/scratch.h"
 
@@ -36,11 +36,13 @@ bool TooFewPanels(int64_t columns, int64_t threads) {
 // Rows [begin, end) of a product, as a product of their own.
 template <typename Args>
 Args RowsOf(const Args& args, int64_t begin, int64_t end) {
-  thread_local std::vector<LaneRows> lanes;  // keeps its capacity: no allocation in a steady state
-  lanes.clear();
+  static_assert(alignof(LaneRows) <= 64 && sizeof(LaneRows) % sizeof(float) == 0);
+  const auto floats = static_cast<int64_t>(args.lanes.size() * sizeof(LaneRows) / sizeof(float));
+  auto* lanes = reinterpret_cast<LaneRows*>(ThreadScratch(Scratch::kLanes, floats));
+  size_t count = 0;
   for (const LaneRows& lane : args.lanes) {
     const int64_t first = std::max(begin, lane.begin), last = std::min(end, lane.end);
-    if (first < last) lanes.push_back({first - begin, last - begin, lane.multipliers});
+    if (first < last) new (&lanes[count++]) LaneRows{first - begin, last - begin, lane.multipliers};
   }
   Args part = args;
   if constexpr (std::is_same_v<Args, RoundedMatMulArgs>) {
@@ -49,7 +51,7 @@ Args RowsOf(const Args& args, int64_t begin, int64_t end) {
     part.x += begin * args.ldx;
   }
   part.y += begin * args.ldy;
-  part.lanes = lanes;
+  part.lanes = {lanes, count};
   return part;
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/scratch.h"
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -19,17 +20,34 @@ struct Buffer {
   int64_t floats = 0;
 };
 
+constexpr size_t kPurposes = 6;
+
+thread_local std::array<Buffer, kPurposes> buffers;
+std::array<std::atomic<int64_t>, kPurposes> largest;  // floats that any thread has asked for
+
+void Grow(Buffer* buffer, int64_t floats) {
+  buffer->data.reset();
+  buffer->data.reset(static_cast<float*>(::operator new[](static_cast<size_t>(floats) * sizeof(float), kAlignment)));
+  buffer->floats = floats;
+}
+
 }  // namespace
 
 float* ThreadScratch(Scratch purpose, int64_t floats) {
-  thread_local std::array<Buffer, 5> buffers;  // one per Scratch
-  Buffer& buffer = buffers[static_cast<size_t>(purpose)];
-  if (buffer.floats < floats) {
-    buffer.data.reset();
-    buffer.data.reset(static_cast<float*>(::operator new[](static_cast<size_t>(floats) * sizeof(float), kAlignment)));
-    buffer.floats = floats;
+  const auto i = static_cast<size_t>(purpose);
+  if (buffers[i].floats < floats) {
+    for (int64_t seen = largest[i]; seen < floats && !largest[i].compare_exchange_weak(seen, floats);) {
+    }
+    Grow(&buffers[i], floats);
   }
-  return buffer.data.get();
+  return buffers[i].data.get();
+}
+
+void GrowThreadScratch() {
+  for (size_t i = 0; i < kPurposes; ++i) {
+    const int64_t floats = largest[i].load(std::memory_order_relaxed);
+    if (buffers[i].floats < floats) Grow(&buffers[i], floats);
+  }
 }
 
 }  // namespace qzo::kernels

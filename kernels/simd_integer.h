@@ -18,6 +18,29 @@ namespace {
 
 constexpr int64_t kCachedBytes = 256 * 1024;  // of activations that stay in the second-level cache
 
+// The present blocks of a tile's rows, every third by a pointer of its own: the rows between are base + index and base
+// + 2 · index. With a pointer or an offset for each row the compiler runs out of registers and fetches them from xmm
+// ones in the inner loop.
+template <int kRows>
+class RowBlocks {
+ public:
+  QZO_VEC RowBlocks(const std::byte* x, int64_t row_bytes) : row_bytes_(row_bytes) {
+    for (int i = 0; i < kBases; ++i) {
+      base_[i] = x + 3 * i * row_bytes;
+      asm("" : "+r"(base_[i]));  // or g++ sees one pointer and offsets again
+    }
+  }
+  QZO_VEC const std::byte* operator[](int row) const { return base_[row / 3] + row % 3 * row_bytes_; }
+  QZO_VEC void Advance(int64_t bytes) {
+    for (int i = 0; i < kBases; ++i) base_[i] += bytes;
+  }
+
+ private:
+  static constexpr int kBases = (kRows + 2) / 3;
+  const std::byte* base_[kBases];
+  const int64_t row_bytes_;
+};
+
 struct RoundedTile {
   const std::byte* x;  // first row, at the first block of this chunk
   int64_t row_bytes;
@@ -42,7 +65,7 @@ QZO_VEC T LoadValue(const std::byte* p) {
 
 // acc += codes · words over part `part` of a block's kParts.
 template <bool kPairs, bool kNegativeCodes, int kParts, int kRows>
-QZO_VEC void AddPart(int part, const std::byte* codes, int64_t row_bytes, const uint32_t* words,
+QZO_VEC void AddPart(int part, const RowBlocks<kRows>& codes, const uint32_t* words,
                      U32x16 (&acc)[kRows][kTileVectors]) {
   constexpr int kStride = kPairs ? 2 * kParts : 2;  // halves of pairs alternate two by two, those of quads do not
   const int first = part * (kPairs ? 2 : 4);
@@ -51,7 +74,7 @@ QZO_VEC void AddPart(int part, const std::byte* codes, int64_t row_bytes, const 
       U32x16 w[kTileVectors];
       Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { w[v] = LoadWords(words + (step + i) * kPanel + 16 * v); });
       Unroll<kRows>([&](auto row) QZO_VEC_LAMBDA {
-        const uint32_t x = LoadValue<uint32_t>(codes + row * row_bytes + 4 * (step + i));
+        const uint32_t x = LoadValue<uint32_t>(codes[row] + 4 * (step + i));
         Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA {
           if constexpr (kPairs) {
             DotPairs(acc[row][v], w[v], U32x16(x));
@@ -72,8 +95,8 @@ void RunRoundedTile(const RoundedTile& tile) {
   if (tile.first) {
     ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA { Store(totals + row * kPanel + 16 * v, F32x16(0.0f)); });
   }
-  const std::byte* x = tile.x;
-  const int64_t row_bytes = tile.row_bytes, blocks = tile.blocks;
+  RowBlocks<kRows> x(tile.x, tile.row_bytes);
+  const int64_t blocks = tile.blocks;
   const uint32_t* words = tile.words;
   const float *scales = tile.scales, *minima = tile.minima;
   for (int64_t b = 0; b < blocks; ++b) {
@@ -81,12 +104,12 @@ void RunRoundedTile(const RoundedTile& tile) {
       constexpr int kSum = kParts == 1 ? 0 : 1 + part;
       U32x16 acc[kRows][kTileVectors];
       ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-        const std::byte* starts = x + row * row_bytes + kCodeBytes + offsetof(BlockSums, starts);
+        const std::byte* starts = x[row] + kCodeBytes + offsetof(BlockSums, starts);
         acc[row][v] = U32x16(kStarts ? LoadValue<uint32_t>(starts + 4 * kSum) : 0);
       });
-      AddPart<kPairs, !kHasMinimum, kParts, kRows>(part, x, row_bytes, words, acc);
+      AddPart<kPairs, !kHasMinimum, kParts, kRows>(part, x, words, acc);
       ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-        const std::byte* sums = x + row * row_bytes + kCodeBytes;
+        const std::byte* sums = x[row] + kCodeBytes;
         const F32x16 scale(LoadValue<float>(sums)), sum(LoadValue<float>(sums + offsetof(BlockSums, sums) + 4 * kSum));
         float* at = totals + row * kPanel + 16 * v;
         F32x16 total = Fma(SignedToFloat(acc[row][v]), scale * Load(scales + 16 * v), Load(at));
@@ -97,7 +120,7 @@ void RunRoundedTile(const RoundedTile& tile) {
       scales += kPanel;
       minima += kPanel;
     });
-    x += kBlockBytes;
+    x.Advance(kBlockBytes);
     words += kWords<kPairs> * kPanel;
   }
   if (!tile.last) return;
@@ -113,6 +136,14 @@ void RunRoundedTile(const RoundedTile& tile) {
 
 // --- The product ---
 
+QZO_VEC int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// The size of as few parts of `total`, nearly equal ones, as can be had with at most `largest` (0 counts as 1) in each.
+QZO_VEC int64_t EqualParts(int64_t total, int64_t largest) {
+  const int64_t parts = largest < 1 ? total : (total + largest - 1) / largest;
+  return (total + parts - 1) / parts;
+}
+
 template <bool kPairs, bool kHasMinimum, int kParts>
 class RoundedProduct {
  public:
@@ -121,10 +152,9 @@ class RoundedProduct {
         rows_(rows),
         grouped_(args.granularity == Granularity::kGroup),
         blocks_(args.w.cols / kRoundedBlock),
-        chunk_blocks_(Smaller(blocks_, kChunkBlocks * 8 / kWords<kPairs>)) {
+        chunk_blocks_(EqualParts(blocks_, kChunkBlocks * 8 / kWords<kPairs>)) {
     const int64_t lanes = static_cast<int64_t>(args.lanes.size());
-    const int64_t row_blocks = (rows * args.x.row_bytes() + kCachedBytes - 1) / kCachedBytes;
-    block_rows_ = ((rows + row_blocks - 1) / row_blocks + kDotRows - 1) / kDotRows * kDotRows;
+    block_rows_ = RoundUp(EqualParts(rows, kCachedBytes / args.x.row_bytes()), kDotRows);
     float* scratch = ThreadScratch(Scratch::kPanel, chunk_blocks_ * (kWords<kPairs> + 2 * kParts) * kPanel);
     scale_floats_ = chunk_blocks_ * kParts * kPanel;
     panel_ = {reinterpret_cast<uint32_t*>(scratch + 2 * scale_floats_), scratch, scratch + scale_floats_};

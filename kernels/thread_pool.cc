@@ -5,12 +5,17 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/scratch.h"
+
 namespace qzo::kernels {
 namespace {
 
+// Pieces per thread: a thread that another program holds up leaves the rest of its share to the others.
+constexpr int64_t kPieces = 4;
+
 // A forward pass makes hundreds of short calls, so a thread looks for the next one a while (about 20 µs) before it
 // sleeps.
-constexpr int kSpins = 400;
+constexpr int kSpins = 4000;
 
 template <typename T>
 void WaitWhileEqual(const std::atomic<T>& value, T old) {
@@ -33,25 +38,27 @@ struct ThreadPool::State {
   void* context = nullptr;
   bool stop = false;
 
+  alignas(64) std::atomic<int64_t> next{0};  // piece
   alignas(64) std::atomic<uint32_t> generation{0};
   alignas(64) std::atomic<int> pending{0};
   std::vector<std::thread> threads;
 
-  // Part `index` of threads + 1: whole grains, as even as possible.
-  void RunPart(int64_t index) const {
-    const int64_t parts = static_cast<int64_t>(threads.size()) + 1;
+  // Takes pieces, whole grains and as even as possible, until none is left.
+  void RunPieces() {
+    GrowThreadScratch();
     const int64_t grains = (n + grain - 1) / grain;
-    const int64_t begin = grains * index / parts * grain;
-    const int64_t end = std::min(n, grains * (index + 1) / parts * grain);
-    if (begin < end) thunk(context, begin, end);
+    const int64_t pieces = std::min(grains, kPieces * (static_cast<int64_t>(threads.size()) + 1));
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
+      thunk(context, grains * i / pieces * grain, std::min(n, grains * (i + 1) / pieces * grain));
+    }
   }
 
-  void Work(int64_t index) {
+  void Work() {
     for (uint32_t seen = 0;;) {
       WaitWhileEqual(generation, seen);
       ++seen;  // never more than one ahead: the caller waits for all before it raises it again
       if (stop) return;
-      RunPart(index);
+      RunPieces();
       if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) pending.notify_one();
     }
   }
@@ -65,7 +72,7 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   const int count = threads > 0 ? threads : AvailableProcessors();
   // All start only after the vector has its final size, which they read: the first generation comes later.
-  for (int i = 1; i < count; ++i) state_->threads.emplace_back([state = state_.get(), i] { state->Work(i); });
+  for (int i = 1; i < count; ++i) state_->threads.emplace_back([state = state_.get()] { state->Work(); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -84,9 +91,10 @@ void ThreadPool::Run(int64_t n, int64_t grain, Thunk thunk, void* context) {
   state.grain = grain;
   state.thunk = thunk;
   state.context = context;
+  state.next.store(0, std::memory_order_relaxed);
   state.pending.store(static_cast<int>(state.threads.size()), std::memory_order_relaxed);
   state.Start();
-  state.RunPart(0);
+  state.RunPieces();
   for (int left; (left = state.pending.load(std::memory_order_acquire)) != 0;) WaitWhileEqual(state.pending, left);
 }
 

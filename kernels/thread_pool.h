@@ -1,4 +1,4 @@
-// A small fixed pool with static partition: the caller is one of the threads, nothing is allocated per call.
+// A small fixed pool : the caller is one of the threads, nothing is allocated per call.
 #ifndef QZO_KERNELS_THREAD_POOL_H_
 #define QZO_KERNELS_THREAD_POOL_H_
 

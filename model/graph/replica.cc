@@ -106,10 +106,9 @@ class Replica::ProbeLanes final : public LaneSource {
   int64_t per_lane_ = 0;
 };
 
-Replica::Replica(const Model& model, const method::MethodSpec& spec, method::Partition partition,
-                 const kernels::Kernels& kernels, kernels::ThreadPool* pool)
-    : model_(model),
-      spec_(spec),
+Replica::Replica(const method::MethodSpec& spec, method::Partition partition, const kernels::Kernels& kernels,
+                 kernels::ThreadPool* pool)
+    : spec_(spec),
       partition_(std::move(partition)),
       kernels_(kernels),
       pool_(pool),
@@ -121,7 +120,7 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const Model& model, con
                                                          const kernels::Kernels& kernels, kernels::ThreadPool* pool) {
   QZO_RETURN_IF_ERROR(spec.Validate());
   std::unique_ptr<Replica> replica(
-      new Replica(model, spec, method::Partition(spec.granularity, model.info().trained), kernels, pool));
+      new Replica(spec, method::Partition(spec.granularity, model.info().trained), kernels, pool));
   if (spec.mode == method::Mode::kAbsolute) {
     replica->units_.reserve(replica->multipliers_.size());
     for (size_t ordinal = 0; ordinal < replica->partition_.tensors().size(); ++ordinal) {

@@ -63,10 +63,9 @@ class Replica {
  private:
   class ProbeLanes;
   const float* UnitsOf(const method::PartitionTensor& tensor) const;  // nullptr in relative mode
-  Replica(const Model& model, const method::MethodSpec& spec, method::Partition partition,
-          const kernels::Kernels& kernels, kernels::ThreadPool* pool);
+  Replica(const method::MethodSpec& spec, method::Partition partition, const kernels::Kernels& kernels,
+          kernels::ThreadPool* pool);
 
-  const Model& model_;
   const method::MethodSpec spec_;
   const method::Partition partition_;
   const kernels::Kernels& kernels_;
