@@ -3,6 +3,8 @@ which bench/peers/install.sh puts there. Programs take turns, so that a machine'
 import argparse
 import json
 import os
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,6 +16,12 @@ import report  # noqa: E402
 BIN = os.environ.get("QZO_BIN_DIR", "build/release/bin")
 PEERS = os.environ.get("QZO_BENCH_PEERS", ".cache/peers")
 SMS = ["--data", "examples/sms_spam/train.jsonl", "--prompt", "Message: {text}\nIs this spam? Answer:"]
+SST2 = os.environ.get("QZO_BENCH_SST2")  # JSON Lines with "sentence" and "label": its licence keeps it out of this project
+BATCHES = {"": [], "sms": SMS}
+if SST2:
+    BATCHES["sst2"] = ["--data", SST2, "--prompt", "{sentence} It was", "--options", " terrible, great"]
+TINY = "tests/golden/models/stories260k/stories260K-Q4_1.gguf"
+SHAPES = ((576, 576), (1536, 576), (576, 1536))  # N, K of SmolLM2-135M's matrices
 # Share of the peak rate of its multiply-add that a product with scales per 32 values can reach: the other instructions of a
 # block take the same units (int16: 16 dot products of 20 instructions; int8: 8 of 12).
 MIX = {"int16": 16 / 20, "int8": 8 / 12, "fp32": 1.0}
@@ -51,15 +59,49 @@ def generation(model: str, tokens: int, threads: int, arithmetic: str) -> float:
     return float(program("qzo_generation_bench", model, str(tokens), str(threads), arithmetic))
 
 
+def shapes() -> dict[str, float]:
+    """Giga-operations per second of each product alone, one thread, 1,024 rows under two lanes: of the fastest variant."""
+    found = {}
+    pattern = "/matmul/Q4_1/channel/.*/M:1024/"
+    output = program("qzo_kernels_bench", f"--benchmark_filter={pattern}", "--benchmark_min_time=0.1", "--benchmark_format=json")
+    for row in json.loads(output)["benchmarks"]:
+        _, _, _, _, arithmetic, _, n, k = row["name"].split("/")
+        name = f"gop_per_s_{arithmetic}_{n[2:]}x{k[2:]}"
+        found[name] = max(found.get(name, 0), row["flop/s"] * 1e-9)
+    return found
+
+
+def instructions(arithmetic: str) -> float | None:
+    """Of a step with AVX2 kernels on a tiny model, by callgrind: the same on every machine and in every minute."""
+    if not shutil.which("valgrind"):
+        return None
+    counts = []
+    for steps in (4, 14):
+        command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"{BIN}/qzo_engine_bench", "--model", TINY,
+                   "--arithmetic", arithmetic, "--kernels", "avx2", "--seconds", "0", "--steps", str(steps), "--batch", "4",
+                   "--tokens", "16", "--options", " a, b"]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        counts.append(int(re.search(r"Collected : (\d+)", output)[1]))
+    return (counts[1] - counts[0]) / 10
+
+
 def make_peers(model: str, directory: str) -> dict[str, Peer]:
     python = f"{PEERS}/venv/bin/python"
     if not os.path.exists(python):
         return {}
+    batches = {}
+    for name, settings in BATCHES.items():
+        batches[name] = f"{directory}/batch{name}.json"
+        program("qzo_engine_bench", "--model", model, *settings, "--write-batch", batches[name])
+    torch = {
+        f"torch_{style}{'_' if name else ''}{name}": Peer(python, "bench/peers/pytorch.py", model, "2", style, batch)
+        for style in ("published", "careful") for name, batch in batches.items()
+    }
     llama = "bench/peers/llamacpp.py"
     converted = {kind: f"{directory}/{kind}.gguf" for kind in ("Q4_0", "F32")}
     for kind, path in converted.items():
         subprocess.run([python, llama, model, "convert", kind, path], check=True)
-    return {
+    return torch | {
         "llamacpp_same_file": Peer(python, llama, model, "2", "prompts", "16", "64"),
         "llamacpp_q4_0": Peer(python, llama, converted["Q4_0"], "2", "prompts", "16", "64"),
         "llamacpp_f32": Peer(python, llama, converted["F32"], "2", "prompts", "16", "64"),
@@ -75,7 +117,7 @@ def main() -> None:
     model = os.environ.get("QZO_BENCH_MODEL")
     if not model:
         model = subprocess.check_output(["scripts/get-model.sh", ".cache/models"], text=True).strip()
-    rounds, seconds, tokens = (1, 0, 32) if arguments.quick else (5, 2, 128)
+    rounds, seconds, tokens = (1, 0.5, 32) if arguments.quick else (5, 2, 128)
     directory = tempfile.TemporaryDirectory()
     peers = {} if arguments.quick else make_peers(model, directory.name)
 
@@ -99,7 +141,9 @@ def main() -> None:
                 if figure in result:
                     add(f"{figure}_{arithmetic}_{threads}", result[figure])
         for arithmetic in ("int16",) if arguments.quick else ("int16", "int8", "fp32"):
-            add(f"sms_step_s_{arithmetic}", step(model, arithmetic, 2, seconds, *SMS)["step_s"])
+            for name, settings in BATCHES.items():
+                if name:
+                    add(f"{name}_step_s_{arithmetic}", step(model, arithmetic, 2, seconds, *settings)["step_s"])
             add(f"generation_{arithmetic}", generation(model, tokens, 2, arithmetic))
         for name, peer in peers.items():
             add(name, peer.seconds())
@@ -120,9 +164,15 @@ def main() -> None:
             share = middle[f"share_of_peak_{arithmetic}_2"] / MIX[arithmetic]
             best = middle[f"peak_{arithmetic}_2"] * 1e-9
             metrics.append((f"fraction_of_limit{suffix}", share, f"of {MIX[arithmetic]:.2f} x the peak around it, at best {best:,.0f} Gop/s"))
-        if f"sms_step_s_{arithmetic}" in middle:
-            metrics.append((f"sms_step_s{suffix}", middle[f"sms_step_s_{arithmetic}"], f"s, {arithmetic}; one probe, 16 messages"))
+        for name in BATCHES:
+            if f"{name}_step_s_{arithmetic}" in middle:
+                metrics.append((f"{name}_step_s{suffix}", middle[f"{name}_step_s_{arithmetic}"], f"s, {arithmetic}; one probe, 16 rows"))
+        if f"generation_{arithmetic}" in middle:
             metrics.append((f"generation_tokens_per_s{suffix}", middle[f"generation_{arithmetic}"], f"{arithmetic}, 2 threads"))
+        if (count := instructions(arithmetic)) is not None:
+            metrics.append((f"instructions_per_step{suffix}", count, f"{arithmetic}, AVX2, tiny model, callgrind"))
+    if not arguments.quick:
+        metrics += [(name, rate, "Gop/s of the product alone, 1 thread") for name, rate in shapes().items()]
     metrics.append(("read_bytes_per_s", middle["peak_read_bytes_per_s_2"], "of memory, 2 threads"))
     result = last["int16_2"]
     metrics.append(("allocations_per_step", result["allocations_per_step"], "of the heap, in a steady state"))
@@ -139,6 +189,13 @@ def main() -> None:
                 (f"ratio_llamacpp_best{suffix}", speed * best / prompts, "the same, its fastest of Q4_1, Q4_0 and F32"),
                 (f"ratio_llamacpp_generation{suffix}", middle[f"generation_{arithmetic}"] * middle["llamacpp_text"] / 64, ""),
             ]
+        for name in BATCHES:
+            for arithmetic in ("int16", "int8"):
+                suffix = ("_" + name if name else "") + ("" if arithmetic == "int16" else f"_{arithmetic}")
+                ours = middle[f"{name}_step_s_{arithmetic}" if name else f"step_s_{arithmetic}_2"]
+                end = f"_{name}" if name else ""
+                for ratio, style in (("published", "published"), ("best", "careful")):
+                    metrics.append((f"ratio_torch_{ratio}{suffix}", middle[f"torch_{style}{end}"] / ours, f"{arithmetic}, step to step"))
     command = f"QZO_BENCH_MODEL={model} {BIN}/qzo_engine_bench --model {model} --arithmetic int16 --threads 2"
     report.report("engine", [command], metrics, arguments.json)
 

@@ -62,7 +62,9 @@ struct Settings {
   uint32_t batch = 16;
   uint32_t probes = 1;
   int64_t max_rows = kPassRows;
+  size_t steps = 3;  // at least
   double seconds = 2;
+  std::string write_batch;
 };
 
 std::string Digits(const Settings& settings) {
@@ -84,6 +86,18 @@ std::string ReadData(const std::string& path) {
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
+}
+
+// The rows of a batch as other programs can read them: [[prompt tokens, [option tokens, …], label], …].
+absl::Status WriteBatch(const TaskDataset& data, absl::Span<const int32_t> batch, const std::string& path) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const int32_t row : batch) {
+    const Example& example = data.example(row);
+    rows.push_back({example.prompt, example.branches, example.label});
+  }
+  std::ofstream file(path);
+  file << rows << "\n" << std::flush;
+  return file ? absl::OkStatus() : absl::UnavailableError(path + ": not written");
 }
 
 // Floating-point operations of a forward pass over `example` under one lane: products with every matrix for every row
@@ -136,6 +150,11 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
   if (!settings.all_logits) spec.sampling = method::Sampling::kBalanced;
   const method::BatchOrder order(spec, "", data.rows_by_label());
   std::vector<int32_t> batch;
+  if (!settings.write_batch.empty()) {
+    order.Rows(0, 0, &batch);
+    QZO_RETURN_IF_ERROR(WriteBatch(data, batch, settings.write_batch));
+    return nlohmann::json{{"rows", batch.size()}};
+  }
   kernels::ThreadPool pool(settings.threads);
   Engine engine(*model, *kernels, &pool, arithmetic, settings.max_rows);
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<Replica> replica, Replica::Create(*model, spec, *kernels, &pool));
@@ -144,10 +163,11 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
   const std::vector<float> coefficients(settings.probes, 1e-6f);
   std::vector<double> seconds, tokens, work, peaks;
   int64_t allocated = 0;
-  const bench::PeakLoop loop = bench::FindPeakLoop(settings.arithmetic);
+  const bench::PeakLoop loop = settings.seconds > 0 ? bench::FindPeakLoop(settings.arithmetic) : bench::PeakLoop{};
   double peak_before = loop.run == nullptr ? 0 : bench::PeakRate(loop, settings.threads);
   const absl::Duration start = base::SystemClock()->Monotonic();
-  while (seconds.size() < 3 || base::SystemClock()->Monotonic() - start < absl::Seconds(settings.seconds)) {
+  while (seconds.size() < settings.steps ||
+         base::SystemClock()->Monotonic() - start < absl::Seconds(settings.seconds)) {
     order.Rows(replica->step(), 0, &batch);
     double step_tokens = 0, step_work = 0;
     for (const int32_t row : batch) {
@@ -212,7 +232,10 @@ int Main(int argc, char** argv) {
   app.add_option("--options", settings.options, "that follow it")->delimiter(',');
   app.add_flag("--all-logits", settings.all_logits, "score every token of the row");
   app.add_flag("--group", settings.group, "a multiplier per scale group");
-  app.add_option("--seconds", settings.seconds, "of measuring, at least");
+  app.add_option("--steps", settings.steps, "of measuring, at least; the first does not count")
+      ->check(CLI::Range(2, 1 << 20));
+  app.add_option("--write-batch", settings.write_batch, "write the first step's rows there, as JSON, and end");
+  app.add_option("--seconds", settings.seconds, "of measuring, at least; 0: without this machine's peak");
   CLI11_PARSE(app, argc, argv);
   const absl::StatusOr<nlohmann::json> result = Measure(settings);
   if (!result.ok()) {

@@ -112,9 +112,9 @@ void Core::Dispatch() {
     const uint32_t step = TargetStep(*job);
     if (!job->unit) {
       // Replicas that stand elsewhere (the final test runs at the best step) are made anew where they are needed.
+      const bool may_follow = step == job->next_step;
       ForEachReplica(handle, [&, h = handle](WorkerHandle worker_handle, Worker& worker, Replica& replica) {
-        if (replica.step != step && !(replica.step + 1 == step && step == job->next_step))
-          Open(worker_handle, worker, h, step);
+        if (replica.step != step && !(replica.step + 1 == step && may_follow)) Open(worker_handle, worker, h, step);
       });
       if (ReadyReplicas(handle) < job->config.min_workers) continue;
     }
