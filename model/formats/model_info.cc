@@ -247,7 +247,8 @@ int64_t ModelInfo::ActivationBytes(int64_t rows) const {
   const int64_t q = int64_t{heads} * head_dim, kv = int64_t{kv_heads} * head_dim;
   const int64_t floats = int64_t{embedding_length} + std::max<int64_t>(embedding_length, q) +
                          std::max<int64_t>(q + 2 * kv, int64_t{2} * feed_forward_length);
-  return rows * (floats * static_cast<int64_t>(sizeof(float)) + kRowBookkeepingBytes) +
+  const int64_t rounded = std::max<int64_t>({embedding_length, q, feed_forward_length}) * kRoundedBlockBytes / 32;
+  return rows * (floats * static_cast<int64_t>(sizeof(float)) + rounded + kRowBookkeepingBytes) +
          kHeadRows * (embedding_length + vocabulary) * static_cast<int64_t>(sizeof(float));
 }
 

@@ -23,6 +23,8 @@ inline constexpr int64_t kPassRows = 512;
 // keys and place among the rows kept.
 inline constexpr int64_t kHeadRows = 64;
 inline constexpr int64_t kRowBookkeepingBytes = 128;
+// Of 32 values that were rounded for products in integers (kernels/integer.h): the larger of int16's and int8's.
+inline constexpr int64_t kRoundedBlockBytes = 80;
 
 // Which two elements of a head rotary embedding turns: (2i, 2i + 1), or (i, i + rotary_dim / 2).
 enum class RopeLayout : uint8_t { kAdjacent, kHalves };

@@ -183,8 +183,8 @@ TEST_F(EngineTest, LossOfAnAnswerDependsOnNothingThatSharesThePass) {
   }
 }
 
-// Rounding to 16 bits is an error of 2^-16 of a block's largest value, to 8 bits of 2^-8; measured on these examples
-// the losses differ by 3e-5 and 6e-3, and a product that forgot a block would be off by whole units.
+// Rounding to 16 bits is an error of 2^-16 of a block's largest value, to 8 bits of 2^-8; the losses of these
+// examples move by up to 3.2e-4 and 0.09, and a product that forgot a block would be off by whole units.
 TEST_F(EngineTest, RoundedActivationsMoveALossByLittle) {
   for (const std::string storage : {"Q8_0", "Q4_0", "Q4_1"}) {
     const std::unique_ptr<Model> model = LoadStories(storage);
@@ -360,13 +360,15 @@ TEST_F(EngineTest, HoldsTheActivationsThatWerePlanned) {
                .label = -1};
     rows += PackedRows(example);
   }
-  for (const int64_t max_rows : {int64_t{200}, int64_t{900}, rows}) {
-    Engine engine(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32, max_rows);
+  for (const auto& [max_rows, arithmetic] : {std::pair(int64_t{200}, kernels::Arithmetic::kFp32),
+                                             std::pair(int64_t{900}, kernels::Arithmetic::kInt16),
+                                             std::pair(rows, kernels::Arithmetic::kInt16)}) {
+    Engine engine(*model, kernels::BestKernels(), &pool_, arithmetic, max_rows);
     std::vector<ExampleLoss> losses;
     ASSERT_OK(engine.Losses(TaskKind::kCompletion, Pointers(examples), &plain_, &losses));
     const int64_t held = engine.arena_bytes(), planned = model->info().ActivationBytes(max_rows);
     EXPECT_LE(held, planned);
-    EXPECT_GE(held, planned * 3 / 4) << max_rows;
+    EXPECT_GE(held, planned * 2 / 3) << max_rows;
     ASSERT_OK(engine.Losses(TaskKind::kCompletion, Pointers(examples), &plain_, &losses));
     EXPECT_EQ(engine.arena_bytes(), held);
   }
