@@ -122,8 +122,8 @@ void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows
 }
 
 void Forward::Norm(absl::Span<const float> weight, int64_t rows, float* out, kernels::RoundedRows* rounded) {
-  kernels::RmsNorm(kernels_, pool_, residual_.Get(0), dim_, weight.data(), info_.norm_epsilon, rows, dim_, out, dim_,
-                   rounded);
+  kernels::Norm(kernels_, pool_, residual_.Get(0), dim_, weight.data(), nullptr, info_.norm_epsilon, rows, dim_, out,
+                dim_, rounded);
 }
 
 void Forward::Rotate(float* x, const View& view, int heads) {
@@ -221,7 +221,8 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
     linear(layer.up, 5, input, up, false);
   }
   Input gated = InputOf({&layer.down}, view->rows, gate);
-  kernels::SiluGate(kernels_, pool_, gate, up, view->rows, info_.feed_forward_length, gate, gated.rounded_or_null());
+  kernels::Activate(kernels_, pool_, kernels::Activation::kSilu, gate, up, view->rows, info_.feed_forward_length,
+                    gated.rounded_or_null());
   linear(layer.down, 6, gated, residual, true);
 }
 
