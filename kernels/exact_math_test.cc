@@ -44,6 +44,32 @@ TEST(ExactMath, SiluTendsToItsLimits) {
   EXPECT_NEAR(Silu(1.0f), 0.7310585786300049, 1e-7);
 }
 
+TEST(ExactMath, TanhStaysWithinItsErrorBound) {
+  for (float x = 1e-30f; x < 20; x *= 1.0007f) {
+    const double exact = std::tanh(double{x});
+    ASSERT_NEAR(Tanh(x), exact, 3e-7 * exact) << x;
+    ASSERT_EQ(Tanh(-x), -Tanh(x)) << x;
+  }
+  EXPECT_EQ(Tanh(0.0f), 0.0f);
+  EXPECT_EQ(Tanh(INFINITY), 1.0f);
+  EXPECT_EQ(Tanh(-INFINITY), -1.0f);
+  EXPECT_TRUE(std::isnan(Tanh(std::nanf(""))));
+  EXPECT_NEAR(SoftCap(120.0f, 30.0f), 30 * std::tanh(4.0), 1e-5);
+}
+
+TEST(ExactMath, GeluIsTheTanhApproximation) {
+  for (float x = -6; x < 12; x += 0.00137f) {
+    const double argument = std::sqrt(2 / M_PI) * (x + 0.044715 * std::pow(double{x}, 3));
+    const double exact = x / (1 + std::exp(-2 * argument));
+    // The argument carries three roundings, which its exponential multiplies.
+    ASSERT_NEAR(GeluTanh(x), exact, (3e-7 + 4e-7 * std::fabs(argument)) * std::fabs(exact)) << x;
+  }
+  EXPECT_EQ(GeluTanh(0.0f), 0.0f);
+  EXPECT_EQ(GeluTanh(200.0f), 200.0f);
+  EXPECT_NEAR(GeluTanh(-200.0f), 0.0f, 1e-36);
+  EXPECT_TRUE(std::isnan(GeluTanh(std::nanf(""))));
+}
+
 TEST(ExactMath, LogStaysWithinItsErrorBound) {
   for (double x = 0x1p-1022; x < 0x1p1023; x *= 1.00137) {
     const double exact = std::log(x);

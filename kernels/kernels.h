@@ -7,7 +7,7 @@
 //     once.
 //   - "tree16(v_0 … v_{n-1})": 16 partial sums, v_j goes to partial j mod 16 in ascending j starting from +0; then
 //     partials are added pairwise: p_i += p_{i+8} (i<8), p_i += p_{i+4} (i<4), p_i += p_{i+2} (i<2), p_0 + p_1.
-//   - exp, log, silu are those of exact_math.h (polynomials of exact operations, no libm).
+//   - exp, log, silu, tanh, gelu, softcap are those of exact_math.h (polynomials of exact operations, no libm).
 //   - The value of an output element depends on its own operands only: never on how many rows, lanes or threads share a
 //     call, nor on the tile it fell in (batch invariance).
 // Thread contract: every function is pure apart from its output range; disjoint ranges may run at once.
@@ -136,6 +136,7 @@ struct AttentionArgs {
   int kv_heads = 0;  // divides heads; head h reads kv head h / (heads / kv_heads)
   int head_dim = 0;
   float scale = 1;
+  float softcap = 0;     // 0: none
   float* out = nullptr;  // [rows, heads * head_dim], row stride ldo; may be q with the same stride
   int64_t ldo = 0;
 };
@@ -189,15 +190,33 @@ struct Kernels {
   void (*rms_norm)(const float* x, int64_t ldx, const float* weight, float epsilon, int64_t rows, int64_t dim, float* y,
                    int64_t ldy);
 
+  // y_j = fma(c_j · s, weight_j, bias_j), c_j = x_j − tree16(x_j) / dim, s = 1 / sqrt(tree16(c_j²) / dim + epsilon);
+  // c_j² is rounded before it is added. x may be y.
+  void (*layer_norm)(const float* x, int64_t ldx, const float* weight, const float* bias, float epsilon, int64_t rows,
+                     int64_t dim, float* y, int64_t ldy);
+
+  // y_i = y_i + x_i.
+  void (*add)(const float* x, int64_t n, float* y);
+
   // a' = fma(a, cos, −(b · sin)), b' = fma(b, cos, a · sin), products rounded.
   void (*rope)(const RopeArgs& args, int64_t row_begin, int64_t row_end);
 
-  // s_j = scale · (fma chain over i of q_i · k_ji, from +0); p_j = exp(s_j − max s); out_i = (fma chain over j of
-  // p_j · v_ji, from +0) · (1 / tree16(p_j)), j running over the row's keys in span order.
+  // s_j = scale · (fma chain over i of q_i · k_ji, from +0), with a softcap c softcap(s_j, c) of that; p_j = exp(s_j −
+  // max s); out_i = (fma chain over j of p_j · v_ji, from +0) · (1 / tree16(p_j)), j running over the row's keys in
+  // span order.
   void (*attention)(const AttentionArgs& args, int64_t row_begin, int64_t row_end);
 
   // out_i = silu(gate_i) · up_i; out may be gate or up.
   void (*silu_gate)(const float* gate, const float* up, int64_t n, float* out);
+
+  // out_i = gelu(gate_i) · up_i, by the tanh approximation; without up gelu(gate_i). out may be gate or up.
+  void (*gelu_gate)(const float* gate, const float* up, int64_t n, float* out);
+
+  // x_i = max(0, x_i); NaN stays.
+  void (*relu)(float* x, int64_t n);
+
+  // x_i = softcap(x_i, cap).
+  void (*softcap)(float* x, int64_t n, float cap);
 
   // max + log(tree16 of exp(x_j − max), the exps in fp32, summed in double), as a double.
   double (*log_sum_exp)(const float* x, int64_t n);

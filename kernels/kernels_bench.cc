@@ -159,6 +159,16 @@ void BenchSiluGate(benchmark::State& state, const Kernels& kernels) {
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(gate.size()));
 }
 
+void BenchGeluGate(benchmark::State& state, const Kernels& kernels) {
+  const std::vector<float> gate = RandomFloats(1 << 14, 1);
+  std::vector<float> out(gate.size());
+  for (auto _ : state) {
+    kernels.gelu_gate(gate.data(), gate.data(), static_cast<int64_t>(gate.size()), out.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(gate.size()));
+}
+
 void Register(const Kernels& kernels) {
   const auto name = [&](std::string_view op) { return std::string(kernels.name) + "/" + std::string(op); };
   const auto add_shapes = [](benchmark::internal::Benchmark* matmul) {
@@ -203,6 +213,8 @@ void Register(const Kernels& kernels) {
       ->Arg(256);
   benchmark::RegisterBenchmark(name("silu_gate").c_str(),
                                [&kernels](benchmark::State& state) { BenchSiluGate(state, kernels); });
+  benchmark::RegisterBenchmark(name("gelu_gate").c_str(),
+                               [&kernels](benchmark::State& state) { BenchGeluGate(state, kernels); });
 }
 
 // Registered before main, which the library brings.

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 
+#include "kernels/exact_math.h"
 #include "kernels/fastest.h"
 #include "kernels/rope_table.h"
 #include "kernels/test_data.h"
@@ -46,6 +47,39 @@ TEST_P(OpsTest, RmsNormWorksInPlace) {
   kernels().rms_norm(x.data(), 100, weight.data(), 1e-6f, 1, 100, y.data(), 100);
   kernels().rms_norm(in_place.data(), 100, weight.data(), 1e-6f, 1, 100, in_place.data(), 100);
   EXPECT_EQ(FirstDifference(y, in_place), -1);
+}
+
+// A mean of values below 1 carries dim / 16 + 5 roundings of at most 1; the deviation adds as many, relative.
+TEST_P(OpsTest, LayerNormEqualsTheReferenceAndStaysNearTheExactValue) {
+  for (const int64_t dim : kLengths) {
+    const int64_t rows = 3, ldx = dim + 2, ldy = dim + 1;
+    const std::vector<float> x = Floats(rows * ldx), weight = Floats(dim), bias = Floats(dim);
+    std::vector<float> y(static_cast<size_t>(rows * ldy), -7.0f), expected = y;
+    kernels().layer_norm(x.data(), ldx, weight.data(), bias.data(), 1e-5f, rows, dim, y.data(), ldy);
+    reference().layer_norm(x.data(), ldx, weight.data(), bias.data(), 1e-5f, rows, dim, expected.data(), ldy);
+    ASSERT_EQ(FirstDifference(y, expected), -1) << dim;
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* at = x.data() + row * ldx;
+      double mean = 0, squares = 0;
+      for (int64_t j = 0; j < dim; ++j) mean += at[j] / static_cast<double>(dim);
+      for (int64_t j = 0; j < dim; ++j) squares += std::pow(at[j] - mean, 2);
+      const double s = 1 / std::sqrt(squares / static_cast<double>(dim) + 1e-5f);
+      const double roundings = static_cast<double>(dim) / 16 + 12;
+      for (int64_t j = 0; j < dim; ++j) {
+        const double scaled = (at[j] - mean) * s;
+        const double bound = 2 * roundings * kUlp * (s + std::fabs(scaled)) + 2 * kUlp;
+        ASSERT_NEAR(y[static_cast<size_t>(row * ldy + j)],
+                    scaled * weight[static_cast<size_t>(j)] + bias[static_cast<size_t>(j)], bound);
+      }
+    }
+    std::vector<float> in_place = x;
+    kernels().layer_norm(in_place.data(), ldx, weight.data(), bias.data(), 1e-5f, rows, dim, in_place.data(), ldx);
+    for (int64_t row = 0; row < rows; ++row) {
+      EXPECT_EQ(std::memcmp(&in_place[static_cast<size_t>(row * ldx)], &y[static_cast<size_t>(row * ldy)],
+                            static_cast<size_t>(dim) * sizeof(float)),
+                0);
+    }
+  }
 }
 
 TEST_P(OpsTest, RopeEqualsTheReferenceAndRotatesPairs) {
@@ -171,6 +205,25 @@ TEST_P(OpsTest, AttentionOfARowDependsOnItsKeysAlone) {
   EXPECT_EQ(FirstDifference(split, one_range.Run(kernels())), -1);
 }
 
+TEST_P(OpsTest, SoftCappedAttentionEqualsTheReferenceAndCapsScores) {
+  for (const auto& [prompt, branch] : {std::pair{1, 1}, {7, 3}, {16, 17}, {33, 5}}) {
+    AttentionCase problem(random_, 6, 2, 32, BranchSpans(prompt, branch));
+    problem.args.softcap = 0.5f;
+    ASSERT_EQ(FirstDifference(problem.Run(kernels()), problem.Run(reference())), -1) << prompt;
+  }
+  AttentionCase capped(random_, 1, 1, 16, {{0, 0, 0, 2}});
+  std::fill(capped.q.begin(), capped.q.end(), 1.0f);
+  for (size_t i = 0; i < 16; ++i) {
+    capped.k[i] = 50;  // score 200 against 0: without a cap all weight is on the first key
+    capped.k[static_cast<size_t>(capped.args.ldkv) + i] = 0;
+    capped.v[i] = 1;
+    capped.v[static_cast<size_t>(capped.args.ldkv) + i] = 0;
+  }
+  EXPECT_EQ(capped.Run(kernels())[0], 1.0f);
+  capped.args.softcap = 2;
+  EXPECT_NEAR(capped.Run(kernels())[0], 1 / (1 + std::exp(-2.0)), 1e-6);
+}
+
 // Scores carry (dim + 2) roundings of Σ|q·k|; an error of e in a score is one of 2e in each weight, exp adds two
 // roundings and the sums one per key.
 TEST_P(OpsTest, AttentionStaysNearTheExactValue) {
@@ -221,6 +274,35 @@ TEST_P(OpsTest, SiluGateEqualsTheReferenceAlsoInPlace) {
   }
 }
 
+TEST_P(OpsTest, ElementwiseOpsEqualTheReference) {
+  for (const int64_t n : kLengths) {
+    std::vector<float> x = Floats(n);
+    const std::vector<float> up = Floats(n);
+    for (float& value : x) value *= 20;
+    const auto expect_same = [&](const auto& run) {
+      std::vector<float> got = x, expected = x;
+      run(kernels(), got.data());
+      run(reference(), expected.data());
+      EXPECT_EQ(FirstDifference(got, expected), -1) << n;
+      return got;
+    };
+    for (const float* gate : {up.data(), static_cast<const float*>(nullptr)}) {
+      const std::vector<float> y = expect_same([&](const Kernels& k, float* z) { k.gelu_gate(z, gate, n, z); });
+      for (size_t i = 0; i < y.size(); ++i) {
+        EXPECT_EQ(y[i], GeluTanh(x[i]) * (gate == nullptr ? 1.0f : gate[i]));
+      }
+    }
+    const std::vector<float> positive = expect_same([&](const Kernels& k, float* z) { k.relu(z, n); });
+    const std::vector<float> capped = expect_same([&](const Kernels& k, float* z) { k.softcap(z, n, 3); });
+    const std::vector<float> sum = expect_same([&](const Kernels& k, float* z) { k.add(up.data(), n, z); });
+    for (size_t i = 0; i < sum.size(); ++i) {
+      EXPECT_EQ(positive[i], std::max(0.0f, x[i]));
+      EXPECT_EQ(capped[i], SoftCap(x[i], 3.0f));
+      EXPECT_EQ(sum[i], x[i] + up[i]);
+    }
+  }
+}
+
 TEST_P(OpsTest, LogSumExpEqualsTheReferenceAndStaysNearTheExactValue) {
   for (const int64_t n : kLengths) {
     std::vector<float> x = Floats(n);
@@ -247,6 +329,15 @@ TEST_P(OpsTest, NanReachesTheResult) {
       EXPECT_TRUE(std::isnan(out[static_cast<size_t>(at)]));
       kernels().rms_norm(x.data(), n, ones.data(), 1e-5f, 1, n, out.data(), n);
       EXPECT_TRUE(std::all_of(out.begin(), out.end(), [](float y) { return std::isnan(y); }));
+      kernels().layer_norm(x.data(), n, ones.data(), ones.data(), 1e-5f, 1, n, out.data(), n);
+      EXPECT_TRUE(std::all_of(out.begin(), out.end(), [](float y) { return std::isnan(y); }));
+      for (const bool relu : {true, false}) {
+        out = x;
+        relu ? kernels().relu(out.data(), n) : kernels().softcap(out.data(), n, 2);
+        EXPECT_TRUE(std::isnan(out[static_cast<size_t>(at)]));
+      }
+      kernels().gelu_gate(x.data(), nullptr, n, out.data());
+      EXPECT_TRUE(std::isnan(out[static_cast<size_t>(at)]));
     }
   }
   const std::vector<float> infinite(20, -INFINITY);

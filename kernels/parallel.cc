@@ -83,17 +83,24 @@ void RoundRows(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t
                    [&](int64_t begin, int64_t end) { kernels.round_rows(x, ldx, begin, end, out); });
 }
 
-void RmsNorm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, float epsilon,
-             int64_t rows, int64_t dim, float* y, int64_t ldy, RoundedRows* rounded) {
+void Norm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, const float* bias,
+          float epsilon, int64_t rows, int64_t dim, float* y, int64_t ldy, RoundedRows* rounded) {
+  const auto norm = [&](int64_t row, int64_t count, float* out, int64_t stride) {
+    if (bias == nullptr) {
+      kernels.rms_norm(x + row * ldx, ldx, weight, epsilon, count, dim, out, stride);
+    } else {
+      kernels.layer_norm(x + row * ldx, ldx, weight, bias, epsilon, count, dim, out, stride);
+    }
+  };
   pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
     if (rounded == nullptr) {
-      kernels.rms_norm(x + begin * ldx, ldx, weight, epsilon, end - begin, dim, y + begin * ldy, ldy);
+      norm(begin, end - begin, y + begin * ldy, ldy);
       return;
     }
     float* row_y = y == nullptr ? ThreadScratch(Scratch::kRow, dim) : nullptr;
     for (int64_t row = begin; row < end; ++row) {
       if (y != nullptr) row_y = y + row * ldy;
-      kernels.rms_norm(x + row * ldx, ldx, weight, epsilon, 1, dim, row_y, dim);
+      norm(row, 1, row_y, dim);
       RoundedRows one = rounded->Slice(row, row + 1);
       kernels.round_rows(row_y, dim, 0, 1, &one);
     }
@@ -109,14 +116,42 @@ void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& ar
   });
 }
 
-void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t rows, int64_t dim,
-              float* out, RoundedRows* rounded) {
+void Activate(const Kernels& kernels, ThreadPool& pool, Activation activation, float* gate, const float* up,
+              int64_t rows, int64_t dim, RoundedRows* rounded) {
   pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      kernels.silu_gate(gate + row * dim, up + row * dim, dim, out + row * dim);
-      if (rounded != nullptr) kernels.round_rows(out, dim, row, row + 1, rounded);
+      float* x = gate + row * dim;
+      switch (activation) {
+        case Activation::kSilu:
+          kernels.silu_gate(x, up + row * dim, dim, x);
+          break;
+        case Activation::kGeluTanh:
+          kernels.gelu_gate(x, At(up, row * dim), dim, x);
+          break;
+        case Activation::kRelu:
+          kernels.relu(x, dim);
+          break;
+      }
+      if (rounded != nullptr) kernels.round_rows(gate, dim, row, row + 1, rounded);
     }
   });
+}
+
+void Add(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t rows, int64_t dim, float* y) {
+  pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
+    kernels.add(x + begin * dim, (end - begin) * dim, y + begin * dim);
+  });
+}
+
+void AddRow(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t rows, int64_t dim, float* y) {
+  pool.ParallelFor(rows, RowGrain(dim), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) kernels.add(x, dim, y + row * dim);
+  });
+}
+
+void SoftCap(const Kernels& kernels, ThreadPool& pool, float cap, int64_t rows, int64_t dim, float* x) {
+  pool.ParallelFor(rows, RowGrain(dim),
+                   [&](int64_t begin, int64_t end) { kernels.softcap(x + begin * dim, (end - begin) * dim, cap); });
 }
 
 void Rope(const Kernels& kernels, ThreadPool& pool, const RopeArgs& args) {

@@ -20,15 +20,24 @@ void MatMulRounded(const Kernels& kernels, ThreadPool& pool, const RoundedMatMul
 // Rows [0, rows).
 void RoundRows(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, RoundedRows* out);
 
+enum class Activation : uint8_t { kSilu, kGeluTanh, kRelu };
+
 // All rows. Where `rounded` is given it receives the result's rows as well, rounded while they are in the cache.
-// RmsNorm then takes a null y, for a result that is wanted rounded only.
-void RmsNorm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, float epsilon,
-             int64_t rows, int64_t dim, float* y, int64_t ldy, RoundedRows* rounded = nullptr);
+// The norms then take a null y, for a result that is wanted rounded only. A norm with a null bias is rms_norm.
+void Norm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, const float* weight, const float* bias,
+          float epsilon, int64_t rows, int64_t dim, float* y, int64_t ldy, RoundedRows* rounded = nullptr);
 void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args, RoundedRows* rounded = nullptr);
-// gate, up, out [rows, dim], dense.
-void SiluGate(const Kernels& kernels, ThreadPool& pool, const float* gate, const float* up, int64_t rows, int64_t dim,
-              float* out, RoundedRows* rounded = nullptr);
+// gate, up [rows, dim], dense; gate = activation(gate) · up, or without up activation(gate). Silu takes no null up,
+// Relu nothing else.
+void Activate(const Kernels& kernels, ThreadPool& pool, Activation activation, float* gate, const float* up,
+              int64_t rows, int64_t dim, RoundedRows* rounded = nullptr);
 void Rope(const Kernels& kernels, ThreadPool& pool, const RopeArgs& args);
+
+// y [rows, dim] += x, which is [rows, dim] or, by AddRow, one row for all; dense.
+void Add(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t rows, int64_t dim, float* y);
+void AddRow(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t rows, int64_t dim, float* y);
+// x [rows, dim], dense, in place.
+void SoftCap(const Kernels& kernels, ThreadPool& pool, float cap, int64_t rows, int64_t dim, float* x);
 
 // out[row] = log_sum_exp of row `row` of x [rows, n], row stride ldx.
 void LogSumExp(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, int64_t n,

@@ -110,7 +110,13 @@ TEST_P(ParallelTest, AllOtherOps) {
   kernels().rms_norm(x.data(), dim, weight.data(), 1e-5f, rows, dim, expected.data(), dim);
   ExpectSameOnAnyThreads(expected, [&](ThreadPool& pool) {
     std::vector<float> y(x.size());
-    RmsNorm(kernels(), pool, x.data(), dim, weight.data(), 1e-5f, rows, dim, y.data(), dim);
+    Norm(kernels(), pool, x.data(), dim, weight.data(), nullptr, 1e-5f, rows, dim, y.data(), dim);
+    return y;
+  });
+  kernels().layer_norm(x.data(), dim, weight.data(), x.data(), 1e-5f, rows, dim, expected.data(), dim);
+  ExpectSameOnAnyThreads(expected, [&](ThreadPool& pool) {
+    std::vector<float> y(x.size());
+    Norm(kernels(), pool, x.data(), dim, weight.data(), x.data(), 1e-5f, rows, dim, y.data(), dim);
     return y;
   });
 
@@ -163,8 +169,29 @@ TEST_P(ParallelTest, AllOtherOps) {
 
   kernels().silu_gate(x.data(), x.data(), rows * dim, expected.data());
   ExpectSameOnAnyThreads(expected, [&](ThreadPool& pool) {
-    std::vector<float> y(x.size());
-    SiluGate(kernels(), pool, x.data(), x.data(), rows, dim, y.data());
+    std::vector<float> y = x;
+    Activate(kernels(), pool, Activation::kSilu, y.data(), x.data(), rows, dim);
+    return y;
+  });
+  for (const float* up : {x.data(), static_cast<const float*>(nullptr)}) {
+    kernels().gelu_gate(x.data(), up, rows * dim, expected.data());
+    ExpectSameOnAnyThreads(expected, [&](ThreadPool& pool) {
+      std::vector<float> y = x;
+      Activate(kernels(), pool, Activation::kGeluTanh, y.data(), up, rows, dim);
+      return y;
+    });
+  }
+  expected = x;
+  kernels().relu(expected.data(), rows * dim);
+  kernels().softcap(expected.data(), rows * dim, 0.5f);
+  for (int64_t row = 0; row < rows; ++row) kernels().add(weight.data(), dim, expected.data() + row * dim);
+  kernels().add(x.data(), rows * dim, expected.data());
+  ExpectSameOnAnyThreads(expected, [&](ThreadPool& pool) {
+    std::vector<float> y = x;
+    Activate(kernels(), pool, Activation::kRelu, y.data(), nullptr, rows, dim);
+    SoftCap(kernels(), pool, 0.5f, rows, dim, y.data());
+    AddRow(kernels(), pool, weight.data(), rows, dim, y.data());
+    Add(kernels(), pool, x.data(), rows, dim, y.data());
     return y;
   });
 

@@ -150,6 +150,20 @@ void RmsNorm(const float* x, int64_t ldx, const float* weight, float epsilon, in
   }
 }
 
+void LayerNorm(const float* x, int64_t ldx, const float* weight, const float* bias, float epsilon, int64_t rows,
+               int64_t dim, float* y, int64_t ldy) {
+  for (int64_t row = 0; row < rows; ++row, x += ldx, y += ldy) {
+    const float mean = Tree16<float>(dim, [&](int64_t j) { return x[j]; }) / static_cast<float>(dim);
+    const float squares = Tree16<float>(dim, [&](int64_t j) { return (x[j] - mean) * (x[j] - mean); });
+    const float s = 1.0f / Sqrt(squares / static_cast<float>(dim) + epsilon);
+    for (int64_t j = 0; j < dim; ++j) y[j] = Fma((x[j] - mean) * s, weight[j], bias[j]);
+  }
+}
+
+void Add(const float* x, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = y[i] + x[i];
+}
+
 void Rope(const RopeArgs& args, int64_t row_begin, int64_t row_end) {
   const int half = args.rotary_dim / 2;
   const bool adjacent = args.layout == RopeLayout::kAdjacent;
@@ -183,6 +197,7 @@ void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
       const int64_t kv_offset = head / (args.heads / args.kv_heads) * dim;
       for (int64_t j = 0; j < keys; ++j) {
         p[j] = args.scale * Dot(q, args.k + key_row(j) * args.ldkv + kv_offset, dim);
+        if (args.softcap != 0) p[j] = SoftCap(p[j], args.softcap);
       }
       const float max = *std::max_element(p, p + keys);
       for (int64_t j = 0; j < keys; ++j) p[j] = Exp(p[j] - max);
@@ -200,6 +215,18 @@ void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
 
 void SiluGate(const float* gate, const float* up, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = Silu(gate[i]) * up[i];
+}
+
+void GeluGate(const float* gate, const float* up, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = GeluTanh(gate[i]) * (up == nullptr ? 1.0f : up[i]);
+}
+
+void Relu(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = Max(0.0f, x[i]);
+}
+
+void SoftCapAll(float* x, int64_t n, float cap) {
+  for (int64_t i = 0; i < n; ++i) x[i] = SoftCap(x[i], cap);
 }
 
 double LogSumExp(const float* x, int64_t n) {
@@ -268,9 +295,14 @@ const Kernels kReferenceKernels = {
     .round_rows = RoundRows,
     .dequantize_row = DequantizeRow,
     .rms_norm = RmsNorm,
+    .layer_norm = LayerNorm,
+    .add = Add,
     .rope = Rope,
     .attention = Attention,
     .silu_gate = SiluGate,
+    .gelu_gate = GeluGate,
+    .relu = Relu,
+    .softcap = SoftCapAll,
     .log_sum_exp = LogSumExp,
     .noise = Noise,
     .perturb = Perturb,

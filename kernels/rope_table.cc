@@ -5,7 +5,8 @@
 
 namespace qzo::kernels {
 
-RopeTable BuildRopeTable(int64_t positions, int rotary_dim, double base, std::span<const float> divisors) {
+RopeTable BuildRopeTable(int64_t positions, int rotary_dim, double base, std::span<const float> divisors,
+                         double magnitude) {
   const size_t half = static_cast<size_t>(rotary_dim / 2);
   QZO_CHECK(divisors.empty() || divisors.size() == half);
   std::vector<double> frequencies(half);
@@ -19,8 +20,8 @@ RopeTable BuildRopeTable(int64_t positions, int rotary_dim, double base, std::sp
   for (int64_t position = 0; position < positions; ++position) {
     for (const double frequency : frequencies) {
       const SinCosResult angle = SinCos(static_cast<double>(position) * frequency);
-      table.cos.push_back(static_cast<float>(angle.cos));
-      table.sin.push_back(static_cast<float>(angle.sin));
+      table.cos.push_back(static_cast<float>(magnitude * angle.cos));
+      table.sin.push_back(static_cast<float>(magnitude * angle.sin));
     }
   }
   return table;

@@ -46,10 +46,12 @@ QZO_VEC F32x16 KeepFirst(F32x16 a, int64_t lanes) {
   return FromBits(Bits(a) & LoadWords(kMasks + 16 - lanes));
 }
 
-// p[0 … keys) = exp(p − max); returns tree16 of them. p[keys … next multiple of 16) is working memory.
-QZO_VEC float SoftmaxNumerators(float* p, int64_t keys) {
+// p[0 … keys) = exp(p − max), p capped before where there is a softcap; returns tree16 of them. p[keys … next multiple
+// of 16) is working memory.
+QZO_VEC float SoftmaxNumerators(float* p, int64_t keys, float softcap) {
   // Not −∞, which has no influence on the maximum either: the exp of that is a denormal on its way to 0, and slow.
   for (int64_t j = keys; j % 16 != 0; ++j) p[j] = p[0];
+  for (int64_t j = 0; softcap != 0 && j < keys; j += 16) Store(p + j, SoftCap(Load(p + j), F32x16(softcap)));
   F32x16 largest = Load(p);
   for (int64_t j = 16; j < keys; j += 16) largest = Max(largest, Load(p + j));
   const F32x16 max(LargestLane(largest));
@@ -234,7 +236,7 @@ void AttendTile(const AttentionArgs& args, const PackedKeys& packed, int64_t row
   }
   Scores(args, packed, row, rows, first_head, heads, most);
   for (int64_t i = 0; i < rows * heads; ++i) {
-    packed.sums[i] = SoftmaxNumerators(packed.scores + i * packed.stride, KeyCount(spans[i / heads]));
+    packed.sums[i] = SoftmaxNumerators(packed.scores + i * packed.stride, KeyCount(spans[i / heads]), args.softcap);
   }
   const int64_t common = rows < kMinRowsInCommon ? 0 : fewest;
   if (common > 0) CommonValues(packed, rows, heads, common);

@@ -44,6 +44,30 @@ void RmsNorm(const float* x, int64_t ldx, const float* weight, float epsilon, in
   }
 }
 
+void LayerNorm(const float* x, int64_t ldx, const float* weight, const float* bias, float epsilon, int64_t rows,
+               int64_t dim, float* y, int64_t ldy) {
+  for (int64_t row = 0; row < rows; ++row, x += ldx, y += ldy) {
+    F32x16 sum(0.0f), squares(0.0f);
+    ForVectors(dim, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA { sum = sum + LoadFirst(x + i, lanes, 0); });
+    const F32x16 mean(TreeSum(sum) / static_cast<float>(dim));
+    ForVectors(dim, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA {
+      const F32x16 centered = LoadFirst(x + i, lanes, 0) - mean;
+      squares = squares + KeepFirst(centered * centered, lanes);
+    });
+    const F32x16 s(1.0f / Sqrt(TreeSum(squares) / static_cast<float>(dim) + epsilon));
+    ForVectors(dim, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA {
+      const F32x16 normed = (LoadFirst(x + i, lanes, 0) - mean) * s;
+      StoreFirst(y + i, lanes, Fma(normed, LoadFirst(weight + i, lanes, 0), LoadFirst(bias + i, lanes, 0)));
+    });
+  }
+}
+
+void Add(const float* x, int64_t n, float* y) {
+  ForVectors(n, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA {
+    StoreFirst(y + i, lanes, LoadFirst(y + i, lanes, 0) + LoadFirst(x + i, lanes, 0));
+  });
+}
+
 // Elementwise, so the compiler's own vectors serve where pairs are halves apart.
 QZO_VEC void Rotate(float* first, float* second, float cos, float sin) {
   const float a = *first, b = *second;
@@ -94,6 +118,23 @@ void SiluGate(const float* gate, const float* up, int64_t n, float* out) {
   ForVectors(n, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA {
     StoreFirst(out + i, lanes, Silu(LoadFirst(gate + i, lanes, 0)) * LoadFirst(up + i, lanes, 0));
   });
+}
+
+void GeluGate(const float* gate, const float* up, int64_t n, float* out) {
+  ForVectors(n, [&](int64_t i, int64_t lanes) QZO_VEC_LAMBDA {
+    const F32x16 factor = up == nullptr ? F32x16(1.0f) : LoadFirst(up + i, lanes, 0);
+    StoreFirst(out + i, lanes, GeluTanh(LoadFirst(gate + i, lanes, 0)) * factor);
+  });
+}
+
+void Relu(float* x, int64_t n) {
+  ForVectors(n, [&](int64_t i, int64_t lanes)
+                    QZO_VEC_LAMBDA { StoreFirst(x + i, lanes, Max(F32x16(0.0f), LoadFirst(x + i, lanes, 0))); });
+}
+
+void SoftCapAll(float* x, int64_t n, float cap) {
+  ForVectors(n, [&](int64_t i, int64_t lanes)
+                    QZO_VEC_LAMBDA { StoreFirst(x + i, lanes, SoftCap(LoadFirst(x + i, lanes, 0), F32x16(cap))); });
 }
 
 double LogSumExp(const float* x, int64_t n) {
@@ -210,9 +251,14 @@ constexpr Kernels MakeKernels(std::string_view name, bool (*supported)(),
           .round_rows = RoundRows,
           .dequantize_row = DequantizeRow,
           .rms_norm = RmsNorm,
+          .layer_norm = LayerNorm,
+          .add = Add,
           .rope = Rope,
           .attention = Attention,
           .silu_gate = SiluGate,
+          .gelu_gate = GeluGate,
+          .relu = Relu,
+          .softcap = SoftCapAll,
           .log_sum_exp = LogSumExp,
           .noise = Noise,
           .perturb = Perturb,

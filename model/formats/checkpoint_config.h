@@ -3,15 +3,15 @@
 #define QZO_MODEL_FORMATS_CHECKPOINT_CONFIG_H_
 
 #include "absl/status/statusor.h"
+#include "model/formats/architecture.h"
 #include "model/formats/checkpoint.h"
 #include "model/formats/checkpoint_info.h"
 #include "model/formats/model_info.h"
 
 namespace qzo::model {
 
-// The architecture's dimensions of config.json, rope_divisors and tied_head. Possible errors: INVALID_ARGUMENT naming
-// the key.
-absl::StatusOr<ModelInfo> ReadConfig(const Checkpoint& checkpoint);
+// The settings in config.json. Possible errors: INVALID_ARGUMENT naming the key.
+absl::StatusOr<const Architecture*> ReadConfig(const Checkpoint& checkpoint, ModelInfo* info);
 
 // `quantization_config` of config.json, else quantize_config.json, else quant_config.json. Variants that are not
 // supported are refused by name.

@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/formats/architecture.h"
 #include "model/formats/checkpoint_config.h"
 
 namespace qzo::model {
@@ -21,8 +22,9 @@ using Type = SafetensorsType;
 
 class Reader {
  public:
-  Reader(const Checkpoint& checkpoint, ModelInfo info, CheckpointQuantization quantization)
-      : checkpoint_(checkpoint), quantization_(quantization) {
+  Reader(const Checkpoint& checkpoint, const Architecture& architecture, ModelInfo info,
+         CheckpointQuantization quantization)
+      : checkpoint_(checkpoint), architecture_(architecture), quantization_(quantization) {
     result_.info = std::move(info);
   }
 
@@ -39,14 +41,18 @@ class Reader {
   absl::StatusOr<const SafetensorsTensor*> UsePlain(const std::string& name, absl::Span<const int64_t> dims) {
     return Use(name, dims, {Type::kF32, Type::kF16, Type::kBF16});
   }
+  // A tensor that is not trained, counted.
+  absl::Status UseOther(const std::string& name, absl::Span<const int64_t> dims);
   absl::Status UseLinear(const std::string& name, int64_t rows, int64_t cols);
   absl::Status UseCodes(const std::string& name, CheckpointLinear* linear);
   absl::Status CheckIndices(const CheckpointLinear& linear) const;
   absl::Status UseBiasOfZeros(const std::string& name, int64_t rows);
-  absl::Status UseLayer(int32_t layer);
+  absl::StatusOr<std::string> Prefix() const;
+  absl::Status UsePart(const PartNames& names, const std::string& block, std::map<Part, TensorNames>* found);
   absl::Status RefuseUnusedTensors() const;
 
   const Checkpoint& checkpoint_;
+  const Architecture& architecture_;
   const CheckpointQuantization quantization_;
   CheckpointInfo result_;
   absl::flat_hash_set<std::string> used_;
@@ -73,12 +79,13 @@ absl::Status Reader::UseLinear(const std::string& name, int64_t rows, int64_t co
   CheckpointLinear linear{.name = name + ".weight", .rows = rows, .cols = cols, .group = cols};
   std::string storage;
   if (checkpoint_.FindTensor(linear.name) != nullptr || quantization_.storage == LinearStorage::kPlain) {
-    QZO_ASSIGN_OR_RETURN(linear.weight, UsePlain(linear.name, {rows, cols}));
+    linear.transposed = architecture_.transposed;
+    const int64_t outer = linear.transposed ? cols : rows;
+    QZO_ASSIGN_OR_RETURN(linear.weight, UsePlain(linear.name, {outer, rows * cols / outer}));
     storage = SafetensorsTypeName(linear.weight->type);
   } else {
     linear.storage = quantization_.storage;
     QZO_RETURN_IF_ERROR(UseCodes(name, &linear));
-    QZO_RETURN_IF_ERROR(UseBiasOfZeros(name, rows));
     storage = absl::StrCat(linear.storage == LinearStorage::kGptq ? "GPTQ" : "AWQ", linear.bits);
   }
   ++result_.info.tensor_types[storage];
@@ -135,59 +142,72 @@ absl::Status Reader::UseBiasOfZeros(const std::string& name, int64_t rows) {
   if (checkpoint_.FindTensor(bias_name) == nullptr) return absl::OkStatus();
   QZO_ASSIGN_OR_RETURN(const SafetensorsTensor* bias, UsePlain(bias_name, {rows}));
   if (bias->bytes.find_first_not_of('\0') == std::string_view::npos) return absl::OkStatus();
-  return Error("tensor '", bias_name, "' is not zero: biases are not supported");
+  return Error("tensor '", bias_name, "' is not zero: the architecture has no bias there");
 }
 
-absl::Status Reader::UseLayer(int32_t layer) {
-  const ModelInfo& info = result_.info;
-  const int64_t dim = info.embedding_length, wide = info.feed_forward_length;
-  const int64_t q = int64_t{info.heads} * info.head_dim, kv = int64_t{info.kv_heads} * info.head_dim;
-  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
-  QZO_ASSIGN_OR_RETURN(const SafetensorsTensor* attention, UsePlain(prefix + "input_layernorm.weight", {dim}));
-  QZO_ASSIGN_OR_RETURN(const SafetensorsTensor* wide_norm, UsePlain(prefix + "post_attention_layernorm.weight", {dim}));
-  result_.attention_norms.push_back(attention);
-  result_.feed_forward_norms.push_back(wide_norm);
-  QZO_RETURN_IF_ERROR(UseLinear(prefix + "self_attn.q_proj", q, dim));
-  QZO_RETURN_IF_ERROR(UseLinear(prefix + "self_attn.k_proj", kv, dim));
-  QZO_RETURN_IF_ERROR(UseLinear(prefix + "self_attn.v_proj", kv, dim));
-  QZO_RETURN_IF_ERROR(UseLinear(prefix + "self_attn.o_proj", dim, q));
-  QZO_RETURN_IF_ERROR(UseLinear(prefix + "mlp.gate_proj", wide, dim));
-  QZO_RETURN_IF_ERROR(UseLinear(prefix + "mlp.up_proj", wide, dim));
-  return UseLinear(prefix + "mlp.down_proj", dim, wide);
+absl::Status Reader::UseOther(const std::string& name, absl::Span<const int64_t> dims) {
+  QZO_ASSIGN_OR_RETURN(const SafetensorsTensor* tensor, UsePlain(name, dims));
+  result_.info.parameters += static_cast<int64_t>(tensor->bytes.size()) / SafetensorsTypeBytes(tensor->type);
+  ++result_.info.tensor_types[std::string(SafetensorsTypeName(tensor->type))];
+  return absl::OkStatus();
+}
+
+absl::Status Reader::UsePart(const PartNames& names, const std::string& block, std::map<Part, TensorNames>* found) {
+  const std::string name = absl::StrCat(block, names.checkpoint);
+  const PartShape shape = ShapeOf(result_.info, names.part);
+  const int64_t outputs = shape.matrix ? shape.rows : shape.cols;
+  TensorNames& made = (*found)[names.part];
+  made.weight = name + ".weight";
+  QZO_RETURN_IF_ERROR(shape.matrix ? UseLinear(name, shape.rows, shape.cols) : UseOther(made.weight, {shape.cols}));
+  if (!names.bias) return shape.matrix ? UseBiasOfZeros(name, outputs) : absl::OkStatus();
+  made.bias = name + ".bias";
+  return UseOther(made.bias, {outputs});
 }
 
 // A tensor that we would pass over (a bias, say) means that the checkpoint's model is not the one that we would
 // compute.
 absl::Status Reader::RefuseUnusedTensors() const {
   for (const SafetensorsTensor& tensor : checkpoint_.tensors()) {
-    if (used_.contains(tensor.name) || absl::EndsWith(tensor.name, ".rotary_emb.inv_freq")) continue;
-    if (result_.info.tied_head && tensor.name == "lm_head.weight") continue;
-    return Error("tensor '", tensor.name, "' is no part of the architecture 'llama' of ", result_.info.layers,
-                 " layers as supported (no biases, no experts)");
+    if (used_.contains(tensor.name) || (result_.info.tied_head && tensor.name == "lm_head.weight")) continue;
+    const auto names = [&](const char* end) { return absl::EndsWith(tensor.name, end); };
+    if (std::any_of(architecture_.ignored.begin(), architecture_.ignored.end(), names)) continue;
+    return Error("tensor '", tensor.name, "' is no part of the architecture '", result_.info.architecture, "' of ",
+                 result_.info.layers, " layers as supported");
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Reader::Prefix() const {
+  for (const char* prefix : architecture_.prefixes) {
+    if (checkpoint_.FindTensor(absl::StrCat(prefix, architecture_.embedding, ".weight")) != nullptr) return prefix;
+  }
+  return Error("tensor '", architecture_.prefixes[0], architecture_.embedding, ".weight' is missing");
 }
 
 absl::StatusOr<CheckpointInfo> Reader::Read() {
   ModelInfo& info = result_.info;
   const int64_t dim = info.embedding_length;
-  QZO_ASSIGN_OR_RETURN(result_.embedding, UsePlain("model.embed_tokens.weight", {info.vocabulary, dim}));
-  result_.head = result_.embedding;
-  if (!info.tied_head) {
-    QZO_ASSIGN_OR_RETURN(result_.head, UsePlain("lm_head.weight", {info.vocabulary, dim}));
+  QZO_ASSIGN_OR_RETURN(const std::string prefix, Prefix());
+  info.embedding.weight = absl::StrCat(prefix, architecture_.embedding, ".weight");
+  QZO_RETURN_IF_ERROR(UseOther(info.embedding.weight, {info.vocabulary, dim}));
+  info.head.weight = info.tied_head ? info.embedding.weight : "lm_head.weight";
+  if (!info.tied_head) QZO_RETURN_IF_ERROR(UseOther(info.head.weight, {info.vocabulary, dim}));
+  if (architecture_.positions != nullptr) {
+    info.positions.weight = absl::StrCat(prefix, architecture_.positions, ".weight");
+    QZO_RETURN_IF_ERROR(UseOther(info.positions.weight, {int64_t{info.context_length} + info.position_offset, dim}));
   }
-  QZO_ASSIGN_OR_RETURN(result_.output_norm, UsePlain("model.norm.weight", {dim}));
-  for (int32_t layer = 0; layer < info.layers; ++layer) QZO_RETURN_IF_ERROR(UseLayer(layer));
+  info.output_norm.weight = absl::StrCat(prefix, architecture_.output_norm, ".weight");
+  QZO_RETURN_IF_ERROR(UseOther(info.output_norm.weight, {dim}));
+  if (info.norm == NormKind::kLayer) {
+    info.output_norm.bias = absl::StrCat(prefix, architecture_.output_norm, ".bias");
+    QZO_RETURN_IF_ERROR(UseOther(info.output_norm.bias, {dim}));
+  }
+  for (int32_t layer = 0; layer < info.layers; ++layer) {
+    const std::string block = absl::StrCat(prefix, architecture_.blocks, layer, ".");
+    info.blocks.emplace_back();
+    for (const PartNames& part : architecture_.parts) QZO_RETURN_IF_ERROR(UsePart(part, block, &info.blocks.back()));
+  }
   QZO_RETURN_IF_ERROR(RefuseUnusedTensors());
-  const auto count = [&info](const SafetensorsTensor* tensor) {
-    info.parameters += static_cast<int64_t>(tensor->bytes.size()) / SafetensorsTypeBytes(tensor->type);
-    ++info.tensor_types[std::string(SafetensorsTypeName(tensor->type))];
-  };
-  count(result_.embedding);
-  if (!info.tied_head) count(result_.head);
-  count(result_.output_norm);
-  for (const SafetensorsTensor* norm : result_.attention_norms) count(norm);
-  for (const SafetensorsTensor* norm : result_.feed_forward_norms) count(norm);
   info.file_bytes = checkpoint_.file_bytes();
   return std::move(result_);
 }
@@ -195,9 +215,10 @@ absl::StatusOr<CheckpointInfo> Reader::Read() {
 }  // namespace
 
 absl::StatusOr<CheckpointInfo> ReadCheckpointInfo(const Checkpoint& checkpoint) {
-  QZO_ASSIGN_OR_RETURN(ModelInfo info, ReadConfig(checkpoint));
+  ModelInfo info;
+  QZO_ASSIGN_OR_RETURN(const Architecture* architecture, ReadConfig(checkpoint, &info));
   QZO_ASSIGN_OR_RETURN(const CheckpointQuantization quantization, ReadQuantization(checkpoint));
-  return Reader(checkpoint, std::move(info), quantization).Read();
+  return Reader(checkpoint, *architecture, std::move(info), quantization).Read();
 }
 
 }  // namespace qzo::model

@@ -33,6 +33,7 @@ struct CheckpointLinear {
   int64_t group = 0;  // columns of a scale group; cols for kPlain
   int bits = 0;
   bool zeros_minus_one = false;
+  bool transposed = false;                    // kPlain: stored as [cols, rows]
   const SafetensorsTensor* weight = nullptr;  // kPlain: F32, F16 or BF16; else the codes
   const SafetensorsTensor* zeros = nullptr;
   const SafetensorsTensor* scales = nullptr;   // F16 or BF16
@@ -41,12 +42,7 @@ struct CheckpointLinear {
 
 struct CheckpointInfo {
   ModelInfo info;
-  std::vector<CheckpointLinear> linears;  // in the order of info.trained
-  const SafetensorsTensor* embedding = nullptr;
-  const SafetensorsTensor* head = nullptr;  // the embedding when tied
-  const SafetensorsTensor* output_norm = nullptr;
-  std::vector<const SafetensorsTensor*> attention_norms;  // per layer
-  std::vector<const SafetensorsTensor*> feed_forward_norms;
+  std::vector<CheckpointLinear> linears;  // in the order of info.trained; all else is plain, under the names in `info`
 };
 
 // Possible errors: INVALID_ARGUMENT naming the file and key, or the tensor: missing, of another shape or type, or what

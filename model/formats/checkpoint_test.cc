@@ -69,8 +69,9 @@ TEST(CheckpointTest, ReadsWhatTheModelHolds) {
   ASSERT_OK_AND_ASSIGN(const CheckpointInfo plain, ReadInfo(TinyCheckpoint().Files()));
   EXPECT_EQ(plain.info.layers, 1);
   EXPECT_EQ(plain.info.head_dim, 32);
-  EXPECT_EQ(plain.info.rope_base, 10000);
+  EXPECT_EQ(plain.info.rope.base, 10000);
   EXPECT_EQ(plain.info.rope_layout, RopeLayout::kHalves);
+  EXPECT_EQ(plain.info.blocks[0].at(Part::kUp).weight, "model.layers.0.mlp.up_proj.weight");
   EXPECT_FALSE(plain.info.tied_head);
   EXPECT_EQ(plain.info.trained[6], (method::TensorShape{"model.layers.0.mlp.down_proj.weight", 64, 96, 96}));
   EXPECT_THAT(plain.info.tensor_types, ElementsAre(Pair("F32", 12)));
@@ -92,15 +93,15 @@ TEST(CheckpointTest, ReadsRotarySettingsOldAndNew) {
                                   {"high_freq_factor", 4.0},
                                   {"original_max_position_embeddings", 8192}};
   ASSERT_OK_AND_ASSIGN(const CheckpointInfo old, ReadInfo(model.Files()));
-  EXPECT_EQ(old.info.rope_base, 500000);
-  ASSERT_TRUE(old.info.rope_scaling.has_value());
-  EXPECT_EQ(old.info.rope_scaling->factor, 8);
-  EXPECT_EQ(old.info.rope_scaling->context, 8192);
+  EXPECT_EQ(old.info.rope.base, 500000);
+  EXPECT_EQ(old.info.rope.scaling, RopeScaling::kLlama3);
+  EXPECT_EQ(old.info.rope.factor, 8);
+  EXPECT_EQ(old.info.rope.context, 8192);
   TinyCheckpoint newer;
   newer.config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 20000.0}};
   ASSERT_OK_AND_ASSIGN(const CheckpointInfo read, ReadInfo(newer.Files()));
-  EXPECT_EQ(read.info.rope_base, 20000);
-  EXPECT_FALSE(read.info.rope_scaling.has_value());
+  EXPECT_EQ(read.info.rope.base, 20000);
+  EXPECT_EQ(read.info.rope.scaling, RopeScaling::kNone);
 }
 
 TEST(CheckpointTest, ReadsQuantizationFromAFileOfItsOwn) {
@@ -125,7 +126,7 @@ TEST(CheckpointTest, AcceptsWhatChangesNothing) {
   model.AddFloats("model.layers.0.self_attn.rotary_emb.inv_freq", {16});
   model.config["tie_word_embeddings"] = true;
   ASSERT_OK_AND_ASSIGN(const CheckpointInfo info, ReadInfo(model.Files()));
-  EXPECT_EQ(info.head, info.embedding);
+  EXPECT_EQ(info.info.head.weight, info.info.embedding.weight);
 }
 
 TEST(CheckpointTest, RefusesAndNamesWhatItCannotCompute) {
@@ -137,7 +138,8 @@ TEST(CheckpointTest, RefusesAndNamesWhatItCannotCompute) {
   };
   const std::string q = "model.layers.0.self_attn.q_proj";
   const std::vector<std::pair<std::function<void(TinyCheckpoint*)>, std::string>> cases = {
-      {set("model_type", "mixtral"), "dir/config.json: 'model_type' is \"mixtral\", supported: \"llama\""},
+      {set("model_type", "mixtral"),
+       "dir/config.json: 'model_type' is \"mixtral\", supported: \"llama\", \"mistral\", \"qwen2\""},
       {set("hidden_size", nullptr), "'hidden_size' is null, expected 1 to"},
       {set("num_hidden_layers", -1), "'num_hidden_layers' is -1, expected 1 to"},
       {set("num_hidden_layers", 2), "tensor 'model.layers.1.input_layernorm.weight' is missing"},
@@ -146,7 +148,11 @@ TEST(CheckpointTest, RefusesAndNamesWhatItCannotCompute) {
       {set("rms_norm_eps", "small"), "'rms_norm_eps' is \"small\", expected a positive number"},
       {set("attention_bias", true), "'attention_bias' is true, supported: false"},
       {set("hidden_act", "gelu"), "'hidden_act' is \"gelu\", supported: \"silu\""},
-      {set("rope_scaling", {{"type", "yarn"}}), "'type' is \"yarn\", supported: \"default\" and \"llama3\""},
+      {set("rope_scaling", {{"type", "dynamic"}}),
+       "'type' is \"dynamic\", supported: \"default\", \"linear\", \"llama3\" and \"yarn\""},
+      {set("rope_scaling", {{"type", "linear"}}), "'factor' is null, expected a positive number"},
+      {set("rope_scaling", {{"type", "yarn"}, {"factor", 2}, {"mscale", 0.7}}), "'mscale' is 0.7, supported: null"},
+      {set("tie_word_embeddings", 1), "'tie_word_embeddings' is 1, expected true or false"},
       {set("rope_scaling", 7), "'rope_scaling' is 7, expected an object"},
       {set("vocab_size", 511), "'model.embed_tokens.weight' has the shape [512, 64], expected [511, 64]"},
       {quantization("quant_method", "hqq"), "'quant_method' is \"hqq\", supported: \"gptq\" and \"awq\""},

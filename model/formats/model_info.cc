@@ -1,25 +1,21 @@
 #include "model/formats/model_info.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string_view>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/formats/architecture.h"
 
 namespace qzo::model {
 namespace {
 
 using base::ToAbsl;
-
-constexpr std::string_view kArchitecture = "llama";
-// Rotary tables have a row per position: 1 GiB at this length and 128 rotated dimensions.
-constexpr int32_t kMaxContextLength = 1 << 20;
-constexpr int32_t kMaxDimension = 1 << 24;  // of anything else; products of two stay far inside 63 bits
 
 constexpr GgmlType kPlainTypes[] = {GgmlType::kF32, GgmlType::kF16, GgmlType::kBF16};
 
@@ -36,110 +32,20 @@ class Reader {
   absl::Status Error(const Parts&... parts) const {
     return absl::InvalidArgumentError(absl::StrCat(file_.path(), ": ", parts...));
   }
-  static std::string Key(std::string_view name) { return absl::StrCat(ToAbsl(kArchitecture), ".", ToAbsl(name)); }
-  bool Has(std::string_view name) const { return file_.HasKey(Key(name)); }
-
-  // A dimension of the architecture: 1 … max.
-  absl::StatusOr<int32_t> Dimension(std::string_view name, int32_t max = kMaxDimension) const;
-  absl::StatusOr<float> PositiveFloat(std::string_view name) const;
-  absl::Status ReadDimensions();
-  absl::Status RefuseWhatIsNotComputed() const;
-  absl::Status ReadTensors();
-  absl::Status RefuseUnusedTensors() const;
+  absl::Status ReadTensors(const Architecture& architecture);
+  absl::Status ReadPart(const PartNames& names, const std::string& block, std::map<Part, TensorNames>* found);
+  absl::Status RefuseUnusedTensors(const Architecture& architecture) const;
 
   // The tensor `name` after a check of its dims (ggml order). Any type that the file reader knows can be a matrix.
   absl::StatusOr<const GgufTensor*> Use(std::string_view name, absl::Span<const int64_t> dims);
   absl::Status UsePlain(std::string_view name, int64_t size);
-  absl::Status UseNorm(std::string_view name);
+  absl::Status UseNorm(std::string_view name, bool bias, TensorNames* names);
   absl::Status UseTrained(std::string_view name, int64_t rows, int64_t cols);
 
   const GgufFile& file_;
   ModelInfo info_;
   absl::flat_hash_set<std::string> used_;
 };
-
-absl::StatusOr<int32_t> Reader::Dimension(std::string_view name, int32_t max) const {
-  const std::string key = Key(name);
-  if (!file_.HasKey(key)) return Error("key '", key, "' is missing");
-  QZO_ASSIGN_OR_RETURN(const uint64_t value, file_.GetUint(key));
-  if (value < 1 || value > static_cast<uint64_t>(max)) {
-    return Error("key '", key, "' is ", value, ", expected 1 to ", max);
-  }
-  return static_cast<int32_t>(value);
-}
-
-absl::StatusOr<float> Reader::PositiveFloat(std::string_view name) const {
-  const std::string key = Key(name);
-  if (!file_.HasKey(key)) return Error("key '", key, "' is missing");
-  QZO_ASSIGN_OR_RETURN(const double value, file_.GetFloat(key));
-  const float result = static_cast<float>(value);
-  if (!std::isfinite(result) || result <= 0) return Error("key '", key, "' is ", value, ", expected a positive number");
-  return result;
-}
-
-absl::Status Reader::ReadDimensions() {
-  QZO_ASSIGN_OR_RETURN(info_.layers, Dimension("block_count"));
-  QZO_ASSIGN_OR_RETURN(info_.context_length, Dimension("context_length", kMaxContextLength));
-  QZO_ASSIGN_OR_RETURN(info_.embedding_length, Dimension("embedding_length"));
-  QZO_ASSIGN_OR_RETURN(info_.feed_forward_length, Dimension("feed_forward_length"));
-  QZO_ASSIGN_OR_RETURN(info_.heads, Dimension("attention.head_count"));
-  info_.kv_heads = info_.heads;
-  if (Has("attention.head_count_kv")) {
-    QZO_ASSIGN_OR_RETURN(info_.kv_heads, Dimension("attention.head_count_kv"));
-  }
-  if (info_.heads % info_.kv_heads != 0) {
-    return Error("key 'llama.attention.head_count_kv' is ", info_.kv_heads, ", which does not divide the ", info_.heads,
-                 " heads");
-  }
-  if (Has("attention.key_length")) {
-    QZO_ASSIGN_OR_RETURN(info_.head_dim, Dimension("attention.key_length"));
-  } else if (info_.embedding_length % info_.heads == 0) {
-    info_.head_dim = info_.embedding_length / info_.heads;
-  } else {
-    return Error("key 'llama.embedding_length' is ", info_.embedding_length, ", no multiple of the ", info_.heads,
-                 " heads");
-  }
-  if (int64_t{info_.heads} * info_.head_dim > kMaxDimension) {
-    return Error(info_.heads, " heads of ", info_.head_dim, " values are more than ", kMaxDimension, " values");
-  }
-  info_.rotary_dim = info_.head_dim;
-  if (Has("rope.dimension_count")) {
-    QZO_ASSIGN_OR_RETURN(info_.rotary_dim, Dimension("rope.dimension_count"));
-  }
-  if (info_.rotary_dim % 2 != 0 || info_.rotary_dim > info_.head_dim) {
-    return Error("key 'llama.rope.dimension_count' is ", info_.rotary_dim, ", expected an even number up to ",
-                 info_.head_dim, ", the size of a head");
-  }
-  info_.rope_base = 10000;
-  if (Has("rope.freq_base")) {
-    QZO_ASSIGN_OR_RETURN(info_.rope_base, PositiveFloat("rope.freq_base"));
-  }
-  QZO_ASSIGN_OR_RETURN(info_.norm_epsilon, PositiveFloat("attention.layer_norm_rms_epsilon"));
-  return absl::OkStatus();
-}
-
-// Settings under which the computation would be another one than ours.
-absl::Status Reader::RefuseWhatIsNotComputed() const {
-  if (Has("attention.value_length")) {
-    QZO_ASSIGN_OR_RETURN(const int32_t value_length, Dimension("attention.value_length"));
-    if (value_length != info_.head_dim) {
-      return Error("key 'llama.attention.value_length' is ", value_length, ", expected that of the keys, ",
-                   info_.head_dim);
-    }
-  }
-  if (Has("expert_count")) {
-    QZO_ASSIGN_OR_RETURN(const uint64_t experts, file_.GetUint(Key("expert_count")));
-    if (experts != 0) return Error("a mixture of ", experts, " experts is not supported, only dense models are");
-  }
-  if (Has("rope.scaling.type")) {
-    QZO_ASSIGN_OR_RETURN(const std::string_view scaling, file_.GetString(Key("rope.scaling.type")));
-    if (scaling != "none") {
-      return Error("key 'llama.rope.scaling.type' is '", ToAbsl(scaling),
-                   "', supported: 'none' or a rope_freqs.weight tensor");
-    }
-  }
-  return absl::OkStatus();
-}
 
 absl::StatusOr<const GgufTensor*> Reader::Use(std::string_view name, absl::Span<const int64_t> dims) {
   const GgufTensor* tensor = file_.FindTensor(name);
@@ -162,7 +68,13 @@ absl::Status Reader::UsePlain(std::string_view name, int64_t size) {
                ", supported: ", absl::StrJoin(kPlainTypes, ", ", print));
 }
 
-absl::Status Reader::UseNorm(std::string_view name) { return UsePlain(name, info_.embedding_length); }
+absl::Status Reader::UseNorm(std::string_view name, bool bias, TensorNames* names) {
+  names->weight = absl::StrCat(ToAbsl(name), ".weight");
+  QZO_RETURN_IF_ERROR(UsePlain(names->weight, info_.embedding_length));
+  if (!bias) return absl::OkStatus();
+  names->bias = absl::StrCat(ToAbsl(name), ".bias");
+  return UsePlain(names->bias, info_.embedding_length);
+}
 
 absl::Status Reader::UseTrained(std::string_view name, int64_t rows, int64_t cols) {
   QZO_ASSIGN_OR_RETURN(const GgufTensor* tensor, Use(name, {cols, rows}));
@@ -171,9 +83,20 @@ absl::Status Reader::UseTrained(std::string_view name, int64_t rows, int64_t col
   return absl::OkStatus();
 }
 
-absl::Status Reader::ReadTensors() {
-  const int64_t dim = info_.embedding_length, wide = info_.feed_forward_length;
-  const int64_t q = int64_t{info_.heads} * info_.head_dim, kv = int64_t{info_.kv_heads} * info_.head_dim;
+absl::Status Reader::ReadPart(const PartNames& names, const std::string& block, std::map<Part, TensorNames>* found) {
+  const std::string name = absl::StrCat(block, names.gguf);
+  const PartShape shape = ShapeOf(info_, names.part);
+  TensorNames& made = (*found)[names.part];
+  made.weight = name + ".weight";
+  QZO_RETURN_IF_ERROR(shape.matrix ? UseTrained(made.weight, shape.rows, shape.cols)
+                                   : UsePlain(made.weight, shape.cols));
+  if (!names.bias) return absl::OkStatus();
+  made.bias = name + ".bias";
+  return UsePlain(made.bias, shape.matrix ? shape.rows : shape.cols);
+}
+
+absl::Status Reader::ReadTensors(const Architecture& architecture) {
+  const int64_t dim = info_.embedding_length;
   const GgufTensor* embedding = file_.FindTensor("token_embd.weight");
   if (embedding == nullptr) return Error("tensor 'token_embd.weight' is missing");
   const int64_t vocabulary = embedding->dims.back();
@@ -181,35 +104,38 @@ absl::Status Reader::ReadTensors() {
     return Error("tensor 'token_embd.weight' has ", vocabulary, " rows, expected at most ", kMaxDimension);
   }
   info_.vocabulary = static_cast<int32_t>(vocabulary);
+  info_.embedding.weight = "token_embd.weight";
   QZO_RETURN_IF_ERROR(Use("token_embd.weight", {dim, vocabulary}).status());
   info_.tied_head = file_.FindTensor("output.weight") == nullptr;
+  info_.head.weight = info_.tied_head ? "token_embd.weight" : "output.weight";
   if (!info_.tied_head) QZO_RETURN_IF_ERROR(Use("output.weight", {dim, vocabulary}).status());
-  QZO_RETURN_IF_ERROR(UseNorm("output_norm.weight"));
-  if (file_.FindTensor("rope_freqs.weight") != nullptr) {
-    QZO_RETURN_IF_ERROR(UsePlain("rope_freqs.weight", info_.rotary_dim / 2));
+  if (architecture.positions != nullptr) {
+    info_.positions.weight = "position_embd.weight";
+    QZO_RETURN_IF_ERROR(
+        Use(info_.positions.weight, {dim, int64_t{info_.context_length} + info_.position_offset}).status());
+  }
+  QZO_RETURN_IF_ERROR(UseNorm("output_norm", info_.norm == NormKind::kLayer, &info_.output_norm));
+  if (!info_.rope.divisors_tensor.empty()) {
+    QZO_RETURN_IF_ERROR(UsePlain(info_.rope.divisors_tensor, info_.rotary_dim / 2));
   }
   for (int32_t layer = 0; layer < info_.layers; ++layer) {
-    const auto name = [layer](const char* part) { return absl::StrCat("blk.", layer, ".", part, ".weight"); };
-    QZO_RETURN_IF_ERROR(UseNorm(name("attn_norm")));
-    QZO_RETURN_IF_ERROR(UseTrained(name("attn_q"), q, dim));
-    QZO_RETURN_IF_ERROR(UseTrained(name("attn_k"), kv, dim));
-    QZO_RETURN_IF_ERROR(UseTrained(name("attn_v"), kv, dim));
-    QZO_RETURN_IF_ERROR(UseTrained(name("attn_output"), dim, q));
-    QZO_RETURN_IF_ERROR(UseNorm(name("ffn_norm")));
-    QZO_RETURN_IF_ERROR(UseTrained(name("ffn_gate"), wide, dim));
-    QZO_RETURN_IF_ERROR(UseTrained(name("ffn_up"), wide, dim));
-    QZO_RETURN_IF_ERROR(UseTrained(name("ffn_down"), dim, wide));
+    const std::string block = absl::StrCat("blk.", layer, ".");
+    info_.blocks.emplace_back();
+    for (const PartNames& part : architecture.parts) {
+      QZO_RETURN_IF_ERROR(ReadPart(part, block, &info_.blocks.back()));
+    }
   }
   return absl::OkStatus();
 }
 
 // A tensor that we would pass over (a bias, say) means that the file's model is not the one that we would compute.
-absl::Status Reader::RefuseUnusedTensors() const {
+absl::Status Reader::RefuseUnusedTensors(const Architecture& architecture) const {
   for (const GgufTensor& tensor : file_.tensors()) {
-    if (!used_.contains(tensor.name)) {
-      return Error("tensor '", tensor.name, "' is no part of the architecture '", ToAbsl(kArchitecture), "' of ",
-                   info_.layers, " blocks as supported (no biases, no experts)");
-    }
+    if (used_.contains(tensor.name)) continue;
+    const auto names = [&](const char* end) { return absl::EndsWith(tensor.name, end); };
+    if (std::any_of(architecture.ignored.begin(), architecture.ignored.end(), names)) continue;
+    return Error("tensor '", tensor.name, "' is no part of the architecture '", info_.architecture, "' of ",
+                 info_.layers, " blocks as supported");
   }
   return absl::OkStatus();
 }
@@ -221,16 +147,15 @@ absl::StatusOr<ModelInfo> Reader::Read() {
         "gguf-split --merge");
   }
   if (!file_.HasKey("general.architecture")) return Error("key 'general.architecture' is missing");
-  QZO_ASSIGN_OR_RETURN(const std::string_view architecture, file_.GetString("general.architecture"));
-  if (architecture != kArchitecture) {
-    return Error("architecture '", ToAbsl(architecture), "' is not supported, supported: '", ToAbsl(kArchitecture),
-                 "'");
+  QZO_ASSIGN_OR_RETURN(const std::string_view name, file_.GetString("general.architecture"));
+  const Architecture* architecture = FindGgufArchitecture(name);
+  if (architecture == nullptr) {
+    return Error("architecture '", ToAbsl(name), "' is not supported, supported: ", SupportedGgufArchitectures());
   }
-  info_.architecture = kArchitecture;
-  QZO_RETURN_IF_ERROR(ReadDimensions());
-  QZO_RETURN_IF_ERROR(RefuseWhatIsNotComputed());
-  QZO_RETURN_IF_ERROR(ReadTensors());
-  QZO_RETURN_IF_ERROR(RefuseUnusedTensors());
+  info_.architecture = architecture->gguf;
+  QZO_RETURN_IF_ERROR(architecture->read_gguf(GgufKeys(file_, name), &info_));
+  QZO_RETURN_IF_ERROR(ReadTensors(*architecture));
+  QZO_RETURN_IF_ERROR(RefuseUnusedTensors(*architecture));
   for (const GgufTensor& tensor : file_.tensors()) {
     int64_t values = 1;
     for (const int64_t dim : tensor.dims) values *= dim;
@@ -245,8 +170,9 @@ absl::StatusOr<ModelInfo> Reader::Read() {
 
 int64_t ModelInfo::ActivationBytes(int64_t rows) const {
   const int64_t q = int64_t{heads} * head_dim, kv = int64_t{kv_heads} * head_dim;
-  const int64_t floats = int64_t{embedding_length} + std::max<int64_t>(embedding_length, q) +
-                         std::max<int64_t>(q + 2 * kv, int64_t{2} * feed_forward_length);
+  const bool post_norms = !blocks.empty() && blocks[0].contains(Part::kPostAttentionNorm);
+  const int64_t floats = int64_t{embedding_length} * (post_norms ? 2 : 1) + std::max<int64_t>(embedding_length, q) +
+                         std::max<int64_t>(q + 2 * kv, int64_t{feed_forward_length} * (gated() ? 2 : 1));
   const int64_t rounded = std::max<int64_t>({embedding_length, q, feed_forward_length}) * kRoundedBlockBytes / 32;
   return rows * (floats * static_cast<int64_t>(sizeof(float)) + rounded + kRowBookkeepingBytes) +
          kHeadRows * (embedding_length + vocabulary) * static_cast<int64_t>(sizeof(float));

@@ -29,45 +29,104 @@ inline constexpr int64_t kRoundedBlockBytes = 80;
 // Which two elements of a head rotary embedding turns: (2i, 2i + 1), or (i, i + rotary_dim / 2).
 enum class RopeLayout : uint8_t { kAdjacent, kHalves };
 
-// Llama 3.1's scaling of rotary frequencies: those that turn fewer than `low` times within `context` positions are
-// divided by `factor`, those that turn more than `high` times are not, and between the two the divisor's inverse is
-// linear.
-struct Llama3Scaling {
+// How rotary frequencies differ from base^(−2i/rotary_dim): each is divided by a divisor.
+//   kLinear   `factor` for all.
+//   kLlama3   `factor` where it turns fewer than `low` times within `context` positions, 1 where it turns more than
+//   `high`
+//             times; between the two the divisor's inverse is linear in the turns.
+//   kYarn     likewise between the frequencies that turn `low` and `high` times, but linear in i, between whole
+//   numbers;
+//             the magnitude is 1 + ln(factor) / 10.
+//   kDivisors `divisors`; the magnitude is 1.
+//   kLongRope `divisors`; the magnitude is √(1 + ln factor / ln context).
+enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3, kYarn, kDivisors, kLongRope };
+
+struct Rope {
+  float base = 10000;
+  RopeScaling scaling = RopeScaling::kNone;
   double factor = 1;
   double low = 1;
   double high = 4;
   int32_t context = 0;
+  std::vector<float> divisors;  // [rotary_dim / 2]; or those of tensor `divisors_tensor`
+  std::string divisors_tensor;
+  double magnitude = 0;  // of cosines and sines; 0: what the scaling prescribes
+};
+
+enum class NormKind : uint8_t { kRms, kLayer };
+enum class MlpKind : uint8_t { kSiluGated, kGeluGated, kGelu, kRelu };  // GELU by its tanh approximation
+
+// The tensors of a block. kQkv and kGateUp are matrices whose rows are those of the matrices that they stand for.
+enum class Part : uint8_t {
+  kAttentionNorm,
+  kQ,
+  kK,
+  kV,
+  kQkv,
+  kAttentionOutput,
+  kQNorm,
+  kKNorm,
+  kPostAttentionNorm,
+  kFeedForwardNorm,
+  kGate,
+  kUp,
+  kGateUp,
+  kDown,
+  kPostFeedForwardNorm,
+};
+
+// What a file calls a tensor and, where there is one, its bias.
+struct TensorNames {
+  std::string weight;
+  std::string bias;
 };
 
 struct ModelInfo {
-  std::string architecture;  // "llama"
+  std::string architecture;  // as GGUF calls it
   int32_t layers = 0;
   int32_t embedding_length = 0;
   int32_t feed_forward_length = 0;
   int32_t heads = 0;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
-  int32_t rotary_dim = 0;
+  int32_t rotary_dim = 0;  // 0: positions are learned
   int32_t vocabulary = 0;
   int32_t context_length = 0;
+  NormKind norm = NormKind::kRms;
   float norm_epsilon = 0;
-  float rope_base = 0;
-  RopeLayout rope_layout = RopeLayout::kAdjacent;
-  std::optional<Llama3Scaling> rope_scaling;
+  float norm_shift = 0;  // added to stored norm weights
+  MlpKind mlp = MlpKind::kSiluGated;
+  bool gated() const { return mlp == MlpKind::kSiluGated || mlp == MlpKind::kGeluGated; }
+  Rope rope;
+  RopeLayout rope_layout = RopeLayout::kHalves;
+  int32_t position_offset = 0;  // row of the learned position 0
+  float embedding_scale = 1;
+  float attention_scale = 0;
+  float attention_softcap = 0;  // 0: none
+  float logit_softcap = 0;
+  // Local layers see the last `window` positions and have a rotary embedding of their own where `local_rope` is given.
+  int32_t window = 0;
+  std::vector<bool> local;  // per layer; empty: none is
+  std::optional<Rope> local_rope;
+  bool IsLocal(int32_t layer) const { return !local.empty() && local[static_cast<size_t>(layer)]; }
   bool tied_head = false;  // no output.weight: the head is the embedding
   int64_t parameters = 0;
   int64_t file_bytes = 0;
   std::map<std::string, int32_t> tensor_types;  // tensors per storage type
-  // The linear layers of the blocks in layer order, within a layer attn_q, attn_k, attn_v, attn_output, ffn_gate,
-  // ffn_up, ffn_down: the partition's order. `group` is the storage type's scale group, or cols for plain floats.
+  // The linear layers of the blocks in layer order, within a layer in the order of Part: the partition's order. `group`
+  // is the storage type's scale group, or cols for plain floats.
   std::vector<method::TensorShape> trained;
+  int32_t trained_per_layer() const { return static_cast<int32_t>(trained.size()) / layers; }
+
+  TensorNames embedding, positions, output_norm, head;  // positions: "" with rotary embedding
+  std::vector<std::map<Part, TensorNames>> blocks;
 
   // Bytes of the activations of a forward pass over `rows` token rows (model/graph's arena), for planning memory.
   int64_t ActivationBytes(int64_t rows) const;
 };
 
-// Possible errors: INVALID_ARGUMENT naming the key or tensor (missing, wrong shape, storage type or architecture that
-// is not supported, with what is).
+// Possible errors: INVALID_ARGUMENT naming the key or tensor (missing, wrong shape, storage type, setting or
+// architecture that is not supported, with what is).
 absl::StatusOr<ModelInfo> ReadModelInfo(const GgufFile& file);
 
 }  // namespace qzo::model

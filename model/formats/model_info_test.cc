@@ -86,7 +86,7 @@ TEST(ModelInfoTest, ReadsTheShapesOfALlama) {
   EXPECT_EQ(info.vocabulary, 8);
   EXPECT_EQ(info.context_length, 128);
   EXPECT_EQ(info.norm_epsilon, 1e-5f);
-  EXPECT_EQ(info.rope_base, 10000);  // the file does not say
+  EXPECT_EQ(info.rope.base, 10000);  // the file does not say
   EXPECT_TRUE(info.tied_head);
   EXPECT_EQ(info.parameters, 3 * 32 + 8 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32);
   EXPECT_EQ(info.file_bytes, static_cast<int64_t>(model.Build().size()));
@@ -127,8 +127,10 @@ TEST(ModelInfoTest, ActivationsGrowWithRowsOnceTheLogitsAreThere) {
 TEST(ModelInfoTest, RefusesAndNamesWhatItCannotCompute) {
   const std::vector<std::pair<std::function<void(TestModel*)>, std::string>> cases = {
       {[](TestModel* m) { m->strings.clear(); }, "model.gguf: key 'general.architecture' is missing"},
-      {[](TestModel* m) { m->strings["general.architecture"] = "qwen2"; },
-       "architecture 'qwen2' is not supported, supported: 'llama'"},
+      {[](TestModel* m) { m->strings["general.architecture"] = "mamba"; },
+       "architecture 'mamba' is not supported, supported: 'llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3', "
+       "'opt', "
+       "'gpt2'"},
       {[](TestModel* m) { m->numbers.erase("block_count"); }, "key 'llama.block_count' is missing"},
       {[](TestModel* m) { m->numbers["block_count"] = 0; }, "key 'llama.block_count' is 0, expected 1 to"},
       {[](TestModel* m) { m->numbers["block_count"] = 2; }, "tensor 'blk.1.attn_norm.weight' is missing"},
@@ -146,8 +148,10 @@ TEST(ModelInfoTest, RefusesAndNamesWhatItCannotCompute) {
       {[](TestModel* m) { m->numbers["rope.dimension_count"] = 7; },
        "'llama.rope.dimension_count' is 7, expected an even number up to 16"},
       {[](TestModel* m) { m->numbers["expert_count"] = 4; }, "a mixture of 4 experts is not supported"},
-      {[](TestModel* m) { m->strings["llama.rope.scaling.type"] = "yarn"; },
-       "'llama.rope.scaling.type' is 'yarn', supported: 'none'"},
+      {[](TestModel* m) { m->strings["llama.rope.scaling.type"] = "dynamic"; },
+       "'llama.rope.scaling.type' is 'dynamic', supported: 'none', 'linear', 'yarn'"},
+      {[](TestModel* m) { m->strings["llama.rope.scaling.type"] = "linear"; },
+       "key 'llama.rope.scaling.factor' is missing"},
       {[](TestModel* m) { m->has_epsilon = false; }, "key 'llama.attention.layer_norm_rms_epsilon' is missing"},
       {[](TestModel* m) { m->epsilon = -1; },
        "'llama.attention.layer_norm_rms_epsilon' is -1, expected a positive number"},

@@ -2,10 +2,37 @@
 
 #include <algorithm>
 
-#include "kernels/exact_math.h"
+#include "base/log.h"
 #include "kernels/parallel.h"
+#include "kernels/scratch.h"
 
 namespace qzo::model {
+namespace {
+
+kernels::Activation ActivationOf(MlpKind kind) {
+  switch (kind) {
+    case MlpKind::kSiluGated:
+      return kernels::Activation::kSilu;
+    case MlpKind::kGeluGated:
+    case MlpKind::kGelu:
+      return kernels::Activation::kGeluTanh;
+    case MlpKind::kRelu:
+      return kernels::Activation::kRelu;
+  }
+  QZO_CHECK(false);
+}
+
+// The last `window` keys of a row, whose own key is the last: positions ascend along a span without gaps.
+kernels::KeySpan LastKeys(kernels::KeySpan span, int32_t window) {
+  const int32_t own = span.own_end - span.own_begin, prefix = span.prefix_end - span.prefix_begin;
+  const int32_t of_prefix = std::clamp(window - own, 0, prefix);
+  span.own_begin = span.own_end - std::min(own, window);
+  span.prefix_begin = span.prefix_end - of_prefix;
+  return span;
+}
+
+}  // namespace
+
 KeyValueCache::KeyValueCache(const ModelInfo& info)
     : keys(static_cast<size_t>(info.layers)),
       values(static_cast<size_t>(info.layers)),
@@ -30,16 +57,26 @@ Forward::Forward(const Model& model, const kernels::Kernels& kernels, kernels::T
       kv_dim_(int64_t{info_.kv_heads} * info_.head_dim) {}
 
 int64_t Forward::bytes() const {
-  return residual_.bytes() + hidden_.bytes() + rounded_.bytes() + gathered_.bytes() + wide_.bytes() +
+  return residual_.bytes() + hidden_.bytes() + rounded_.bytes() + gathered_.bytes() + wide_.bytes() + branch_.bytes() +
          static_cast<int64_t>(kept_positions_.capacity() * sizeof(int32_t) +
-                              kept_spans_.capacity() * sizeof(kernels::KeySpan));
+                              (kept_spans_.capacity() + local_spans_.capacity() + kept_local_spans_.capacity()) *
+                                  sizeof(kernels::KeySpan));
 }
 
 void Forward::Embed(const PassRows& rows) {
   float* out = residual_.Get(rows.rows() * dim_);
   pool_.ParallelFor(rows.rows(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      kernels_.dequantize_row(model_.embedding(), rows.tokens[static_cast<size_t>(row)], out + row * dim_);
+      float* x = out + row * dim_;
+      kernels_.dequantize_row(model_.embedding(), rows.tokens[static_cast<size_t>(row)], x);
+      if (info_.embedding_scale != 1) {
+        for (int64_t i = 0; i < dim_; ++i) x[i] *= info_.embedding_scale;
+      }
+      if (model_.positions().rows == 0) continue;
+      float* position = kernels::ThreadScratch(kernels::Scratch::kRow, dim_);
+      kernels_.dequantize_row(model_.positions(), rows.positions[static_cast<size_t>(row)] + info_.position_offset,
+                              position);
+      kernels_.add(position, dim_, x);
     }
   });
 }
@@ -108,38 +145,57 @@ void Forward::Multiply(const kernels::WeightMatrix& w, kernels::Granularity gran
                    .accumulate = accumulate});
 }
 
-void Forward::Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows& rows, const View& view,
-                     LaneSource* lanes, const Input& input, float* y, bool accumulate) {
+void Forward::Linear(const LinearLayer& w, int base, const PassRows& rows, const View& view, LaneSource* lanes,
+                     const Input& input, float* y, bool accumulate) {
+  // Plain floats are one group a row (method::TensorShape), but blocks of one value to the kernels.
+  const bool by_channel = kernels::BlockValues(w.type) == 1 || lanes->granularity() == kernels::Granularity::kChannel;
+  const int64_t skipped = w.first_row * (by_channel ? 1 : w.cols / kernels::GroupSize(w));
   lane_rows_.clear();
   for (const LaneSlice& slice : rows.lanes) {
     const int64_t begin = view.kept ? slice.kept_begin : slice.begin, end = view.kept ? slice.kept_end : slice.end;
-    if (begin < end) lane_rows_.push_back({begin, end, lanes->Multipliers(slice.lane, ordinal)});
+    if (begin >= end) continue;
+    const float* multipliers = lanes->Multipliers(slice.lane, base + w.part);
+    lane_rows_.push_back({begin, end, multipliers == nullptr ? nullptr : multipliers + skipped});
   }
-  // Plain floats are one group a row (method::TensorShape), but blocks of one value to the kernels.
-  const bool plain = kernels::BlockValues(w.type) == 1;
-  Multiply(w, plain ? kernels::Granularity::kChannel : lanes->granularity(),
+  Multiply(w, by_channel ? kernels::Granularity::kChannel : kernels::Granularity::kGroup,
            w.order == nullptr ? input : Reordered(w, view.rows, input.plain), y, accumulate);
+  if (!w.bias.empty()) kernels::AddRow(kernels_, pool_, w.bias.data(), view.rows, w.rows, y);
 }
 
-void Forward::Norm(absl::Span<const float> weight, int64_t rows, float* out, kernels::RoundedRows* rounded) {
-  kernels::RmsNorm(kernels_, pool_, residual_.Get(0), dim_, weight.data(), info_.norm_epsilon, rows, dim_, out, dim_,
-                   rounded);
+void Forward::AddBranch(const LinearLayer& w, int base, const NormWeights& norm, const PassRows& rows, const View& view,
+                        LaneSource* lanes, const Input& input) {
+  float* residual = residual_.Get(0);
+  if (norm.weight.empty()) return Linear(w, base, rows, view, lanes, input, residual, true);
+  float* branch = branch_.Get(rows.rows() * dim_);
+  Linear(w, base, rows, view, lanes, input, branch, false);
+  Norm(norm, branch, view.rows, branch, nullptr);
+  kernels::Add(kernels_, pool_, branch, view.rows, dim_, residual);
 }
 
-void Forward::Rotate(float* x, const View& view, int heads) {
-  kernels::Rope(
-      kernels_, pool_,
-      {.x = x,
-       .ldx = int64_t{heads} * info_.head_dim,
-       .positions = {view.positions.data(), view.positions.size()},
-       .heads = heads,
-       .head_dim = info_.head_dim,
-       .rotary_dim = info_.rotary_dim,
-       // Converters to GGUF permute the query and key rows of architecture "llama" so that pairs are neighbours.
-       .layout =
-           info_.rope_layout == RopeLayout::kHalves ? kernels::RopeLayout::kHalves : kernels::RopeLayout::kAdjacent,
-       .cos = model_.rope().cos.data(),
-       .sin = model_.rope().sin.data()});
+void Forward::Norm(const NormWeights& norm, const float* x, int64_t rows, float* out, kernels::RoundedRows* rounded) {
+  kernels::Norm(kernels_, pool_, x, dim_, norm.weight.data(), norm.bias.empty() ? nullptr : norm.bias.data(),
+                info_.norm_epsilon, rows, dim_, out, dim_, rounded);
+}
+
+void Forward::NormHeads(const std::vector<float>& weight, int64_t rows, int heads, float* x) {
+  if (weight.empty()) return;
+  kernels::Norm(kernels_, pool_, x, info_.head_dim, weight.data(), nullptr, info_.norm_epsilon, rows * heads,
+                info_.head_dim, x, info_.head_dim);
+}
+
+void Forward::Rotate(const kernels::RopeTable& table, const View& view, int heads, float* x) {
+  if (info_.rotary_dim == 0) return;
+  kernels::Rope(kernels_, pool_,
+                {.x = x,
+                 .ldx = int64_t{heads} * info_.head_dim,
+                 .positions = {view.positions.data(), view.positions.size()},
+                 .heads = heads,
+                 .head_dim = info_.head_dim,
+                 .rotary_dim = info_.rotary_dim,
+                 .layout = info_.rope_layout == RopeLayout::kHalves ? kernels::RopeLayout::kHalves
+                                                                    : kernels::RopeLayout::kAdjacent,
+                 .cos = table.cos.data(),
+                 .sin = table.sin.data()});
 }
 
 // Moves residuals of the kept rows to the front: they ascend, so no row is overwritten before it is read.
@@ -147,25 +203,30 @@ void Forward::KeepRows(const PassRows& rows, View* view) {
   float* residual = residual_.Get(0);
   kept_positions_.clear();
   kept_spans_.clear();
+  kept_local_spans_.clear();
   for (size_t i = 0; i < rows.kept.size(); ++i) {
     const size_t row = static_cast<size_t>(rows.kept[i]);
     kept_positions_.push_back(rows.positions[row]);
     kept_spans_.push_back(rows.spans[row]);
+    if (!local_spans_.empty()) kept_local_spans_.push_back(local_spans_[row]);
     if (row == i) continue;
     std::copy_n(residual + static_cast<int64_t>(row) * dim_, dim_, residual + static_cast<int64_t>(i) * dim_);
   }
-  *view = {
-      .rows = static_cast<int64_t>(rows.kept.size()), .kept = true, .positions = kept_positions_, .spans = kept_spans_};
+  *view = {.rows = static_cast<int64_t>(rows.kept.size()),
+           .kept = true,
+           .positions = kept_positions_,
+           .spans = kept_spans_,
+           .local_spans = kept_local_spans_};
 }
 
 void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view) {
   const size_t at = static_cast<size_t>(index);
   const Layer& layer = model_.layers()[at];
-  const auto linear = [&](const kernels::WeightMatrix& w, int part, const Input& input, float* y, bool accumulate) {
-    Linear(w, layer.trained_base + part, rows, *view, lanes, input, y, accumulate);
+  const int base = layer.trained_base;
+  const auto linear = [&](const LinearLayer& w, const Input& input, float* y) {
+    Linear(w, base, rows, *view, lanes, input, y, false);
   };
-  lanes->Prepare(rows.lanes.front().lane, rows.lanes.back().lane + 1, layer.trained_base, kTrainedPerLayer);
-  float* residual = residual_.Get(0);
+  lanes->Prepare(rows.lanes.front().lane, rows.lanes.back().lane + 1, base, info_.trained_per_layer());
   float* q = wide_.Get(0);
   float* k = q + rows.rows() * q_dim_;
   float* v = k + rows.rows() * kv_dim_;
@@ -177,25 +238,28 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
     v = cache->values[at].data() + cache->size * kv_dim_;
   }
 
-  const auto normed = [&](absl::Span<const float> weight,
-                          std::initializer_list<const kernels::WeightMatrix*> matrices) {
+  const auto normed = [&](const NormWeights& norm, std::initializer_list<const kernels::WeightMatrix*> matrices) {
     Input input = InputOf(matrices, view->rows);
-    Norm(weight, view->rows, input.plain, input.rounded_or_null());
+    Norm(norm, residual_.Get(0), view->rows, input.plain, input.rounded_or_null());
     return input;
   };
+  const kernels::RopeTable& rope = layer.local ? model_.local_rope() : model_.rope();
   const bool last = index + 1 == info_.layers;
   {
     const Input input = normed(layer.attention_norm, {&layer.k, &layer.v, &layer.q});
-    linear(layer.k, 1, input, k, false);
-    linear(layer.v, 2, input, v, false);
-    if (!last) linear(layer.q, 0, input, q, false);
+    linear(layer.k, input, k);
+    linear(layer.v, input, v);
+    if (!last) linear(layer.q, input, q);
   }
-  Rotate(k, *view, info_.kv_heads);
+  NormHeads(layer.k_norm, view->rows, info_.kv_heads, k);
+  Rotate(rope, *view, info_.kv_heads, k);
   if (last) {
     KeepRows(rows, view);
-    linear(layer.q, 0, normed(layer.attention_norm, {&layer.q}), q, false);
+    linear(layer.q, normed(layer.attention_norm, {&layer.q}), q);
   }
-  Rotate(q, *view, info_.heads);
+  NormHeads(layer.q_norm, view->rows, info_.heads, q);
+  Rotate(rope, *view, info_.heads, q);
+  const absl::Span<const kernels::KeySpan> spans = layer.local ? view->local_spans : view->spans;
   Input attended = InputOf({&layer.attention_output}, view->rows);
   kernels::Attention(kernels_, pool_,
                      {.q = q,
@@ -203,36 +267,45 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
                       .k = all_k,
                       .v = all_v,
                       .ldkv = kv_dim_,
-                      .spans = {view->spans.data(), view->spans.size()},
+                      .spans = {spans.data(), spans.size()},
                       .heads = info_.heads,
                       .kv_heads = info_.kv_heads,
                       .head_dim = info_.head_dim,
-                      .scale = 1.0f / kernels::Sqrt(static_cast<float>(info_.head_dim)),
+                      .scale = info_.attention_scale,
+                      .softcap = info_.attention_softcap,
                       .out = attended.plain == nullptr ? q : attended.plain,
                       .ldo = q_dim_},
                      attended.rounded_or_null());
-  linear(layer.attention_output, 3, attended, residual, true);
+  AddBranch(layer.attention_output, base, layer.post_attention_norm, rows, *view, lanes, attended);
 
   float* gate = wide_.Get(0);
-  float* up = gate + view->rows * info_.feed_forward_length;
-  {
+  float* up = nullptr;
+  if (info_.gated()) {
     const Input input = normed(layer.feed_forward_norm, {&layer.gate, &layer.up});
-    linear(layer.gate, 4, input, gate, false);
-    linear(layer.up, 5, input, up, false);
+    up = gate + view->rows * info_.feed_forward_length;
+    linear(layer.gate, input, gate);
+    linear(layer.up, input, up);
+  } else {
+    linear(layer.up, normed(layer.feed_forward_norm, {&layer.up}), gate);
   }
-  Input gated = InputOf({&layer.down}, view->rows, gate);
-  kernels::SiluGate(kernels_, pool_, gate, up, view->rows, info_.feed_forward_length, gate, gated.rounded_or_null());
-  linear(layer.down, 6, gated, residual, true);
+  Input inner = InputOf({&layer.down}, view->rows, gate);
+  kernels::Activate(kernels_, pool_, ActivationOf(info_.mlp), gate, up, view->rows, info_.feed_forward_length,
+                    inner.rounded_or_null());
+  AddBranch(layer.down, base, layer.post_feed_forward_norm, rows, *view, lanes, inner);
 }
 
 const float* Forward::Run(const PassRows& rows, LaneSource* lanes, KeyValueCache* cache) {
   const int64_t n = rows.rows();
-  wide_.Get(n * std::max(q_dim_ + 2 * kv_dim_, int64_t{2} * info_.feed_forward_length));
+  wide_.Get(n * std::max(q_dim_ + 2 * kv_dim_, int64_t{info_.feed_forward_length} * (info_.gated() ? 2 : 1)));
   Embed(rows);
-  View view{.rows = n, .kept = false, .positions = rows.positions, .spans = rows.spans};
+  local_spans_.clear();
+  if (info_.window != 0) {
+    for (const kernels::KeySpan& span : rows.spans) local_spans_.push_back(LastKeys(span, info_.window));
+  }
+  View view{.rows = n, .kept = false, .positions = rows.positions, .spans = rows.spans, .local_spans = local_spans_};
   for (int layer = 0; layer < info_.layers; ++layer) RunLayer(layer, rows, lanes, cache, &view);
   if (cache != nullptr) cache->size += n;
-  Norm(model_.output_norm(), view.rows, residual_.Get(0), nullptr);
+  Norm(model_.output_norm(), residual_.Get(0), view.rows, residual_.Get(0), nullptr);
   return residual_.Get(0);
 }
 
@@ -242,6 +315,7 @@ void Forward::Head(const float* hidden, int64_t n, float* logits) {
   input.plain = const_cast<float*>(hidden);
   if (input.rounds) kernels::RoundRows(kernels_, pool_, hidden, dim_, n, &input.rounded);
   Multiply(model_.head(), kernels::Granularity::kChannel, input, logits, false);
+  if (info_.logit_softcap != 0) kernels::SoftCap(kernels_, pool_, info_.logit_softcap, n, info_.vocabulary, logits);
 }
 
 }  // namespace qzo::model

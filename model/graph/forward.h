@@ -77,6 +77,7 @@ class Forward {
     bool kept = false;
     absl::Span<const int32_t> positions;
     absl::Span<const kernels::KeySpan> spans;
+    absl::Span<const kernels::KeySpan> local_spans;  // of layers with a window
   };
 
   // The input of the matrix products at hand: hidden_, rounded_, or both where the matrices differ in what they take.
@@ -97,10 +98,15 @@ class Forward {
   void RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view);
   void Multiply(const kernels::WeightMatrix& w, kernels::Granularity granularity, const Input& input, float* y,
                 bool accumulate);
-  void Linear(const kernels::WeightMatrix& w, int ordinal, const PassRows& rows, const View& view, LaneSource* lanes,
+  // y = input · wᵀ + bias, or y += that. `base` is the ordinal of the block's first trained tensor.
+  void Linear(const LinearLayer& w, int base, const PassRows& rows, const View& view, LaneSource* lanes,
               const Input& input, float* y, bool accumulate);
-  void Norm(absl::Span<const float> weight, int64_t rows, float* out, kernels::RoundedRows* rounded);  // of residual_
-  void Rotate(float* x, const View& view, int heads);
+  // residual_ += norm(input · wᵀ + bias), the norm where there is one.
+  void AddBranch(const LinearLayer& w, int base, const NormWeights& norm, const PassRows& rows, const View& view,
+                 LaneSource* lanes, const Input& input);
+  void Norm(const NormWeights& norm, const float* x, int64_t rows, float* out, kernels::RoundedRows* rounded);
+  void NormHeads(const std::vector<float>& weight, int64_t rows, int heads, float* x);
+  void Rotate(const kernels::RopeTable& table, const View& view, int heads, float* x);
 
   const Model& model_;
   const ModelInfo& info_;
@@ -113,6 +119,8 @@ class Forward {
   Buffer rounded_;   // an input as integers
   Buffer gathered_;  // an input with its columns in a matrix's own order, as floats and as integers
   Buffer wide_;      // queries, keys, values; then gate, up
+  Buffer branch_;    // [rows, embedding_length], where norms follow the branches of a block
+  std::vector<kernels::KeySpan> local_spans_, kept_local_spans_;
   std::vector<int32_t> kept_positions_;
   std::vector<kernels::KeySpan> kept_spans_;
   std::vector<kernels::LaneRows> lane_rows_;

@@ -1,18 +1,17 @@
 #include "model/graph/model.h"
 
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <numbers>
 #include <optional>
 #include <system_error>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "kernels/exact_math.h"
 #include "kernels/weights.h"
+#include "model/graph/rope.h"
 
 namespace qzo::model {
 namespace {
@@ -49,23 +48,18 @@ std::vector<float> Vector(const kernels::WeightMatrix& matrix) {
   return values;
 }
 
-std::vector<float> Vector(const GgufFile& file, std::string_view name) { return Vector(Matrix(file, name)); }
-
-// In the partition's order.
-constexpr kernels::WeightMatrix Layer::*kTrained[7] = {&Layer::q,    &Layer::k,  &Layer::v,   &Layer::attention_output,
-                                                       &Layer::gate, &Layer::up, &Layer::down};
-
-std::vector<float> Llama3Divisors(const ModelInfo& info) {
-  const Llama3Scaling& scaling = *info.rope_scaling;
-  std::vector<float> divisors;
-  for (int i = 0; i < info.rotary_dim / 2; ++i) {
-    const double turns_per_position =
-        kernels::Pow(double{info.rope_base}, -2.0 * i / info.rotary_dim) / (2 * std::numbers::pi);
-    const double turns = scaling.context * turns_per_position;
-    const double kept = std::clamp((turns - scaling.low) / (scaling.high - scaling.low), 0.0, 1.0);
-    divisors.push_back(static_cast<float>(1 / ((1 - kept) / scaling.factor + kept)));
-  }
-  return divisors;
+// Rows [first, first + rows) of `matrix`.
+LinearLayer Slice(const kernels::WeightMatrix& matrix, int part, int64_t first, int64_t rows,
+                  absl::Span<const float> bias) {
+  LinearLayer slice;
+  static_cast<kernels::WeightMatrix&>(slice) = matrix;
+  slice.data += first * (matrix.cols / kernels::BlockValues(matrix.type) * kernels::BlockBytes(matrix.type));
+  slice.rows = rows;
+  slice.part = part;
+  slice.first_row = first;
+  if (!bias.empty()) bias = bias.subspan(static_cast<size_t>(first), static_cast<size_t>(rows));
+  slice.bias.assign(bias.begin(), bias.end());
+  return slice;
 }
 
 }  // namespace
@@ -85,27 +79,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> fil
   std::unique_ptr<Model> model(new Model);
   QZO_ASSIGN_OR_RETURN(model->info_, ReadModelInfo(*file));
   QZO_ASSIGN_OR_RETURN(model->tokenizer_, MakeTokenizer(*file));
-  const ModelInfo& info = model->info_;
-  model->embedding_ = Matrix(*file, "token_embd.weight");
-  model->head_ = info.tied_head ? model->embedding_ : Matrix(*file, "output.weight");
-  model->output_norm_ = Vector(*file, "output_norm.weight");
-  for (int layer = 0; layer < info.layers; ++layer) {
-    const auto name = [layer](const char* part) { return absl::StrCat("blk.", layer, ".", part, ".weight"); };
-    model->layers_.push_back({.attention_norm = Vector(*file, name("attn_norm")),
-                              .feed_forward_norm = Vector(*file, name("ffn_norm")),
-                              .q = Matrix(*file, name("attn_q")),
-                              .k = Matrix(*file, name("attn_k")),
-                              .v = Matrix(*file, name("attn_v")),
-                              .attention_output = Matrix(*file, name("attn_output")),
-                              .gate = Matrix(*file, name("ffn_gate")),
-                              .up = Matrix(*file, name("ffn_up")),
-                              .down = Matrix(*file, name("ffn_down")),
-                              .trained_base = kTrainedPerLayer * layer});
-  }
-  std::vector<float> divisors;
-  if (file->FindTensor("rope_freqs.weight") != nullptr) divisors = Vector(*file, "rope_freqs.weight");
   model->file_ = std::move(file);
-  QZO_RETURN_IF_ERROR(model->Finish(divisors));
+  QZO_RETURN_IF_ERROR(model->Build([&](const std::string& name) { return Matrix(*model->file_, name); }));
   return model;
 }
 
@@ -115,43 +90,121 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<Checkpoint> c
   QZO_ASSIGN_OR_RETURN(CheckpointInfo read, ReadCheckpointInfo(*checkpoint));
   model->info_ = std::move(read.info);
   model->tokenizer_ = std::move(tokenizer);
-  model->embedding_ = Matrix(*read.embedding);
-  model->head_ = Matrix(*read.head);
-  model->output_norm_ = Vector(Matrix(*read.output_norm));
-  model->packed_.reserve(read.linears.size());
-  for (size_t layer = 0; layer < static_cast<size_t>(model->info_.layers); ++layer) {
-    const auto add = [&](size_t i) { return model->Add(read.linears[7 * layer + i]); };
-    Layer& made = model->layers_.emplace_back();
-    made.attention_norm = Vector(Matrix(*read.attention_norms[layer]));
-    made.feed_forward_norm = Vector(Matrix(*read.feed_forward_norms[layer]));
-    made.trained_base = static_cast<int>(7 * layer);
-    for (size_t i = 0; i < 7; ++i) made.*kTrained[i] = add(i);
-  }
-  std::vector<float> divisors;
-  if (model->info_.rope_scaling.has_value()) divisors = Llama3Divisors(model->info_);
   model->checkpoint_ = std::move(checkpoint);
-  QZO_RETURN_IF_ERROR(model->Finish(divisors));
+  model->packed_.reserve(read.linears.size());
+  absl::flat_hash_map<std::string, kernels::WeightMatrix> linears;
+  for (const CheckpointLinear& linear : read.linears) linears[linear.name] = model->Add(linear);
+  QZO_RETURN_IF_ERROR(model->Build([&](const std::string& name) {
+    const auto linear = linears.find(name);
+    return linear != linears.end() ? linear->second : Matrix(*model->checkpoint_->FindTensor(name));
+  }));
   return model;
 }
 
-absl::Status Model::Finish(absl::Span<const float> rope_divisors) {
+absl::Status Model::Build(const Find& find) {
   if (tokenizer_->vocab_size() > info_.vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat(path(), ": the tokenizer has ", tokenizer_->vocab_size(),
                                                    " tokens, the embedding ", info_.vocabulary, " rows"));
   }
-  rope_ = kernels::BuildRopeTable(info_.context_length, info_.rotary_dim, double{info_.rope_base},
-                                  {rope_divisors.data(), rope_divisors.size()});
+  embedding_ = find(info_.embedding.weight);
+  head_ = find(info_.head.weight);
+  if (!info_.positions.weight.empty()) positions_ = find(info_.positions.weight);
+  output_norm_ = MakeNorm(info_.output_norm, find);
+  for (int layer = 0; layer < info_.layers; ++layer) layers_.push_back(MakeLayer(layer, find));
+  if (info_.rotary_dim == 0) return absl::OkStatus();
+  std::vector<float> divisors;
+  if (!info_.rope.divisors_tensor.empty()) divisors = Vector(find(info_.rope.divisors_tensor));
+  rope_ = MakeRopeTable(info_, info_.rope, divisors);
+  if (info_.local_rope.has_value()) local_rope_ = MakeRopeTable(info_, *info_.local_rope, {});
   return absl::OkStatus();
 }
 
+NormWeights Model::MakeNorm(const TensorNames& names, const Find& find) const {
+  NormWeights norm{.weight = Vector(find(names.weight)), .bias = {}};
+  if (info_.norm_shift != 0) {
+    for (float& weight : norm.weight) weight += info_.norm_shift;
+  }
+  if (!names.bias.empty()) norm.bias = Vector(find(names.bias));
+  return norm;
+}
+
+Layer Model::MakeLayer(int index, const Find& find) const {
+  Layer layer;
+  layer.trained_base = info_.trained_per_layer() * index;
+  layer.local = info_.IsLocal(index);
+  const int64_t q = int64_t{info_.heads} * info_.head_dim, kv = int64_t{info_.kv_heads} * info_.head_dim;
+  const int64_t wide = info_.feed_forward_length;
+  for (const auto& [part, names] : info_.blocks[static_cast<size_t>(index)]) {
+    const auto norm = [&, &stored = names] { return MakeNorm(stored, find); };
+    // Rows of the trained tensor, which the first of its slices adds.
+    const auto slice = [&, &stored = names](int64_t first, int64_t rows) {
+      if (first == 0) layer.trained.push_back(find(stored.weight));
+      const std::vector<float> bias = stored.bias.empty() ? std::vector<float>() : Vector(find(stored.bias));
+      return Slice(layer.trained.back(), static_cast<int>(layer.trained.size()) - 1, first, rows, bias);
+    };
+    switch (part) {
+      case Part::kAttentionNorm:
+        layer.attention_norm = norm();
+        break;
+      case Part::kPostAttentionNorm:
+        layer.post_attention_norm = norm();
+        break;
+      case Part::kFeedForwardNorm:
+        layer.feed_forward_norm = norm();
+        break;
+      case Part::kPostFeedForwardNorm:
+        layer.post_feed_forward_norm = norm();
+        break;
+      case Part::kQNorm:
+        layer.q_norm = norm().weight;
+        break;
+      case Part::kKNorm:
+        layer.k_norm = norm().weight;
+        break;
+      case Part::kQ:
+        layer.q = slice(0, q);
+        break;
+      case Part::kK:
+        layer.k = slice(0, kv);
+        break;
+      case Part::kV:
+        layer.v = slice(0, kv);
+        break;
+      case Part::kQkv:
+        layer.q = slice(0, q);
+        layer.k = slice(q, kv);
+        layer.v = slice(q + kv, kv);
+        break;
+      case Part::kAttentionOutput:
+        layer.attention_output = slice(0, info_.embedding_length);
+        break;
+      case Part::kGate:
+        layer.gate = slice(0, wide);
+        break;
+      case Part::kUp:
+        layer.up = slice(0, wide);
+        break;
+      case Part::kGateUp:
+        layer.gate = slice(0, wide);
+        layer.up = slice(wide, wide);
+        break;
+      case Part::kDown:
+        layer.down = slice(0, info_.embedding_length);
+        break;
+    }
+  }
+  return layer;
+}
+
 kernels::WeightMatrix Model::Add(const CheckpointLinear& linear) {
-  if (linear.storage == LinearStorage::kPlain) return Matrix(*linear.weight);
-  const PackedLinear& packed = packed_.emplace_back(Repack(linear));
+  const bool plain = linear.storage == LinearStorage::kPlain;
+  if (plain && !linear.transposed) return Matrix(*linear.weight);
+  const PackedLinear& packed = packed_.emplace_back(plain ? Transpose(linear) : Repack(linear));
   return {.type = packed.type,
           .data = packed.bytes.data(),
           .rows = linear.rows,
           .cols = linear.cols,
-          .group = linear.group,
+          .group = plain ? 0 : linear.group,
           .order = packed.order.empty() ? nullptr : packed.order.data()};
 }
 
@@ -171,7 +224,8 @@ int64_t Model::resident_bytes() const {
 }
 
 const kernels::WeightMatrix& Model::Trained(int ordinal) const {
-  return layers_.at(static_cast<size_t>(ordinal / 7)).*kTrained[static_cast<size_t>(ordinal % 7)];
+  const int per_layer = info_.trained_per_layer();
+  return layers_.at(static_cast<size_t>(ordinal / per_layer)).trained.at(static_cast<size_t>(ordinal % per_layer));
 }
 
 absl::StatusOr<std::vector<float>> Model::Units(int ordinal, method::Granularity granularity) const {

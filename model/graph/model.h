@@ -4,6 +4,7 @@
 #define QZO_MODEL_GRAPH_MODEL_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,15 +21,29 @@
 
 namespace qzo::model {
 
-inline constexpr int kTrainedPerLayer = 7;
+// A linear layer: rows [first_row, first_row + rows) of a trained tensor of the block.
+struct LinearLayer : kernels::WeightMatrix {
+  int part = 0;  // of the block's trained tensors
+  int64_t first_row = 0;
+  std::vector<float> bias;  // [rows] or empty
+};
 
-// One transformer block. trained_base is the ordinal in the partition of attn_q; the other six follow in ModelInfo's
-// order.
+struct NormWeights {
+  std::vector<float> weight;
+  std::vector<float> bias;  // of a layer norm
+};
+
+// One transformer block. What an architecture does not have is empty.
 struct Layer {
-  std::vector<float> attention_norm;  // [embedding_length]
-  std::vector<float> feed_forward_norm;
-  kernels::WeightMatrix q, k, v, attention_output, gate, up, down;
-  int trained_base = 0;
+  NormWeights attention_norm;  // [embedding_length]
+  NormWeights post_attention_norm;
+  NormWeights feed_forward_norm;
+  NormWeights post_feed_forward_norm;
+  std::vector<float> q_norm, k_norm;  // [head_dim]
+  LinearLayer q, k, v, attention_output, gate, up, down;
+  int trained_base = 0;                        // ordinal in the partition of the first trained tensor
+  std::vector<kernels::WeightMatrix> trained;  // whole, in the partition's order
+  bool local = false;                          // sees info().window positions
 };
 
 class Model {
@@ -55,8 +70,10 @@ class Model {
   absl::Span<const Layer> layers() const { return layers_; }
   const kernels::WeightMatrix& embedding() const { return embedding_; }
   const kernels::WeightMatrix& head() const { return head_; }
-  absl::Span<const float> output_norm() const { return output_norm_; }
+  const kernels::WeightMatrix& positions() const { return positions_; }  // no rows with rotary embedding
+  const NormWeights& output_norm() const { return output_norm_; }
   const kernels::RopeTable& rope() const { return rope_; }  // [context_length, rotary_dim / 2]
+  const kernels::RopeTable& local_rope() const { return info_.local_rope.has_value() ? local_rope_ : rope_; }
   // The absolute mode's units u = 1 / stored scale, 0 where the scale is 0, of trained tensor `ordinal` in partition
   // order for `granularity` (kGroup: one per scale group; kChannel: only for tensors with one group a row).
   // FAILED_PRECONDITION for plain floats, which have no scale, for kChannel with several groups a row, and for scales
@@ -64,8 +81,13 @@ class Model {
   absl::StatusOr<std::vector<float>> Units(int ordinal, method::Granularity granularity) const;
 
  private:
+  // The matrix, or as one row the vector, of a name that `info_` has.
+  using Find = std::function<kernels::WeightMatrix(const std::string& name)>;
+
   Model() = default;
-  absl::Status Finish(absl::Span<const float> rope_divisors);
+  absl::Status Build(const Find& find);
+  NormWeights MakeNorm(const TensorNames& names, const Find& find) const;
+  Layer MakeLayer(int index, const Find& find) const;
   const kernels::WeightMatrix& Trained(int ordinal) const;
   kernels::WeightMatrix Add(const CheckpointLinear& linear);
 
@@ -77,8 +99,9 @@ class Model {
   std::vector<Layer> layers_;
   kernels::WeightMatrix embedding_;
   kernels::WeightMatrix head_;
-  std::vector<float> output_norm_;
-  kernels::RopeTable rope_;
+  kernels::WeightMatrix positions_;
+  NormWeights output_norm_;
+  kernels::RopeTable rope_, local_rope_;
 };
 
 }  // namespace qzo::model

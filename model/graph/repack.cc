@@ -1,5 +1,6 @@
 #include "model/graph/repack.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -84,6 +85,24 @@ PackedLinear Repack(const CheckpointLinear& l) {
       for (int64_t j = 0; j < 32; ++j) {
         kernels::EncodeCodes(packed.type, Scale(l, n + j, group), Zero(l, n + j, group), codes[j], k,
                              packed.bytes.data() + (n + j) * row_bytes);
+      }
+    }
+  }
+  return packed;
+}
+
+PackedLinear Transpose(const CheckpointLinear& l) {
+  QZO_CHECK(l.storage == LinearStorage::kPlain && l.transposed);
+  const auto type = kernels::FindWeightType(SafetensorsTypeName(l.weight->type));
+  QZO_CHECK(type.has_value() && kernels::BlockValues(*type) == 1);
+  PackedLinear packed{.type = *type, .bytes = {}, .order = {}};
+  const size_t size = static_cast<size_t>(kernels::BlockBytes(*type)), rows = static_cast<size_t>(l.rows);
+  const size_t cols = static_cast<size_t>(l.cols);
+  packed.bytes.resize(rows * cols * size);
+  for (size_t n = 0; n < rows; n += 32) {  // 32 at a time share their cache lines
+    for (size_t k = 0; k < cols; ++k) {
+      for (size_t j = n; j < std::min(n + 32, rows); ++j) {
+        std::memcpy(packed.bytes.data() + (j * cols + k) * size, l.weight->bytes.data() + (k * rows + j) * size, size);
       }
     }
   }

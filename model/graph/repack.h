@@ -21,6 +21,8 @@ struct PackedLinear {
 
 // Of a layer whose storage is not kPlain, as ReadCheckpointInfo has checked it.
 PackedLinear Repack(const CheckpointLinear& linear);
+// Of a plain layer that is stored as [cols, rows].
+PackedLinear Transpose(const CheckpointLinear& linear);
 
 }  // namespace qzo::model
 
