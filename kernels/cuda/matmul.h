@@ -70,7 +70,7 @@ constexpr int Slices(int64_t n, int64_t k) {
 }
 
 // Shared memory: a ring of stages, each [x: 128 rows × 128 bytes][codes: 128 rows][sums: 128 rows × 16 bytes], then two
-// tables of what is multiplied onto the parts, [strip][entry][128 columns], by turns.
+// tables of what is multiplied onto the parts, [strip][entry][128 columns], by turns, and where the rows of x begin.
 template <Codes kCodes, Scales kScales>
 struct MatMulLayout {
   static constexpr bool kMinimum = HasMinimum(kScales);
@@ -85,7 +85,8 @@ struct MatMulLayout {
   static constexpr int kPlanes = kMinimum || kOffset ? 2 : 1;
   static constexpr int kTableBytes = kScales == Scales::kNone ? 2 * kTileColumns * 4 : kPlanes * kPlane * 4;
   static constexpr int kTablesAt = kStages * kStageBytes;
-  static constexpr int kBytes = kTablesAt + (kScales == Scales::kNone ? 1 : 2) * kTableBytes;
+  static constexpr int kRowsAt = kTablesAt + (kScales == Scales::kNone ? 1 : 2) * kTableBytes;
+  static constexpr int kBytes = kRowsAt + 2 * kStripRows * 4;
 };
 
 // Two bfloat16 numbers 128 + nibble, exact, of the nibbles at bits 0 and 16.
@@ -128,8 +129,7 @@ class ScaleMaker {
  public:
   static constexpr int kWords = RecordBytes(kScales) / 4;
 
-  QZO_DEVICE ScaleMaker(const MatMulParams& p, int column, const LaneNoise& lane)
-      : p_(p), column_(column), lane_(lane) {}
+  QZO_DEVICE ScaleMaker(const MatMulParams& p, int column, int lane) : p_(p), column_(column), lane_(lane) {}
 
   // Reads the record of `stretch` ahead of its use.
   QZO_DEVICE void Load(int stretch) {
@@ -167,7 +167,7 @@ class ScaleMaker {
     if (!p_.grouped) return;
     const int last = p_.w.groups - 1, group = GroupOf(p_.w, stretch * kStretch + e * kEntryValues);
     const uint32_t index = static_cast<uint32_t>(column_ * p_.w.groups + (group < last ? group : last));
-    const float multiplier = noise_.Multiplier(p_.multipliers, lane_, index);
+    const float multiplier = noise_.Multiplier(p_.multipliers, p_.lanes[lane_], index);
     *scale = multiplier * *scale;
     if constexpr (HasMinimum(kScales)) *other = multiplier * *other;
   }
@@ -182,7 +182,7 @@ class ScaleMaker {
 
   const MatMulParams& p_;
   const int column_;
-  const LaneNoise& lane_;  // in device memory
+  const int lane_;
   NoiseCursor noise_;
   uint32_t record_[kWords > 0 ? kWords : 1];
   uint32_t super_ = 0;
@@ -234,18 +234,16 @@ MatMulKernel(const MatMulParams p) {
     return static_cast<uint32_t>(row) * static_cast<uint32_t>(p.w.stretches * pieces) +
            static_cast<uint32_t>(begin * pieces);
   };
-  uint32_t x_piece[4], code_piece[kPieces / 2], sums_piece = 0;
-  QZO_UNROLL
-  for (int j = 0; j < 4; ++j) {
-    x_piece[j] = first_piece(token_of(thread / 8 + 32 * j), 8) + static_cast<uint32_t>(thread % 8);
-  }
+  uint32_t* const row_piece = reinterpret_cast<uint32_t*>(shared + L::kRowsAt);  // of the rows of x
+  if (thread < 2 * kStripRows) row_piece[thread] = first_piece(token_of(thread), 8);
+  SyncThreads();
+  uint32_t code_piece[kPieces / 2];
   QZO_UNROLL
   for (int j = 0; j < kPieces / 2; ++j) {
     const int at = thread + kMatMulThreads * j, column = tile.column + at / kPieces;
     code_piece[j] =
         first_piece(column < p.w.rows ? column : p.w.rows - 1, kPieces) + static_cast<uint32_t>(at % kPieces);
   }
-  if constexpr (L::kMinimum) sums_piece = first_piece(token_of(thread % (2 * kStripRows)), 1);
   const auto piece = [](const void* base, uint32_t first, int i) {
     return static_cast<const std::byte*>(base) + uint64_t{first + static_cast<uint32_t>(i)} * 16;
   };
@@ -254,7 +252,7 @@ MatMulKernel(const MatMulParams p) {
     QZO_UNROLL
     for (int j = 0; j < 4; ++j) {  // a row's pieces are exchanged against bank conflicts
       CopyAsync16(stage + (thread / 8 + 32 * j) * 128 + ((thread % 8) ^ (thread / 8 % 8)) * 16,
-                  piece(p.x.values, x_piece[j], i * 8));
+                  piece(p.x.values, row_piece[thread / 8 + 32 * j] + static_cast<uint32_t>(thread % 8), i * 8));
     }
     QZO_UNROLL
     for (int j = 0; j < kPieces / 2; ++j) {
@@ -262,14 +260,16 @@ MatMulKernel(const MatMulParams p) {
                   piece(p.w.codes, code_piece[j], i * kPieces));
     }
     if constexpr (L::kMinimum) {
-      if (thread < 2 * kStripRows) CopyAsync16(stage + L::kSumsAt + thread * 16, piece(p.x.sums, sums_piece, i));
+      if (thread < 2 * kStripRows) {
+        CopyAsync16(stage + L::kSumsAt + thread * 16, piece(p.x.sums, row_piece[thread] / 8, i));
+      }
     }
   };
 
   // Thread (column, strip) of the tables.
   const int table_strip = thread / kTileColumns, table_row = thread % kTileColumns;
   const int table_column = tile.column + table_row < p.w.rows ? tile.column + table_row : p.w.rows - 1;
-  ScaleMaker<kScales> maker(p, table_column, p.lanes[strip(table_strip).lane]);
+  ScaleMaker<kScales> maker(p, table_column, strip(table_strip).lane);
   const auto make_table = [&](int i) {
     float* table = reinterpret_cast<float*>(shared + L::kTablesAt + i % 2 * L::kTableBytes);
     QZO_UNROLL
