@@ -17,13 +17,14 @@ if(QZO_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 # Contraction is off because replicas must agree bit for bit: an fma is written where one is meant.
-add_compile_options(-ffp-contract=off -fno-math-errno -g1)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off$<SEMICOLON>-fno-math-errno$<SEMICOLON>-g1>)
 if(QZO_SANITIZE)
-  add_compile_options(-fsanitize=${QZO_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_compile_options(
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${QZO_SANITIZE}$<SEMICOLON>-fno-sanitize-recover=all$<SEMICOLON>-fno-omit-frame-pointer>)
   add_link_options(-fsanitize=${QZO_SANITIZE})
 endif()
 if(QZO_COVERAGE)
-  add_compile_options(--coverage)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:--coverage>)
   add_link_options(--coverage)
 endif()
 

@@ -60,6 +60,17 @@ inline uint32_t Load32(const std::byte* p) {
 }
 inline float LoadHalf(const std::byte* p) { return HalfToFloat(Load16(p)); }
 
+// Scale and minimum numbers of 6 bits, which Q4_K and Q5_K pack in 12 bytes.
+struct SixBits {
+  int scale;
+  int minimum;
+};
+inline SixBits SixBitsOf(const std::byte* packed, int part) {
+  const auto at = [packed](int i) { return Load8(packed + i); };
+  if (part < 4) return {at(part) & 63, at(part + 4) & 63};
+  return {(at(part + 4) & 15) | at(part - 4) >> 6 << 4, at(part + 4) >> 4 | at(part) >> 6 << 4};
+}
+
 // What IQ4_NL and IQ4_XS mean by a nibble.
 inline constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 

@@ -3,13 +3,10 @@
 namespace qzo::kernels {
 namespace {
 
-// Scale and minimum numbers of 6 bits, packed in 12 bytes by Q4_K and Q5_K.
 void SetPackedScale(const std::byte* block, int part, CodeBlock* out) {
-  const std::byte* s = block + 4;
-  const auto at = [s](int i) { return Load8(s + i); };
-  const int scale = part < 4 ? at(part) & 63 : (at(part + 4) & 15) | at(part - 4) >> 6 << 4;
-  const int minimum = part < 4 ? at(part + 4) & 63 : at(part + 4) >> 4 | at(part) >> 6 << 4;
-  SetScale(LoadHalf(block) * static_cast<float>(scale), -(LoadHalf(block + 2) * static_cast<float>(minimum)), out);
+  const SixBits bits = SixBitsOf(block + 4, part);
+  SetScale(LoadHalf(block) * static_cast<float>(bits.scale), -(LoadHalf(block + 2) * static_cast<float>(bits.minimum)),
+           out);
 }
 
 // Low nibbles of 32 bytes for even parts, high nibbles for odd ones.

@@ -5,8 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "kernels/parallel.h"
-#include "model/graph/forward.h"
+#include "model/graph/cpu_passes.h"
 #include "model/graph/losses.h"
 #include "model/graph/pack.h"
 
@@ -59,17 +58,12 @@ absl::Status CheckExample(TaskKind kind, const Example& example, const ModelInfo
 
 class Engine::Impl {
  public:
-  Impl(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, kernels::Arithmetic arithmetic,
-       int64_t max_rows)
-      : info_(model.info()),
-        kernels_(kernels),
-        pool_(*pool),
-        max_rows_(max_rows),
-        forward_(model, kernels, pool, arithmetic) {}
+  Impl(const Model& model, std::unique_ptr<Passes> passes, int64_t max_rows)
+      : info_(model.info()), max_rows_(max_rows), passes_(std::move(passes)) {}
 
   absl::Status Losses(TaskKind kind, ExampleSpan examples, LaneSource* lanes, std::vector<ExampleLoss>* out) {
     for (const Example* example : examples) QZO_RETURN_IF_ERROR(CheckExample(kind, *example, info_));
-    LogProbs(examples, lanes->lanes(), lanes);
+    QZO_RETURN_IF_ERROR(LogProbs(examples, lanes->lanes(), lanes));
     out->clear();
     for (int lane = 0; lane < lanes->lanes(); ++lane) {
       for (const Example* example : examples) {
@@ -84,7 +78,7 @@ class Engine::Impl {
     labelled.label = 0;
     QZO_RETURN_IF_ERROR(CheckExample(TaskKind::kClassification, labelled, info_));
     const Example* one = &labelled;
-    LogProbs({&one, 1}, 1, lanes);
+    QZO_RETURN_IF_ERROR(LogProbs({&one, 1}, 1, lanes));
     std::vector<double> scores;
     OptionScoresOf(example, LogProbsOf(0, one), &scores);
     return scores;
@@ -95,16 +89,12 @@ class Engine::Impl {
     QZO_RETURN_IF_ERROR(CheckTokens(ids, info_));
     pack_.Clear();
     AppendSequence(ids, &pack_);
-    const float* hidden = forward_.Run(pack_, lanes, nullptr);
-    std::vector<float> logits(ids.size() * static_cast<size_t>(info_.vocabulary));
-    forward_.Head(hidden, static_cast<int64_t>(ids.size()), logits.data());
-    return logits;
+    return passes_->Logits(pack_, lanes);
   }
 
   int64_t arena_bytes() const {
-    return forward_.bytes() + head_input_.bytes() + logits_.bytes() + Bytes(pack_.tokens) + Bytes(pack_.positions) +
-           Bytes(pack_.spans) + Bytes(pack_.kept) + Bytes(pack_.targets) + Bytes(targets_) + Bytes(log_probs_) +
-           Bytes(log_sums_);
+    return passes_->bytes() + Bytes(pack_.tokens) + Bytes(pack_.positions) + Bytes(pack_.spans) + Bytes(pack_.kept) +
+           Bytes(pack_.targets) + Bytes(log_probs_);
   }
 
  private:
@@ -125,7 +115,7 @@ class Engine::Impl {
   // Log-probabilities of all targets of `examples`, each computed once however often it is listed, under lanes [0,
   // lanes). Passes take (lane, example) pairs lane by lane, so that few passes see several lanes: each needs its
   // multipliers made.
-  void LogProbs(ExampleSpan examples, int lane_count, LaneSource* lanes) {
+  absl::Status LogProbs(ExampleSpan examples, int lane_count, LaneSource* lanes) {
     distinct_.assign(examples.begin(), examples.end());
     std::sort(distinct_.begin(), distinct_.end());
     distinct_.erase(std::unique(distinct_.begin(), distinct_.end()), distinct_.end());
@@ -145,71 +135,38 @@ class Engine::Impl {
     for (int lane = 0; lane < lane_count; ++lane) {
       for (const Example* example : distinct_) {
         if (pack_.rows() > 0 && (pack_.rows() >= enough || pack_.rows() + PackedRows(*example) > max_rows_)) {
-          RunPack(lanes);
+          QZO_RETURN_IF_ERROR(RunPack(lanes));
         }
         AppendExample(*example, lane, &pack_);
       }
     }
-    RunPack(lanes);
-    RunHead();
+    QZO_RETURN_IF_ERROR(RunPack(lanes));
+    return passes_->Finish(&log_probs_);
   }
 
-  // Queues the kept rows of pack_ for the head, which reads many rows at little more than the cost of one.
-  void RunPack(LaneSource* lanes) {
-    if (!pack_.kept.empty()) {
-      const float* hidden = forward_.Run(pack_, lanes, nullptr);
-      size_t next = 0;  // target; they ascend in kept row
-      for (int64_t kept = 0; kept < static_cast<int64_t>(pack_.kept.size()); ++kept) {
-        const int64_t dim = info_.embedding_length;
-        std::copy_n(hidden + kept * dim, dim, head_input_.Get(kHeadRows * dim) + waiting_ * dim);
-        for (; next < pack_.targets.size() && pack_.targets[next].kept == kept; ++next) {
-          targets_.push_back({waiting_, pack_.targets[next].token, done_slots_ + pack_.targets[next].slot});
-        }
-        if (++waiting_ == kHeadRows) RunHead();
-      }
-    }
+  absl::Status RunPack(LaneSource* lanes) {
+    QZO_RETURN_IF_ERROR(passes_->Run(pack_, lanes, done_slots_, &log_probs_));
     done_slots_ += pack_.slots;
     pack_.Clear();
-  }
-
-  void RunHead() {
-    if (waiting_ == 0) return;
-    const int64_t vocabulary = info_.vocabulary;
-    float* logits = logits_.Get(waiting_ * vocabulary);
-    log_sums_.resize(static_cast<size_t>(waiting_));
-    forward_.Head(head_input_.Get(0), waiting_, logits);
-    kernels::LogSumExp(kernels_, pool_, logits, vocabulary, waiting_, vocabulary, log_sums_.data());
-    for (const Target& target : targets_) {
-      log_probs_[static_cast<size_t>(target.slot)] =
-          double{logits[target.kept * vocabulary + target.token]} - log_sums_[static_cast<size_t>(target.kept)];
-    }
-    waiting_ = 0;
-    targets_.clear();
+    return absl::OkStatus();
   }
 
   const ModelInfo& info_;
-  const kernels::Kernels& kernels_;
-  kernels::ThreadPool& pool_;
   const int64_t max_rows_;
-  Forward forward_;
+  const std::unique_ptr<Passes> passes_;
   Pack pack_;
   std::vector<const Example*> distinct_;  // ascending
   std::vector<int64_t> slots_;            // of each, and the end
   std::vector<double> log_probs_;         // [lanes, slots]
   int64_t done_slots_ = 0;                // of the passes that were run
-
-  // Rows that wait for the head, at most kHeadRows, and what is wanted of them.
-  Buffer head_input_;
-  int64_t waiting_ = 0;
-  std::vector<Target> targets_;
-  Buffer logits_;
-  std::vector<double> log_sums_;
   std::vector<double> scores_;
 };
 
 Engine::Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
                kernels::Arithmetic arithmetic, int64_t max_rows)
-    : impl_(std::make_unique<Impl>(model, kernels, pool, arithmetic, max_rows)) {}
+    : Engine(model, std::make_unique<CpuPasses>(model, kernels, pool, arithmetic), max_rows) {}
+Engine::Engine(const Model& model, std::unique_ptr<Passes> passes, int64_t max_rows)
+    : impl_(std::make_unique<Impl>(model, std::move(passes), max_rows)) {}
 Engine::~Engine() = default;
 
 absl::Status Engine::Losses(TaskKind kind, absl::Span<const Example* const> examples, LaneSource* lanes,

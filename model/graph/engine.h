@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,6 +20,18 @@
 
 namespace qzo::model {
 
+// What lanes are made of, for engines that perturb on the fly: the multipliers of a replica and a direction per lane.
+struct LaneState {
+  absl::Span<const float> multipliers;  // flat over the partition; empty: all ones, and no directions
+  absl::Span<const float> units;        // likewise; empty: all ones
+  std::shared_ptr<const void> owner;    // of the multipliers, and
+  uint64_t version = 0;                 // how often it has changed them
+};
+struct LaneDirection {
+  kernels::NoiseKey key;  // but the tensor
+  float signed_epsilon = 0;
+};
+
 // Where the engine gets the multipliers of its lanes, tensor by tensor, so that a perturbed copy is never held as a
 // whole.
 class LaneSource {
@@ -31,6 +44,10 @@ class LaneSource {
   virtual void Prepare(int /*lane_begin*/, int /*lane_end*/, int /*first*/, int /*count*/) {}
   // Of one of those, for one of those; nullptr = all ones.
   virtual const float* Multipliers(int lane, int ordinal) = 0;
+
+  // The same multipliers, bit for bit, as a state and directions; nothing for lanes that are none.
+  virtual std::optional<LaneState> State() const { return std::nullopt; }
+  virtual LaneDirection Direction(int /*lane*/) const { return {}; }
 };
 
 // The base model as it is: one lane of ones.
@@ -39,6 +56,7 @@ class PlainLane final : public LaneSource {
   int lanes() const override { return 1; }
   kernels::Granularity granularity() const override { return kernels::Granularity::kChannel; }
   const float* Multipliers(int, int) override { return nullptr; }
+  std::optional<LaneState> State() const override { return LaneState{}; }
 };
 
 // One lane's measure of one example.
@@ -48,6 +66,8 @@ struct ExampleLoss {
   int32_t predicted = -1;  // classification: the option with the highest score, the first of equals
 };
 
+class Passes;
+
 // Thread-compatible: one call at a time. Buffers are kept between calls.
 class Engine {
  public:
@@ -55,11 +75,13 @@ class Engine {
   // the activations' memory; an example that is larger on its own is evaluated alone. Results do not depend on it.
   Engine(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool, kernels::Arithmetic arithmetic,
          int64_t max_rows = kPassRows);
+  // Passes that run elsewhere, on a GPU.
+  Engine(const Model& model, std::unique_ptr<Passes> passes, int64_t max_rows);
   ~Engine();
 
   // out[lane * examples.size() + i] for example i. Prompts are computed once and shared by their branches; logits only
   // where a token is scored. Losses may be non-finite: the caller decides. Possible errors: INVALID_ARGUMENT (token id
-  // outside the vocabulary, more tokens than the context holds).
+  // outside the vocabulary, more tokens than the context holds); those of its passes.
   absl::Status Losses(TaskKind kind, absl::Span<const Example* const> examples, LaneSource* lanes,
                       std::vector<ExampleLoss>* out);
 

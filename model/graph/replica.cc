@@ -27,17 +27,24 @@ kernels::NoiseKey Key(const method::MethodSpec& spec, uint32_t step, uint32_t pr
 
 class MultiplierLane final : public LaneSource {
  public:
-  MultiplierLane(const method::Partition& partition, const std::vector<float>& multipliers)
-      : partition_(partition), multipliers_(multipliers) {}
+  // Follows the changes of all its arguments.
+  MultiplierLane(const method::Partition& partition, const std::vector<float>& multipliers,
+                 const std::shared_ptr<const void>& owner, const uint64_t& version)
+      : partition_(partition), multipliers_(multipliers), owner_(owner), version_(version) {}
   int lanes() const override { return 1; }
   kernels::Granularity granularity() const override { return ToKernels(partition_.granularity()); }
   const float* Multipliers(int, int ordinal) override {
     return multipliers_.data() + partition_.tensors()[static_cast<size_t>(ordinal)].offset;
   }
+  std::optional<LaneState> State() const override {
+    return LaneState{.multipliers = multipliers_, .owner = owner_, .version = version_};
+  }
 
  private:
   const method::Partition& partition_;
   const std::vector<float>& multipliers_;
+  const std::shared_ptr<const void>& owner_;
+  const uint64_t& version_;
 };
 
 }  // namespace
@@ -77,6 +84,16 @@ class Replica::ProbeLanes final : public LaneSource {
   const float* Multipliers(int lane, int ordinal) override {
     return At(lane, replica_.partition_.tensors()[static_cast<size_t>(ordinal)]);
   }
+  std::optional<LaneState> State() const override {
+    return LaneState{.multipliers = replica_.multipliers_,
+                     .units = replica_.units_,
+                     .owner = replica_.owner_,
+                     .version = replica_.version_};
+  }
+  LaneDirection Direction(int lane) const override {
+    return {.key = Key(replica_.spec_, replica_.step_, first_probe_ + static_cast<uint32_t>(lane) / 2, 0),
+            .signed_epsilon = lane % 2 == 0 ? replica_.spec_.epsilon : -replica_.spec_.epsilon};
+  }
 
  private:
   static constexpr int64_t kChunk = 4096;  // multipliers: whole blocks of noise, and worth a thread's while
@@ -88,13 +105,13 @@ class Replica::ProbeLanes final : public LaneSource {
     const size_t at = static_cast<size_t>(ordinal);
     const method::PartitionTensor& tensor = replica_.partition_.tensors()[at];
     if (begin >= tensor.count) return;
-    const kernels::NoiseKey key =
-        Key(replica_.spec_, replica_.step_, first_probe_ + static_cast<uint32_t>(lane) / 2, at);
-    const float epsilon = lane % 2 == 0 ? replica_.spec_.epsilon : -replica_.spec_.epsilon;
+    LaneDirection direction = Direction(lane);
+    direction.key.tensor = static_cast<uint32_t>(ordinal);
     const float* units = replica_.UnitsOf(tensor);
-    replica_.kernels_.perturb(key, begin, std::min(kChunk, tensor.count - begin),
+    replica_.kernels_.perturb(direction.key, begin, std::min(kChunk, tensor.count - begin),
                               replica_.multipliers_.data() + tensor.offset + begin,
-                              units == nullptr ? nullptr : units + begin, epsilon, At(lane, tensor) + begin);
+                              units == nullptr ? nullptr : units + begin, direction.signed_epsilon,
+                              At(lane, tensor) + begin);
   }
 
   const Replica& replica_;
@@ -152,7 +169,7 @@ absl::Status Replica::Apply(absl::Span<const float> coefficients) {
                     UnitsOf(tensor), multipliers_.data() + tensor.offset);
   }
   ++step_;
-  digest_valid_ = false;
+  Changed();
   return absl::OkStatus();
 }
 
@@ -168,13 +185,18 @@ absl::Status Replica::Restore(uint32_t step, absl::Span<const float> multipliers
   }
   std::copy(multipliers.begin(), multipliers.end(), multipliers_.begin());
   step_ = step;
-  digest_valid_ = false;
+  Changed();
   return absl::OkStatus();
 }
 
 void Replica::Reset() {
   std::fill(multipliers_.begin(), multipliers_.end(), 1.0f);
   step_ = 0;
+  Changed();
+}
+
+void Replica::Changed() {
+  ++version_;
   digest_valid_ = false;
 }
 
@@ -244,7 +266,7 @@ absl::StatusOr<EvalSums> Replica::EvaluateRows(Engine* engine, const TaskSpec& t
 }
 
 std::unique_ptr<LaneSource> Replica::CurrentLane() const {
-  return std::make_unique<MultiplierLane>(partition_, multipliers_);
+  return std::make_unique<MultiplierLane>(partition_, multipliers_, owner_, version_);
 }
 
 }  // namespace qzo::model

@@ -63,6 +63,7 @@ class Replica {
  private:
   class ProbeLanes;
   const float* UnitsOf(const method::PartitionTensor& tensor) const;  // nullptr in relative mode
+  void Changed();                                                     // the multipliers
   Replica(const method::MethodSpec& spec, method::Partition partition, const kernels::Kernels& kernels,
           kernels::ThreadPool* pool);
 
@@ -73,6 +74,8 @@ class Replica {
   const std::unique_ptr<ProbeLanes> lanes_;
   std::vector<float> units_;  // absolute mode only, flat as the multipliers
   std::vector<float> multipliers_;
+  const std::shared_ptr<const void> owner_ = std::make_shared<char>();  // LaneState
+  uint64_t version_ = 0;
   uint32_t step_ = 0;
   mutable uint64_t digest_ = 0;
   mutable bool digest_valid_ = false;

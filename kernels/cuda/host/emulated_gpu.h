@@ -1,0 +1,16 @@
+// A Gpu whose memory is the host's and whose kernels run on the emulator. Tests only.
+#ifndef QZO_KERNELS_CUDA_HOST_EMULATED_GPU_H_
+#define QZO_KERNELS_CUDA_HOST_EMULATED_GPU_H_
+
+#include <memory>
+
+#include "kernels/cuda/backend.h"
+#include "kernels/cuda/host/emulator.h"
+
+namespace qzo::kernels::cuda {
+
+std::unique_ptr<Gpu> MakeEmulatedGpu(emulator::Order order = emulator::Order::kForward);
+
+}  // namespace qzo::kernels::cuda
+
+#endif  // QZO_KERNELS_CUDA_HOST_EMULATED_GPU_H_

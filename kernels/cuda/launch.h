@@ -1,0 +1,86 @@
+// Which kernel serves an op, with which grid and shared memory. `Launcher` has
+//   template <auto kKernel, typename Params>
+//   static void Run(void* stream, int grid_x, int grid_y, int threads, int shared_bytes, const Params& params);
+#ifndef QZO_KERNELS_CUDA_LAUNCH_H_
+#define QZO_KERNELS_CUDA_LAUNCH_H_
+
+#include "kernels/cuda/ops.h"
+
+namespace qzo::kernels::cuda {
+
+template <typename Launcher>
+struct Launches {
+  template <Codes kCodes, Scales kScales>
+  static void MatMulOf(void* stream, const MatMulParams& p) {
+    const int tiles = (p.w.rows + kTileColumns - 1) / kTileColumns;
+    Launcher::template Run<MatMulKernel<kCodes, kScales>>(stream, p.max_strips / 2 * tiles, p.slices, kMatMulThreads,
+                                                          MatMulLayout<kCodes, kScales>::kBytes, p);
+    if (p.slices > 1) Launcher::template Run<AddSlicesKernel>(stream, p.max_strips, tiles, kTileColumns, 0, p);
+  }
+
+  static void MatMul(void* stream, const MatMulParams& p) {
+    const bool nibbles = p.w.format.codes == Codes::kNibble;
+    switch (p.w.format.scales) {
+      case Scales::kHalf:
+        return nibbles ? MatMulOf<Codes::kNibble, Scales::kHalf>(stream, p)
+                       : MatMulOf<Codes::kByte, Scales::kHalf>(stream, p);
+      case Scales::kHalfMin:
+        return MatMulOf<Codes::kNibble, Scales::kHalfMin>(stream, p);
+      case Scales::kSuper:
+        return MatMulOf<Codes::kNibble, Scales::kSuper>(stream, p);
+      case Scales::kZero:
+        return MatMulOf<Codes::kNibble, Scales::kZero>(stream, p);
+      case Scales::kZeros:
+        return MatMulOf<Codes::kNibble, Scales::kZeros>(stream, p);
+      case Scales::kFloat:
+        return MatMulOf<Codes::kByte, Scales::kFloat>(stream, p);
+      case Scales::kFloatHalf:
+        return MatMulOf<Codes::kByte, Scales::kFloatHalf>(stream, p);
+      case Scales::kNone:
+        return MatMulOf<Codes::kBf16, Scales::kNone>(stream, p);
+    }
+  }
+
+  template <int kDim>
+  static void AttentionOf(void* stream, const AttentionParams& p, int max_tiles) {
+    Launcher::template Run<AttentionKernel<kDim>>(stream, max_tiles, p.heads, kAttentionThreads,
+                                                  AttentionLayout<kDim>::kBytes, p);
+  }
+  static void Attention(void* stream, const AttentionParams& p, int max_tiles) {
+    if (p.head_dim <= 16) return AttentionOf<16>(stream, p, max_tiles);
+    if (p.head_dim <= 64) return AttentionOf<64>(stream, p, max_tiles);
+    AttentionOf<128>(stream, p, max_tiles);
+  }
+
+  template <auto kKernel, int kSharedBytes, typename Params>
+  static void PerRow(void* stream, const Params& p, int max_rows) {
+    Launcher::template Run<kKernel>(stream, max_rows, 1, kRowThreads, kSharedBytes, p);
+  }
+  static void Chosen(void* stream, const ChosenParams& p, int max_count) {
+    Launcher::template Run<ChosenKernel>(stream, (max_count + kLossThreads - 1) / kLossThreads, 1, kLossThreads, 0, p);
+  }
+  template <auto kKernel, typename Params>
+  static void PerMultiplier(void* stream, const Params& p) {
+    const int blocks = static_cast<int>((p.count + kUpdateThreads - 1) / kUpdateThreads);
+    Launcher::template Run<kKernel>(stream, blocks, 1, kUpdateThreads, 0, p);
+  }
+
+  static constexpr GpuOps kOps = {
+      .mat_mul = MatMul,
+      .attention = Attention,
+      .round = PerRow<RoundKernel, 0, RoundParams>,
+      .rms_norm = PerRow<RmsNormKernel, kRowWarps * 4, RmsNormParams>,
+      .silu_gate = PerRow<SiluGateKernel, 0, SiluGateParams>,
+      .rotate = PerRow<RotateKernel, 0, RotateParams>,
+      .embed = PerRow<EmbedKernel, 0, EmbedParams>,
+      .gather = PerRow<GatherKernel, 0, GatherParams>,
+      .log_sum = PerRow<LogSumKernel, kLossShared, LogSumParams>,
+      .chosen = Chosen,
+      .perturb = PerMultiplier<PerturbKernel, PerturbParams>,
+      .update = PerMultiplier<UpdateKernel, UpdateParams>,
+  };
+};
+
+}  // namespace qzo::kernels::cuda
+
+#endif  // QZO_KERNELS_CUDA_LAUNCH_H_

@@ -1,0 +1,122 @@
+#include "kernels/cuda/matmul_case.h"
+
+namespace qzo::kernels::cuda {
+namespace {
+
+class CudaMatMulTest : public EveryOrder {
+ protected:
+  void ExpectRight(const GpuMatMulCase& problem, bool accumulate = false) {
+    std::string where;
+    const double error = problem.Error(problem.Run(gpu(), problem.strips, accumulate), accumulate, &where);
+    EXPECT_LE(error, 1) << "of the bound at " << where;
+  }
+};
+
+// One type of every layout.
+constexpr WeightType kLayouts[] = {WeightType::kQ4_0,  WeightType::kQ4_1,   WeightType::kQ4_K,
+                                   WeightType::kU4x32, WeightType::kU4x128, WeightType::kQ8_0,
+                                   WeightType::kQ5_1,  WeightType::kQ6_K,   WeightType::kBF16};
+
+TEST_P(CudaMatMulTest, IsWithinTheBoundAroundTileEdges) {
+  const std::vector<std::vector<int>> lane_rows = {{1}, {64, 65}, {7, 1, 63}};
+  constexpr int64_t kColumns[] = {1, 127, 129};
+  for (const WeightType type : kLayouts) {
+    const int64_t block = std::max<int64_t>(32, BlockValues(type));
+    for (size_t i = 0; i < 3; ++i) {
+      const int64_t k = block * static_cast<int64_t>(block > 32 ? i % 2 + 1 : 2 * i + 1);
+      ExpectRight({random_, type, kColumns[i], k, i == 1 ? Granularity::kGroup : Granularity::kChannel, lane_rows[i]},
+                  i == 2);
+    }
+  }
+}
+
+TEST_P(CudaMatMulTest, GroupsOfEverySizeTakeTheirPerturbedMultipliers) {
+  for (const NoiseKind kind : {NoiseKind::kRademacher, NoiseKind::kGaussian}) {
+    for (const bool units : {false, true}) {
+      ExpectRight({random_, WeightType::kQ4_0, 40, 320, Granularity::kGroup, {9, 9, 9}, kind, units});
+      ExpectRight({random_, WeightType::kU4x32, 33, 192, Granularity::kGroup, {9, 9, 9}, kind, units, 96});
+      ExpectRight({random_, WeightType::kQ8_0, 20, 64, Granularity::kChannel, {9, 9, 9}, kind, units});
+    }
+  }
+}
+
+QZO_INSTANTIATE_EVERY_ORDER(CudaMatMulTest);
+
+class CudaMatMulOnceTest : public ::testing::Test {
+ protected:
+  const std::unique_ptr<Gpu> gpu_ = MakeEmulatedGpu();
+  std::mt19937 random_{5};
+};
+
+TEST_F(CudaMatMulOnceTest, EveryStorageTypeIsWithinTheBound) {
+  for (const WeightType type : AllWeightTypes()) {
+    const GpuMatMulCase problem(random_, type, 24, 256, Granularity::kGroup, {5, 3});
+    std::string where;
+    EXPECT_LE(problem.Error(problem.Run(*gpu_, problem.strips), false, &where), 1) << where;
+  }
+}
+
+TEST_F(CudaMatMulOnceTest, PlainMatricesMayHaveAnyNumberOfColumns) {
+  for (const int64_t k : {1, 31, 33, 63, 65}) {
+    const GpuMatMulCase problem(random_, WeightType::kF32, 17, k, Granularity::kChannel, {4});
+    std::string where;
+    EXPECT_LE(problem.Error(problem.Run(*gpu_, problem.strips), false, &where), 1) << where;
+  }
+}
+
+TEST_F(CudaMatMulOnceTest, LongColumnsAreSummedInSlices) {
+  ASSERT_EQ(Slices(20, 2048), 2);
+  for (const bool accumulate : {false, true}) {
+    const GpuMatMulCase problem(random_, WeightType::kQ4_1, 20, 2048, Granularity::kChannel, {3, 2});
+    std::string where;
+    EXPECT_LE(problem.Error(problem.Run(*gpu_, problem.strips, accumulate), accumulate, &where), 1) << where;
+  }
+}
+
+TEST(CudaSlicesTest, DependOnTheMatrixAlone) {
+  EXPECT_EQ(Slices(4096, 4096), 1);  // 32 tiles of columns are enough
+  EXPECT_EQ(Slices(1024, 4096), 4);
+  EXPECT_EQ(Slices(576, 1536), 1);  // too short to be cut
+  EXPECT_EQ(Slices(576, 32768), 8);
+}
+
+// Batch invariance: a row's bits do not depend on the strips around it, nor on where in a strip it lies.
+TEST_F(CudaMatMulOnceTest, ARowHasTheSameBitsWhateverSharesTheCall) {
+  for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ6_K}) {
+    for (const int64_t k : {256, 2048}) {
+      const GpuMatMulCase problem(random_, type, 36, k, Granularity::kGroup, {40, 30, 9});
+      const std::vector<float> all = problem.Run(*gpu_, problem.strips);
+      std::vector<Strip> cut;
+      for (const Strip& strip : problem.strips) {
+        for (int row = 0; row < strip.rows; row += 13) {
+          cut.push_back({strip.begin + row, std::min(13, strip.rows - row), strip.lane});
+        }
+      }
+      std::reverse(cut.begin(), cut.end());
+      EXPECT_EQ(FirstDifference(all, problem.Run(*gpu_, cut)), -1) << problem.Name();
+      const std::vector<float> alone = problem.Run(*gpu_, {{40 + 29, 1, 1}});
+      const auto row = [&](const std::vector<float>& y) {
+        return std::vector<float>(y.begin() + 69 * 36, y.begin() + 70 * 36);
+      };
+      EXPECT_EQ(FirstDifference(row(all), row(alone)), -1) << problem.Name();
+    }
+  }
+}
+
+TEST_F(CudaMatMulOnceTest, EveryOrderOfThreadsGivesTheSameBits) {
+  const GpuMatMulCase problem(random_, WeightType::kQ4_1, 130, 160, Granularity::kGroup, {70, 3});
+  const std::vector<float> forward = problem.Run(*gpu_, problem.strips);
+  for (const emulator::Order order : {emulator::Order::kReverse, emulator::Order::kShuffled}) {
+    EXPECT_EQ(FirstDifference(forward, problem.Run(*MakeEmulatedGpu(order), problem.strips)), -1);
+  }
+}
+
+TEST_F(CudaMatMulOnceTest, NotANumberStaysInItsRow) {
+  GpuMatMulCase problem(random_, WeightType::kQ4_0, 8, 64, Granularity::kChannel, {3});
+  problem.x[64 + 5] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> y = problem.Run(*gpu_, problem.strips);
+  for (size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i / 8 == 1) << i;
+}
+
+}  // namespace
+}  // namespace qzo::kernels::cuda

@@ -1,0 +1,182 @@
+#include "kernels/cuda/matrix.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/log.h"
+#include "kernels/weight_blocks.h"
+#include "kernels/weights.h"
+
+namespace qzo::kernels::cuda {
+namespace {
+
+uint32_t RoundedToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  return value != value ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+template <typename T>
+void Put(T value, std::byte* to) {
+  std::memcpy(to, &value, sizeof(value));
+}
+
+// Of 32 values of a row; `raw` is the block they are in, `part` their place in it.
+struct Source {
+  WeightType type;
+  const std::byte* raw;
+  int part;
+  CodeBlock block;
+};
+
+// The code of value i as kNibble stores it.
+int NibbleOf(const Source& source, int i) {
+  const int code = source.block.codes[i];
+  switch (source.type) {
+    case WeightType::kQ4_0:
+      return code + 8;
+    case WeightType::kU4x32:
+    case WeightType::kU4x128:
+      return code + static_cast<int16_t>(Load16(source.raw + 4));
+    default:
+      return code;
+  }
+}
+
+// Thread t's words of block `b` of a stretch.
+void PutCodes(Codes codes, const Source& source, int b, std::byte* stretch) {
+  const auto& block = source.block;
+  for (int t = 0; t < 4; ++t) {
+    if (codes == Codes::kNibble) {
+      uint32_t word = 0;
+      for (int i = 0; i < 4; ++i) {
+        word |= static_cast<uint32_t>(NibbleOf(source, 4 * t + i) | NibbleOf(source, 16 + 4 * t + i) << 4) << 8 * i;
+      }
+      Put(word, stretch + 8 * t + 4 * b);
+    } else {
+      std::byte* words = stretch + 16 * t + 8 * b;
+      std::memcpy(words, block.codes + 4 * t, 4);
+      std::memcpy(words + 4, block.codes + 16 + 4 * t, 4);
+    }
+  }
+}
+
+void PutRecord(Scales scales, const Source& source, int b, std::byte* record, std::byte* super) {
+  const CodeBlock& block = source.block;
+  switch (scales) {
+    case Scales::kHalf:
+      Put(Load16(source.raw), record + 2 * b);
+      return;
+    case Scales::kHalfMin:
+      Put(Load32(source.raw), record + 4 * b);
+      return;
+    case Scales::kSuper: {
+      const SixBits bits = SixBitsOf(source.raw + 4, source.part);
+      Put(static_cast<uint8_t>(bits.scale), record + 2 * b);
+      Put(static_cast<uint8_t>(bits.minimum), record + 2 * b + 1);
+      Put(Load32(source.raw), super);
+      return;
+    }
+    case Scales::kZero:
+    case Scales::kZeros:
+      record += scales == Scales::kZeros ? 8 * b : 0;
+      Put(block.scale[0], record);
+      Put(int32_t{static_cast<int16_t>(Load16(source.raw + 4))}, record + 4);
+      return;
+    case Scales::kFloat:
+      Put(block.scale[0], record + 8 * b);
+      Put(block.minimum[0], record + 8 * b + 4);
+      return;
+    default:
+      QZO_CHECK(scales == Scales::kFloatHalf);
+      for (int half = 0; half < 2; ++half) {
+        Put(block.scale[half], record + 16 * b + 8 * half);
+        Put(block.minimum[half], record + 16 * b + 8 * half + 4);
+      }
+  }
+}
+
+void PackPlain(const WeightMatrix& w, PackedMatrix* packed) {
+  std::vector<float> values(static_cast<size_t>(packed->shape.stretches) * kStretch);
+  for (int64_t row = 0; row < w.rows; ++row) {
+    DequantizeRow(w, row, values.data());
+    std::byte* out = packed->codes.data() + row * packed->shape.stretches * CodeBytes(Codes::kBf16);
+    for (size_t k = 0; k < values.size(); ++k) {
+      const int i = static_cast<int>(k % 32), place = FragmentPlace(i);
+      // Pair p of thread t is the fragment's word 4p + t; here a thread's words are neighbours.
+      const int pair = place / 8, t = place % 8 / 2;
+      std::byte* words = out + k / kStretch * 128 + static_cast<size_t>(32 * t) + k % kStretch / 32 * 16;
+      Put(static_cast<uint16_t>(RoundedToBf16(values[k])), words + 4 * pair + place % 2 * 2);
+    }
+  }
+}
+
+}  // namespace
+
+MatrixFormat FormatOf(WeightType type) {
+  switch (type) {
+    case WeightType::kF32:
+    case WeightType::kF16:
+    case WeightType::kBF16:
+      return {Codes::kBf16, Scales::kNone};
+    case WeightType::kQ4_0:
+      return {Codes::kNibble, Scales::kHalf};
+    case WeightType::kQ4_1:
+      return {Codes::kNibble, Scales::kHalfMin};
+    case WeightType::kQ4_K:
+      return {Codes::kNibble, Scales::kSuper};
+    case WeightType::kU4x32:
+      return {Codes::kNibble, Scales::kZeros};
+    case WeightType::kU4x128:
+      return {Codes::kNibble, Scales::kZero};
+    case WeightType::kQ8_0:
+      return {Codes::kByte, Scales::kHalf};
+    default:
+      return {Codes::kByte, GroupValues(type) == 16 ? Scales::kFloatHalf : Scales::kFloat};
+  }
+}
+
+PackedMatrix PackMatrix(const WeightMatrix& w) {
+  const MatrixFormat format = FormatOf(w.type);
+  PackedMatrix packed;
+  DeviceMatrix& shape = packed.shape;
+  shape = {.format = format,
+           .rows = static_cast<int>(w.rows),
+           .cols = static_cast<int>(w.cols),
+           .stretches = static_cast<int>((w.cols + kStretch - 1) / kStretch)};
+  const size_t rows = static_cast<size_t>(w.rows), stretches = static_cast<size_t>(shape.stretches);
+  const int code_bytes = CodeBytes(format.codes), record_bytes = RecordBytes(format.scales);
+  packed.codes.resize(rows * stretches * static_cast<size_t>(code_bytes));
+  if (format.codes == Codes::kBf16) {
+    PackPlain(w, &packed);
+  } else {
+    const int64_t units = GroupSize(w) / 16;
+    QZO_CHECK(GroupSize(w) % 16 == 0 && w.cols / 16 * units < 1 << 24);
+    shape.groups = static_cast<int>(w.cols / GroupSize(w));
+    shape.group_inverse = static_cast<uint32_t>(((1 << 24) + units - 1) / units);
+    const int shift = RecordShift(format.scales);
+    packed.records.resize((((stretches - 1) >> shift) + 1) * rows * static_cast<size_t>(record_bytes));
+    if (format.scales == Scales::kSuper) packed.supers.resize((stretches + 3) / 4 * rows * 4);
+    const int64_t values = BlockValues(w.type), bytes = BlockBytes(w.type), row_bytes = w.cols / values * bytes;
+    for (int64_t row = 0; row < w.rows; ++row) {
+      for (int64_t k = 0; k < w.cols; k += 32) {
+        Source source{.type = w.type,
+                      .raw = w.data + row * row_bytes + k / values * bytes,
+                      .part = static_cast<int>(k % values / 32),
+                      .block = {}};
+        DecodeCodes(w.type, w.data + row * row_bytes, k, &source.block);
+        const int64_t stretch = k / kStretch;
+        const int b = static_cast<int>(k % kStretch / 32);
+        PutCodes(format.codes, source, b, packed.codes.data() + (row * shape.stretches + stretch) * code_bytes);
+        PutRecord(format.scales, source, b, packed.records.data() + ((stretch >> shift) * w.rows + row) * record_bytes,
+                  packed.supers.empty() ? nullptr : packed.supers.data() + (stretch / 4 * w.rows + row) * 4);
+      }
+    }
+  }
+  shape.codes = packed.codes.data();
+  shape.records = packed.records.data();
+  shape.supers = packed.supers.data();
+  return packed;
+}
+
+}  // namespace qzo::kernels::cuda

@@ -1,0 +1,101 @@
+// How a weight matrix lies in device memory: stored codes as they are, in the order in which the tensor cores want
+// them, and the scales in a plane of their own, so that both can be copied in aligned pieces of 16 bytes. Made once
+// per matrix, on the host, when a model is loaded.
+//
+// Columns are cut into stretches of 64, the last one filled up with codes of scale 0. In a stretch thread t (0 … 3) of
+// a tensor-core product owns of both blocks of 32 the values 4t … 4t+3 and 16+4t … 16+4t+3:
+//   codes   [rows, stretches, t, block, words]: kNibble one word, byte i = value 4t+i | value 16+4t+i << 4 (as in
+//           GGUF's blocks); kByte two words, the first and the second four values as int8; kBf16 four words, the pairs
+//           (4t, 4t+2), (4t+1, 4t+3) and the same plus 16
+//   records [stretches >> record_shift, rows], the scales of a stretch:
+//           kHalf      2 × fp16 scale                                 value = scale · (nibble − 8) or scale · byte
+//           kHalfMin   2 × (fp16 scale, fp16 minimum)                 value = scale · nibble + minimum
+//           kSuper     2 × (uint8 scale, uint8 minimum), and in `supers` [stretches / 4, rows] (fp16 d, fp16 m):
+//                                                                     value = d · scale · nibble − m · minimum
+//           kZero      (fp32 scale, int32 zero) of 128 columns        value = scale · (nibble − zero)
+//           kZeros     2 × (fp32 scale, int32 zero)
+//           kFloat     2 × (fp32 scale, fp32 minimum)                 value = scale · byte + minimum
+//           kFloatHalf 4 × (fp32 scale, fp32 minimum), each of 16 columns
+//           kNone      nothing: the values are bfloat16, rounded to nearest where the file has more bits
+#ifndef QZO_KERNELS_CUDA_MATRIX_H_
+#define QZO_KERNELS_CUDA_MATRIX_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/philox.h"  // QZO_HOST_DEVICE
+#include "kernels/kernels.h"
+
+namespace qzo::kernels::cuda {
+
+enum class Codes : uint8_t { kNibble, kByte, kBf16 };
+enum class Scales : uint8_t { kHalf, kHalfMin, kSuper, kZero, kZeros, kFloat, kFloatHalf, kNone };
+
+inline constexpr int kStretch = 64;
+
+QZO_HOST_DEVICE constexpr int CodeBytes(Codes codes) {  // of a row's stretch
+  return codes == Codes::kNibble ? 32 : codes == Codes::kByte ? 64 : 128;
+}
+QZO_HOST_DEVICE constexpr int RecordBytes(Scales scales) {
+  switch (scales) {
+    case Scales::kHalf:
+    case Scales::kSuper:
+      return 4;
+    case Scales::kHalfMin:
+    case Scales::kZero:
+      return 8;
+    case Scales::kZeros:
+    case Scales::kFloat:
+      return 16;
+    case Scales::kFloatHalf:
+      return 32;
+    default:
+      return 0;
+  }
+}
+// Stretches that share a record, as a shift.
+QZO_HOST_DEVICE constexpr int RecordShift(Scales scales) { return scales == Scales::kZero ? 1 : 0; }
+QZO_HOST_DEVICE constexpr bool HasMinimum(Scales scales) {
+  return scales == Scales::kHalfMin || scales == Scales::kSuper || scales == Scales::kFloat ||
+         scales == Scales::kFloatHalf;
+}
+
+// Where value i of a block of 32 lies in a row of activations: the order of the tensor-core fragments, two products of
+// 16 columns. The pairs are those that a word of stored codes splits into by masks and shifts.
+QZO_HOST_DEVICE constexpr int FragmentPlace(int i) { return i / 16 * 16 + i % 2 * 8 + i % 16 / 4 * 2 + i / 2 % 2; }
+
+struct MatrixFormat {
+  Codes codes = Codes::kBf16;
+  Scales scales = Scales::kNone;
+};
+
+// A matrix in device memory, or in the host's for the emulator.
+struct DeviceMatrix {
+  MatrixFormat format;
+  const std::byte* codes = nullptr;
+  const std::byte* records = nullptr;
+  const std::byte* supers = nullptr;
+  int rows = 0;
+  int cols = 0;
+  int stretches = 0;
+  int groups = 1;              // that have a multiplier of their own at granularity kGroup, in a row
+  uint32_t group_inverse = 0;  // ceil(2^24 / (values of a group / 16))
+};
+
+// The group that column k is in, without a division. Exact while (k / 16) · (group / 16) < 2^24.
+QZO_HOST_DEVICE constexpr int GroupOf(const DeviceMatrix& w, int k) {
+  return static_cast<int>(static_cast<uint64_t>(k / 16) * w.group_inverse >> 24);
+}
+
+struct PackedMatrix {
+  DeviceMatrix shape;  // pointers into the vectors
+  std::vector<std::byte> codes, records, supers;
+};
+
+MatrixFormat FormatOf(WeightType type);
+PackedMatrix PackMatrix(const WeightMatrix& w);
+
+}  // namespace qzo::kernels::cuda
+
+#endif  // QZO_KERNELS_CUDA_MATRIX_H_

@@ -1,0 +1,114 @@
+// Multipliers with their noise on the fly, and the update: the bits of kernels.h's noise, perturb and update.
+#ifndef QZO_KERNELS_CUDA_NOISE_H_
+#define QZO_KERNELS_CUDA_NOISE_H_
+
+#include <cstdint>
+
+#include "base/philox.h"
+#include "kernels/cuda/gpu.h"
+#include "kernels/exact_math.h"
+#include "kernels/kernels.h"
+#include "kernels/noise.h"
+
+namespace qzo::kernels::cuda {
+
+// Which direction a lane is perturbed in, and how far. signed_epsilon 0: the multipliers as they are.
+struct LaneNoise {
+  uint64_t seed = 0;
+  uint32_t step = 0;
+  uint32_t probe = 0;
+  float signed_epsilon = 0;
+  NoiseKind kind = NoiseKind::kRademacher;
+};
+
+// The trained state of one matrix. No multipliers: all ones, without noise.
+struct Multipliers {
+  const float* k = nullptr;     // [rows] or [rows, groups]
+  const float* unit = nullptr;  // likewise, nullptr: all ones
+  uint32_t tensor = 0;          // ordinal in the partition
+};
+
+QZO_DEVICE uint32_t SelectWord(const base::PhiloxWords& words, uint32_t i) {  // no indexing: words stay in registers
+  const uint32_t low = (i & 1) == 0 ? words.w[0] : words.w[1], high = (i & 1) == 0 ? words.w[2] : words.w[3];
+  return (i & 2) == 0 ? low : high;
+}
+
+// z at ascending indices of one tensor in one direction: a word of Philox serves 32 signs.
+class NoiseCursor {
+ public:
+  QZO_DEVICE float At(const LaneNoise& lane, uint32_t tensor, uint32_t index) {
+    if (lane.kind == NoiseKind::kGaussian) {
+      const base::PhiloxWords words = Words(lane, tensor, index / kGaussianPerBlock);
+      float first, second;
+      BoxMuller(SelectWord(words, index & 2), SelectWord(words, (index & 2) + 1), &first, &second);
+      return index % 2 == 0 ? first : second;
+    }
+    if (index / 32 != signs_of_) {
+      signs_of_ = index / 32;
+      signs_ = SelectWord(Words(lane, tensor, index / kRademacherPerBlock), signs_of_ % 4);
+    }
+    return (signs_ >> index % 32 & 1) == 0 ? 1.0f : -1.0f;
+  }
+
+  // The lane's multiplier `index`.
+  QZO_DEVICE float Multiplier(const Multipliers& m, const LaneNoise& lane, uint32_t index) {
+    if (m.k == nullptr) return 1.0f;
+    if (lane.signed_epsilon == 0) return m.k[index];
+    const float unit = m.unit == nullptr ? 1.0f : m.unit[index];
+    return Fma(lane.signed_epsilon * unit, At(lane, m.tensor, index), m.k[index]);
+  }
+
+ private:
+  QZO_DEVICE static base::PhiloxWords Words(const LaneNoise& lane, uint32_t tensor, uint32_t block) {
+    return base::Philox4x32(lane.seed, {{block, tensor, lane.probe, lane.step}});
+  }
+
+  uint32_t signs_of_ = 0xffffffffu;  // beyond the last one: tensors have fewer than 2^32 multipliers
+  uint32_t signs_ = 0;
+};
+
+struct UpdateParams {
+  float* k = nullptr;  // [count]
+  const float* unit = nullptr;
+  uint32_t tensor = 0;
+  uint32_t count = 0;
+  const LaneNoise* probes = nullptr;    // directions; their epsilons are not read
+  const float* coefficients = nullptr;  // [probe_count]
+  int probe_count = 0;
+};
+
+inline constexpr int kUpdateThreads = 256;
+
+QZO_KERNEL(256, 4) UpdateKernel(const UpdateParams p) {
+  const uint32_t i = static_cast<uint32_t>(BlockIndexX() * kUpdateThreads + ThreadIndex());
+  if (i >= p.count) return;
+  const float unit = p.unit == nullptr ? 1.0f : p.unit[i];
+  const float floor = p.unit == nullptr ? 0x1p-6f : 1e-7f * FromBits(Bits(unit) & 0x7fffffffu);
+  float k = p.k[i];
+  for (int probe = 0; probe < p.probe_count; ++probe) {
+    const float coefficient = p.coefficients[probe];
+    if (coefficient == 0) continue;
+    NoiseCursor noise;
+    k = Max(floor, Fma(-(coefficient * unit), noise.At(p.probes[probe], p.tensor, i), k));
+  }
+  p.k[i] = k;
+}
+
+struct PerturbParams {
+  Multipliers multipliers;
+  LaneNoise lane;
+  uint32_t count = 0;
+  float* out = nullptr;  // [count]
+};
+
+// What the matrix products see of a lane, for tests of the noise on a device.
+QZO_KERNEL(256, 4) PerturbKernel(const PerturbParams p) {
+  const uint32_t i = static_cast<uint32_t>(BlockIndexX() * kUpdateThreads + ThreadIndex());
+  if (i >= p.count) return;
+  NoiseCursor noise;
+  p.out[i] = noise.Multiplier(p.multipliers, p.lane, i);
+}
+
+}  // namespace qzo::kernels::cuda
+
+#endif  // QZO_KERNELS_CUDA_NOISE_H_

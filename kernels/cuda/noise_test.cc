@@ -1,0 +1,70 @@
+// The bits of the host's noise, perturbation and update.
+#include "kernels/cuda/test_gpu.h"
+#include "kernels/test_data.h"
+
+namespace qzo::kernels::cuda {
+namespace {
+
+class CudaNoiseTest : public ::testing::TestWithParam<NoiseKind> {
+ protected:
+  NoiseKey KeyOf(uint32_t probe) const {
+    return {.kind = GetParam(), .seed = 0xfedcba9876543210u, .step = 41, .probe = probe, .tensor = 3};
+  }
+  LaneNoise LaneOf(uint32_t probe, float signed_epsilon) const {
+    return {.seed = KeyOf(0).seed, .step = 41, .probe = probe, .signed_epsilon = signed_epsilon, .kind = GetParam()};
+  }
+  const std::unique_ptr<Gpu> gpu_ = MakeEmulatedGpu();
+  std::mt19937 random_{11};
+};
+
+TEST_P(CudaNoiseTest, PerturbedMultipliersHaveTheBitsOfTheReference) {
+  for (const size_t count : {1, 127, 700}) {
+    for (const bool with_units : {false, true}) {
+      const std::vector<float> k = RandomFloats(random_, count), units = RandomFloats(random_, count);
+      std::vector<float> expected(count);
+      AllKernels().front()->perturb(KeyOf(2), 0, static_cast<int64_t>(count), k.data(),
+                                    with_units ? units.data() : nullptr, -0.01f, expected.data());
+      OnDevice<float> device_k(*gpu_, k), device_units(*gpu_, units), out(*gpu_, count);
+      gpu_->ops().perturb(gpu_->stream(),
+                          {.multipliers = {device_k.get(), with_units ? device_units.get() : nullptr, 3},
+                           .lane = LaneOf(2, -0.01f),
+                           .count = static_cast<uint32_t>(count),
+                           .out = out.get()});
+      EXPECT_EQ(FirstDifference(out.Read(), expected), -1) << count << " units " << with_units;
+    }
+  }
+}
+
+TEST_P(CudaNoiseTest, UpdatesHaveTheBitsOfTheReference) {
+  constexpr size_t kCount = 517;
+  const std::vector<float> coefficients = {0.03f, 0.0f, -2.0f, 1e-4f};
+  for (const bool with_units : {false, true}) {
+    std::vector<float> k = RandomFloats(random_, kCount);
+    const std::vector<float> units = RandomFloats(random_, kCount);
+    std::vector<NoiseKey> keys;
+    std::vector<LaneNoise> probes;
+    for (uint32_t probe = 0; probe < coefficients.size(); ++probe) {
+      keys.push_back(KeyOf(probe));
+      probes.push_back(LaneOf(probe, 0));
+    }
+    OnDevice<float> device_k(*gpu_, k), device_units(*gpu_, units), device_coefficients(*gpu_, coefficients);
+    OnDevice<LaneNoise> device_probes(*gpu_, probes);
+    gpu_->ops().update(gpu_->stream(), {.k = device_k.get(),
+                                        .unit = with_units ? device_units.get() : nullptr,
+                                        .tensor = 3,
+                                        .count = kCount,
+                                        .probes = device_probes.get(),
+                                        .coefficients = device_coefficients.get(),
+                                        .probe_count = static_cast<int>(coefficients.size())});
+    AllKernels().front()->update(keys, coefficients, 0, kCount, with_units ? units.data() : nullptr, k.data());
+    EXPECT_EQ(FirstDifference(device_k.Read(), k), -1) << "units " << with_units;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, CudaNoiseTest, ::testing::Values(NoiseKind::kRademacher, NoiseKind::kGaussian),
+                         [](const auto& kind) {
+                           return kind.param == NoiseKind::kRademacher ? "Rademacher" : "Gaussian";
+                         });
+
+}  // namespace
+}  // namespace qzo::kernels::cuda

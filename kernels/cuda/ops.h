@@ -1,0 +1,34 @@
+// The kernels of this folder as functions that launch them on a stream. A table exists per way to run: on a device
+// (device_gpu.cu) and on the emulator (host/emulated_gpu.cc), from the same source (launch.h).
+#ifndef QZO_KERNELS_CUDA_OPS_H_
+#define QZO_KERNELS_CUDA_OPS_H_
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/loss.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/noise.h"
+#include "kernels/cuda/rows.h"
+
+namespace qzo::kernels::cuda {
+
+// `max_rows`: what the count that params point at may reach. Head dimensions: SupportsHead.
+struct GpuOps {
+  void (*mat_mul)(void* stream, const MatMulParams& params);
+  void (*attention)(void* stream, const AttentionParams& params, int max_tiles);
+  void (*round)(void* stream, const RoundParams& params, int max_rows);
+  void (*rms_norm)(void* stream, const RmsNormParams& params, int max_rows);
+  void (*silu_gate)(void* stream, const SiluGateParams& params, int max_rows);
+  void (*rotate)(void* stream, const RotateParams& params, int max_rows);
+  void (*embed)(void* stream, const EmbedParams& params, int max_rows);
+  void (*gather)(void* stream, const GatherParams& params, int max_rows);
+  void (*log_sum)(void* stream, const LogSumParams& params, int max_rows);
+  void (*chosen)(void* stream, const ChosenParams& params, int max_count);
+  void (*perturb)(void* stream, const PerturbParams& params);
+  void (*update)(void* stream, const UpdateParams& params);
+};
+
+constexpr bool SupportsHead(int head_dim) { return head_dim % 8 == 0 && head_dim <= 128; }
+
+}  // namespace qzo::kernels::cuda
+
+#endif  // QZO_KERNELS_CUDA_OPS_H_

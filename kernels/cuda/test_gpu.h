@@ -1,0 +1,81 @@
+// What the tests of this folder share: the emulated device in every order of threads, and its memory as vectors.
+#ifndef QZO_KERNELS_CUDA_TEST_GPU_H_
+#define QZO_KERNELS_CUDA_TEST_GPU_H_
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/backend.h"
+#include "kernels/cuda/host/emulated_gpu.h"
+#include "kernels/cuda/ops.h"
+
+namespace qzo::kernels::cuda {
+
+// Device memory with a copy of `values`, or of a count of NaNs. Guards behind it must stay as they are.
+template <typename T>
+class OnDevice {
+ public:
+  OnDevice(Gpu& gpu, const std::vector<T>& values) : OnDevice(gpu, values.size()) {
+    gpu.Upload(memory_, reinterpret_cast<const std::byte*>(values.data()), bytes_);
+  }
+  OnDevice(Gpu& gpu, size_t count) : gpu_(gpu), bytes_(count * sizeof(T)) {
+    memory_ = *gpu.Allocate(bytes_ + kGuardBytes);
+    const std::vector<std::byte> guard(kGuardBytes, kGuard);
+    gpu.Upload(memory_ + bytes_, guard.data(), kGuardBytes);
+    EXPECT_TRUE(gpu.Wait().ok());
+  }
+  ~OnDevice() {
+    std::vector<std::byte> guard(kGuardBytes);
+    gpu_.Download(guard.data(), memory_ + bytes_, kGuardBytes);
+    static_cast<void>(gpu_.Wait());
+    EXPECT_EQ(guard, std::vector<std::byte>(kGuardBytes, kGuard)) << "a write past the end of an array";
+    gpu_.Free(memory_);
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+  T* get() { return reinterpret_cast<T*>(memory_); }
+  std::vector<T> Read() {
+    std::vector<T> values(bytes_ / sizeof(T));
+    gpu_.Download(reinterpret_cast<std::byte*>(values.data()), memory_, bytes_);
+    const absl::Status status = gpu_.Wait();
+    EXPECT_TRUE(status.ok()) << status.message();
+    return values;
+  }
+
+ private:
+  static constexpr size_t kGuardBytes = 64;
+  static constexpr std::byte kGuard{0x5a};
+  Gpu& gpu_;
+  const size_t bytes_;
+  std::byte* memory_;
+};
+
+// Every schedule must give the same bits.
+class EveryOrder : public ::testing::TestWithParam<emulator::Order> {
+ protected:
+  Gpu& gpu() { return *gpu_; }
+  std::mt19937 random_{20240607};
+
+ private:
+  const std::unique_ptr<Gpu> gpu_ = MakeEmulatedGpu(GetParam());
+};
+
+inline std::string OrderName(const ::testing::TestParamInfo<emulator::Order>& info) {
+  return info.param == emulator::Order::kForward   ? "Forward"
+         : info.param == emulator::Order::kReverse ? "Reverse"
+                                                   : "Shuffled";
+}
+#define QZO_INSTANTIATE_EVERY_ORDER(suite) \
+  INSTANTIATE_TEST_SUITE_P(                \
+      Orders, suite,                       \
+      ::testing::Values(emulator::Order::kForward, emulator::Order::kReverse, emulator::Order::kShuffled), OrderName)
+
+}  // namespace qzo::kernels::cuda
+
+#endif  // QZO_KERNELS_CUDA_TEST_GPU_H_
