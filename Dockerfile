@@ -34,13 +34,13 @@ COPY LICENSE /usr/share/doc/qzo/
 FROM runtime AS coordinator
 # hadolint ignore=DL3008
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends libsqlite3-0 libyaml-cpp0.7 \
+  && apt-get install -y --no-install-recommends libcpp-httplib0.11 libsqlite3-0 libyaml-cpp0.7 \
   && rm -rf /var/lib/apt/lists/* \
   && install -d -o qzo -g qzo /var/lib/qzo
 COPY --from=build /src/build/release/bin/qzo-server /src/build/release/bin/qzoctl /usr/local/bin/
 ENV QZO_DATA_DIR=/var/lib/qzo
 VOLUME /var/lib/qzo
-EXPOSE 7070 9464
+EXPOSE 7070 7080 9464
 USER 10001
 # Asks this container's own server.
 HEALTHCHECK --interval=10s --timeout=15s --start-period=30s CMD ["qzoctl", "--quiet", "get", "workers"]

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/log.h"
 
 namespace qzo::client {
@@ -37,18 +36,6 @@ size_t DisplayWidth(std::string_view text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-std::string ShortDuration(absl::Duration duration) {
-  const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
-  const auto two = [](int64_t value, int64_t unit, const char* large, const char* small) {
-    return value % unit == 0 ? absl::StrCat(value / unit, large)
-                             : absl::StrCat(value / unit, large, value % unit, small);
-  };
-  if (seconds < 60) return absl::StrCat(seconds, "s");
-  if (seconds < 3600) return two(seconds, 60, "m", "s");
-  if (seconds < 86400) return two(seconds / 60, 60, "h", "m");
-  return two(seconds / 3600, 24, "d", "h");
-}
-
 absl::Time ToTime(const google::protobuf::Timestamp& timestamp) {
   return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
 }
@@ -60,7 +47,5 @@ std::string Age(const google::protobuf::Timestamp& then, absl::Time now) {
 std::string ShortName(std::string_view resource) { return std::string(resource.substr(resource.rfind('/') + 1)); }
 
 std::string StateName(v1::FineTuningJob::State state) { return v1::FineTuningJob::State_Name(state); }
-
-std::string Figure(double value) { return absl::StrFormat("%.4g", value); }
 
 }  // namespace qzo::client

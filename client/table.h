@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/figures.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "qzo/v1/job.pb.h"
 
@@ -28,8 +29,6 @@ class Table {
 // Characters that `text` takes up, were every code point one wide.
 size_t DisplayWidth(std::string_view text);
 
-// The two largest units: "45s", "3m12s", "2h5m", "4d1h".
-std::string ShortDuration(absl::Duration duration);
 // Time since `then`; "" when it was never.
 std::string Age(const google::protobuf::Timestamp& then, absl::Time now);
 absl::Time ToTime(const google::protobuf::Timestamp& timestamp);
@@ -38,8 +37,9 @@ absl::Time ToTime(const google::protobuf::Timestamp& timestamp);
 std::string ShortName(std::string_view resource);
 // "RUNNING".
 std::string StateName(v1::FineTuningJob::State state);
-// 12 significant digits are for machines: people get four.
-std::string Figure(double value);
+
+using base::Figure;
+using base::ShortDuration;
 
 }  // namespace qzo::client
 

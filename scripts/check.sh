@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
-#   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy]
+#   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python tokenizers deploy fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python tokenizers deploy browser fuzz)
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
 
 sources() { git ls-files '*.h' '*.cc'; }
@@ -38,6 +38,10 @@ for part in "${parts[@]}"; do
     deploy)
       scripts/build.sh release qzo-server qzo-worker qzoctl
       scripts/deploy-test.sh
+      ;;
+    browser)
+      scripts/build.sh release qzo-server qzo-worker qzoctl
+      scripts/browser-test.sh
       ;;
     tokenizers)
       scripts/build.sh release tokenize

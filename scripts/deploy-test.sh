@@ -14,4 +14,5 @@ yamllint --strict -c tests/deploy/yamllint.yaml deploy tests/deploy
 hadolint Dockerfile
 promtool test rules deploy/prometheus/alerts_test.yaml
 promtool check config deploy/prometheus/prometheus.yml
+export PYTHONPATH=$PWD/tests/support
 exec python -m pytest -q -p no:cacheprovider tests/deploy "$@"

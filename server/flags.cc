@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/address.h"
 #include "base/arguments.h"
 #include "server/credentials.h"
 
@@ -31,7 +32,21 @@ std::string CheckAddress(const std::string& address) {
   return absl::StrCat("'", address, "': expected host:port");
 }
 
-std::string CheckMetricsAddress(const std::string& address) { return address.empty() ? "" : CheckAddress(address); }
+std::string CheckOptionalAddress(const std::string& address) { return address.empty() ? "" : CheckAddress(address); }
+
+// CLI11 wants an exception that names the flag.
+void CheckListeners(const Server::Options& server, bool metrics_open) {
+  const auto check = [](const char* flag, const absl::Status& status) {
+    if (!status.ok()) throw CLI::ValidationError(flag, std::string(status.message()));
+  };
+  const auto listening = [&](const std::string& address) {
+    return ListenOptions{address, server.insecure, server.tls, !server.admin_token_file.empty()};
+  };
+  check("--listen", CheckListen(listening(server.listen)));
+  if (!server.page_address.empty()) check("--page-address", CheckListen(listening(server.page_address)));
+  if (server.metrics_address.empty()) return;
+  check("--metrics-address", base::CheckMetricsAddress(server.metrics_address, metrics_open || server.insecure));
+}
 
 }  // namespace
 
@@ -48,9 +63,16 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--data-dir", "QZO_DATA_DIR", server.data_directory, "jobs, journals and files; on a local disk");
   add("--metrics-address", "QZO_METRICS_ADDRESS", server.metrics_address,
       "serve Prometheus metrics here; empty = not at all")
-      ->check(CheckMetricsAddress);
+      ->check(CheckOptionalAddress);
+  bool metrics_open = false;
+  app.add_flag("--metrics-open", metrics_open, "allow metrics, which are clear text for everyone, beyond this machine")
+      ->envname("QZO_METRICS_OPEN");
   add("--metrics-jobs", "QZO_METRICS_JOBS", server.metrics_jobs, "jobs, at most, that have metrics of their own")
       ->check(CLI::Range(0, 1000));
+  CLI::Option* const page =
+      add("--page-address", "QZO_PAGE_ADDRESS", server.page_address,
+          "serve the status page here, to those with tokens; empty = not at all; 127.0.0.1:7080 with --dev")
+          ->check(CheckOptionalAddress);
   add("--tls-cert", "QZO_TLS_CERT", server.tls.cert, "certificate of this server: serve TLS");
   add("--tls-key", "QZO_TLS_KEY", server.tls.key, "key of that certificate");
   add("--tls-client-ca", "QZO_TLS_CLIENT_CA", server.tls.ca, "authorities of clients' and workers' certificates");
@@ -81,9 +103,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
   try {
     app.parse(base::ArgumentsForCli(argc, argv));
-    const absl::Status allowed =
-        CheckListen({server.listen, server.insecure, server.tls, !server.admin_token_file.empty()});
-    if (!allowed.ok()) throw CLI::ValidationError("--listen", std::string(allowed.message()));
+    if (flags.dev && page->empty()) server.page_address = "127.0.0.1:7080";
+    CheckListeners(server, metrics_open);
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;

@@ -40,6 +40,10 @@ TEST(Flags, DefaultsServeThisMachine) {
   EXPECT_EQ(parsed.flags->server.metrics_address, "127.0.0.1:9464");
   EXPECT_THAT(parsed.flags->server.data_directory, HasSubstr("/qzo/server"));
   EXPECT_FALSE(parsed.flags->dev);
+  EXPECT_EQ(parsed.flags->server.page_address, "");
+  EXPECT_EQ(Parse({"--dev"}).flags->server.page_address, "127.0.0.1:7080");
+  EXPECT_EQ(Parse({"--dev", "--page-address="}).flags->server.page_address, "");
+  EXPECT_EQ(Parse({"--metrics-address=0.0.0.0:1", "--metrics-open"}).flags->server.metrics_address, "0.0.0.0:1");
   EXPECT_THAT(Parse({"--dev"}).flags->server.data_directory, HasSubstr("/qzo/dev"));
 }
 
@@ -78,6 +82,8 @@ TEST(Flags, BadOnesExitWithTwoAndNameTheFlag) {
       {{"--listen", "0.0.0.0:7070", "--tls-cert=c", "--tls-key=k"}, "--admin-token-file"},
       {{"--tls-cert=c", "--tls-key=k", "--dev"}, "--dev"},
       {{"--metrics-address", "here"}, "--metrics-address"},
+      {{"--metrics-address", "0.0.0.0:9464"}, "--metrics-open"},
+      {{"--page-address", "0.0.0.0:7080"}, "--page-address"},
       {{"--import-model", "/nonexistent.gguf"}, "--import-model"},
       {{"--dev-worker-threads", "-1"}, "--dev-worker-threads"},
       {{"--log-level", "loud"}, "--log-level"},

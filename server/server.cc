@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -28,6 +29,8 @@
 #include "server/live_metrics.h"
 #include "server/model_service.h"
 #include "server/models.h"
+#include "server/page/site.h"
+#include "server/page/web_server.h"
 #include "server/sqlite_store.h"
 #include "server/token_service.h"
 #include "server/tokens.h"
@@ -91,6 +94,7 @@ class Server::Impl {
       monitor_->Add(std::make_shared<JobMetrics>([this] { return coordinator_->LiveJobs(); }, options_.metrics_jobs));
       monitor_->Add(std::make_shared<StorageMetrics>(store_.get(), options_.data_directory));
     }
+    QZO_RETURN_IF_ERROR(ServePage());
     not_ready_ = "";
     spdlog::info("serving on {}, data in {}", LocalAddress(), options_.data_directory);
     return absl::OkStatus();
@@ -99,6 +103,7 @@ class Server::Impl {
   void Stop() {
     if (std::exchange(stopped_, true)) return;
     not_ready_ = "draining";
+    page_.reset();  // it calls the services
     if (grpc_ != nullptr) grpc_->GetHealthCheckService()->SetServingStatus(false);
     if (coordinator_ != nullptr) coordinator_->Stop();
     streams_.CloseAll();
@@ -106,6 +111,8 @@ class Server::Impl {
     grpc_->Shutdown(absl::ToChronoTime(absl::Now() + options_.drain_timeout));
     grpc_->Wait();
   }
+
+  int page_port() const { return page_ == nullptr ? 0 : page_->port(); }
 
   std::string LocalAddress() const {
     if (absl::StartsWith(options_.listen, "unix:")) return options_.listen;
@@ -143,7 +150,7 @@ class Server::Impl {
       tokens_->Add(base::Sha256Hex(secret), {"admin-token-file", v1::Token::ADMIN, kEveryProject});
     }
     Access::Options access;
-    access.required = !options_.admin_token_file.empty() || !options_.tls.ca.empty();
+    access.required = needs_credentials();
     if (access.required) {
       access.calls_per_second = options_.calls_per_second;
       access.open_calls = options_.open_calls;
@@ -153,9 +160,7 @@ class Server::Impl {
   }
 
   absl::Status Serve() {
-    QZO_ASSIGN_OR_RETURN(const auto credentials,
-                         MakeServerCredentials({options_.listen, options_.insecure, options_.tls,
-                                                !options_.admin_token_file.empty(), options_.tls_refresh}));
+    QZO_ASSIGN_OR_RETURN(const auto credentials, MakeServerCredentials(Listening(options_.listen)));
     grpc::EnableDefaultHealthCheckService(true);
     if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     services_.push_back(std::make_unique<JobService>(backend_));
@@ -180,6 +185,30 @@ class Server::Impl {
     for (const char* name : {"qzo.v1.JobService", "liveness"})
       grpc_->GetHealthCheckService()->SetServingStatus(name, true);
     return absl::OkStatus();
+  }
+
+  absl::Status ServePage() {
+    if (options_.page_address.empty()) return absl::OkStatus();
+    QZO_RETURN_IF_ERROR(CheckListen(Listening(options_.page_address)));
+    Site::Options site;
+    site.secure = !options_.tls.cert.empty();
+    site.project_of = [this](const std::string& secret) {
+      const std::optional<Identity> identity = tokens_->Find(secret);
+      return identity ? identity->project : kEveryProject;
+    };
+    site_ =
+        std::make_unique<Site>(std::move(site), grpc_->InProcessChannel(grpc::ChannelArguments()), base::SystemClock());
+    QZO_ASSIGN_OR_RETURN(page_,
+                         WebServer::Start({options_.page_address, options_.tls, !needs_credentials()},
+                                          [this](const PageRequest& request) { return site_->Answer(request); }));
+    spdlog::info("status page on port {}{}", page_->port(), options_.tls.cert.empty() ? "" : " (https)");
+    return absl::OkStatus();
+  }
+
+  bool needs_credentials() const { return !options_.admin_token_file.empty() || !options_.tls.ca.empty(); }
+
+  ListenOptions Listening(const std::string& address) const {
+    return {address, options_.insecure, options_.tls, !options_.admin_token_file.empty(), options_.tls_refresh};
   }
 
   absl::Status ExposeMetrics() {
@@ -211,6 +240,8 @@ class Server::Impl {
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<base::MonitorServer> monitor_;
+  std::unique_ptr<Site> site_;
+  std::unique_ptr<WebServer> page_;
 };
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
@@ -223,5 +254,6 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() { Stop(); }
 void Server::Stop() { impl_->Stop(); }
 std::string Server::local_address() const { return impl_->LocalAddress(); }
+int Server::page_port() const { return impl_->page_port(); }
 
 }  // namespace qzo::server

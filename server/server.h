@@ -19,6 +19,7 @@ class Server {
     std::string data_directory;                      // made when it is not there
     std::string metrics_address = "127.0.0.1:9464";  // "" = none
     int metrics_jobs = 20;                           // jobs with series of their own
+    std::string page_address;                        // of the status page; "" = none
     bool insecure = false;                           // clear text or no authentication beyond loopback
     rpc::TlsFiles tls;                               // `ca` issues the certificates of clients
     std::string admin_token_file;                    // made when it is not there; "" = none
@@ -46,6 +47,8 @@ class Server {
 
   // Where it can be reached on this machine: host:port or unix:path.
   std::string local_address() const;
+  // Of the status page, on this machine; 0 = none.
+  int page_port() const;
 
  private:
   class Impl;

@@ -84,6 +84,7 @@ class TestServer {
     coordination = v1::Coordination::NewStub(channel);
   }
   void Stop() { server_.reset(); }
+  int page_port() const { return server_->page_port(); }
 
   // The method of a stub, called with a deadline: Call(server.jobs, &v1::JobService::Stub::GetJob, request).
   template <typename Stub, typename Request, typename Response>

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/address.h"
 #include "base/arguments.h"
 #include "base/text.h"
 #include "kernels/fastest.h"
@@ -96,11 +97,18 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->check(CLI::Range(1, 1 << 20));
   add("--metrics-address", "QZO_METRICS_ADDRESS", flags.metrics_address,
       "serve Prometheus metrics here, host:port; empty = not at all");
+  bool metrics_open = false;
+  app.add_flag("--metrics-open", metrics_open, "allow metrics, which are clear text for everyone, beyond this machine")
+      ->envname("QZO_METRICS_OPEN");
   add("--log-level", "QZO_LOG_LEVEL", flags.log_level, "least severity")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
   add("--log-format", "QZO_LOG_FORMAT", flags.log_format, "of lines on stderr")->check(CLI::IsMember({"text", "json"}));
   try {
     app.parse(base::ArgumentsForCli(argc, argv));
+    if (!flags.metrics_address.empty()) {
+      const absl::Status allowed = base::CheckMetricsAddress(flags.metrics_address, metrics_open || endpoint.insecure);
+      if (!allowed.ok()) throw CLI::ValidationError("--metrics-address", std::string(allowed.message()));
+    }
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;

@@ -102,6 +102,12 @@ TEST_F(FlagsTest, AnEmptyMetricsAddressIsNone) {
   EXPECT_EQ(flags->name, "w");
 }
 
+TEST_F(FlagsTest, MetricsBeyondThisMachineAreAskedFor) {
+  EXPECT_FALSE(Parse({"--metrics-address=0.0.0.0:9465"}).has_value());
+  EXPECT_THAT(error_, HasSubstr("--metrics-open"));
+  EXPECT_EQ(Parse({"--metrics-address=0.0.0.0:9465", "--metrics-open"})->metrics_address, "0.0.0.0:9465");
+}
+
 TEST(Process, ItsPeakIsMoreThanAMegabyte) { EXPECT_GT(PeakResidentBytes(), 1 << 20); }
 
 }  // namespace

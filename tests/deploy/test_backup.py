@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 
-from conftest import BIN, eventually
+from cluster import BIN, eventually
 
 
 def test_a_restored_job_ends_in_the_same_journal(cluster):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import BIN, DEPLOY, Process, eventually, http
+from cluster import BIN, DEPLOY, Process, eventually, http
 
 helm = pytest.importorskip("helm_python")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -133,6 +133,7 @@ def test_arguments_and_ports_are_those_of_the_programs(documents, flags, variabl
             assert used["--metrics-address"] == f"0.0.0.0:{ports['metrics']}"
         if program == "qzo-server":
             assert used["--listen"] == f"0.0.0.0:{ports['grpc']}"
+            assert used["--page-address"] == f"0.0.0.0:{ports['page']}"
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             if probe in container:
                 assert container[probe]["httpGet"]["port"] in ports
@@ -188,7 +189,7 @@ def test_the_programs_start_as_the_chart_starts_them(tmp_path):
         secrets = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
         replaced = {
             "/etc/qzo/tls": str(tmp_path / secrets[0]), "/var/lib/qzo": str(tmp_path / "data"), "/var/cache/qzo": str(tmp_path / "cache"),
-            "$(POD_NAME)": name, "0.0.0.0:7070": "127.0.0.1:0", "0.0.0.0:946": "127.0.0.1:0#", "r-qzo-coordinator.ns.svc:7070": server,
+            "$(POD_NAME)": name, "0.0.0.0:7070": "127.0.0.1:0", "0.0.0.0:7080": "127.0.0.1:0", "0.0.0.0:946": "127.0.0.1:0#", "r-qzo-coordinator.ns.svc:7070": server,
         }  # fmt: skip
         for old, new in replaced.items():
             words = [word.replace(old, new).partition("#")[0] for word in words]

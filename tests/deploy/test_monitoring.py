@@ -10,7 +10,7 @@ import urllib.parse
 
 import pytest
 import yaml
-from conftest import DEPLOY, ROOT, Cluster, Process, eventually, http
+from cluster import DEPLOY, ROOT, Cluster, Process, eventually, http
 
 DASHBOARDS = sorted((DEPLOY / "grafana").glob("*.json"))
 ALERTS = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())
