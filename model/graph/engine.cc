@@ -95,7 +95,7 @@ class Engine::Impl {
     QZO_RETURN_IF_ERROR(CheckTokens(ids, info_));
     pack_.Clear();
     AppendSequence(ids, &pack_);
-    const float* hidden = forward_.Run(pack_, lanes, nullptr);
+    const float* hidden = forward_.Run(pack_, lanes, {});
     std::vector<float> logits(ids.size() * static_cast<size_t>(info_.vocabulary));
     forward_.Head(hidden, static_cast<int64_t>(ids.size()), logits.data());
     return logits;
@@ -157,7 +157,7 @@ class Engine::Impl {
   // Queues the kept rows of pack_ for the head, which reads many rows at little more than the cost of one.
   void RunPack(LaneSource* lanes) {
     if (!pack_.kept.empty()) {
-      const float* hidden = forward_.Run(pack_, lanes, nullptr);
+      const float* hidden = forward_.Run(pack_, lanes, {});
       size_t next = 0;  // target; they ascend in kept row
       for (int64_t kept = 0; kept < static_cast<int64_t>(pack_.kept.size()); ++kept) {
         const int64_t dim = info_.embedding_length;

@@ -158,7 +158,37 @@ void Forward::KeepRows(const PassRows& rows, View* view) {
       .rows = static_cast<int64_t>(rows.kept.size()), .kept = true, .positions = kept_positions_, .spans = kept_spans_};
 }
 
-void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view) {
+void Forward::Attend(int index, const PassRows& rows, const View& view, absl::Span<KeyValueCache* const> caches,
+                     float* q, const float* k, const float* v, Input* attended) {
+  float* out = attended->plain == nullptr ? q : attended->plain;
+  kernels::AttentionArgs args{.q = q,
+                              .ldq = q_dim_,
+                              .k = k,
+                              .v = v,
+                              .ldkv = kv_dim_,
+                              .spans = {view.spans.data(), view.spans.size()},
+                              .heads = info_.heads,
+                              .kv_heads = info_.kv_heads,
+                              .head_dim = info_.head_dim,
+                              .scale = 1.0f / kernels::Sqrt(static_cast<float>(info_.head_dim)),
+                              .out = out,
+                              .ldo = q_dim_};
+  if (caches.empty()) return kernels::Attention(kernels_, pool_, args, attended->rounded_or_null());
+  for (size_t i = 0; i < caches.size(); ++i) {
+    const LaneSlice& slice = rows.lanes[i];
+    const int64_t begin = view.kept ? slice.kept_begin : slice.begin, end = view.kept ? slice.kept_end : slice.end;
+    args.q = q + begin * q_dim_;
+    args.k = caches[i]->keys[static_cast<size_t>(index)].data();
+    args.v = caches[i]->values[static_cast<size_t>(index)].data();
+    args.spans = {view.spans.data() + begin, static_cast<size_t>(end - begin)};
+    args.out = out + begin * q_dim_;
+    if (begin < end) kernels::Attention(kernels_, pool_, args, nullptr);
+  }
+  if (attended->rounds) kernels::RoundRows(kernels_, pool_, out, q_dim_, view.rows, &attended->rounded);
+}
+
+void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches,
+                       View* view) {
   const size_t at = static_cast<size_t>(index);
   const Layer& layer = model_.layers()[at];
   const auto linear = [&](const kernels::WeightMatrix& w, int part, const Input& input, float* y, bool accumulate) {
@@ -169,13 +199,6 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
   float* q = wide_.Get(0);
   float* k = q + rows.rows() * q_dim_;
   float* v = k + rows.rows() * kv_dim_;
-  const float *all_k = k, *all_v = v;
-  if (cache != nullptr) {
-    all_k = cache->keys[at].data();
-    all_v = cache->values[at].data();
-    k = cache->keys[at].data() + cache->size * kv_dim_;
-    v = cache->values[at].data() + cache->size * kv_dim_;
-  }
 
   const auto normed = [&](absl::Span<const float> weight,
                           std::initializer_list<const kernels::WeightMatrix*> matrices) {
@@ -191,26 +214,19 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
     if (!last) linear(layer.q, 0, input, q, false);
   }
   Rotate(k, *view, info_.kv_heads);
+  for (size_t i = 0; i < caches.size(); ++i) {
+    const LaneSlice& slice = rows.lanes[i];
+    const int64_t floats = (slice.end - slice.begin) * kv_dim_, end = caches[i]->size * kv_dim_;
+    std::copy_n(k + slice.begin * kv_dim_, floats, caches[i]->keys[at].data() + end);
+    std::copy_n(v + slice.begin * kv_dim_, floats, caches[i]->values[at].data() + end);
+  }
   if (last) {
     KeepRows(rows, view);
     linear(layer.q, 0, normed(layer.attention_norm, {&layer.q}), q, false);
   }
   Rotate(q, *view, info_.heads);
   Input attended = InputOf({&layer.attention_output}, view->rows);
-  kernels::Attention(kernels_, pool_,
-                     {.q = q,
-                      .ldq = q_dim_,
-                      .k = all_k,
-                      .v = all_v,
-                      .ldkv = kv_dim_,
-                      .spans = {view->spans.data(), view->spans.size()},
-                      .heads = info_.heads,
-                      .kv_heads = info_.kv_heads,
-                      .head_dim = info_.head_dim,
-                      .scale = 1.0f / kernels::Sqrt(static_cast<float>(info_.head_dim)),
-                      .out = attended.plain == nullptr ? q : attended.plain,
-                      .ldo = q_dim_},
-                     attended.rounded_or_null());
+  Attend(index, rows, *view, caches, q, k, v, &attended);
   linear(layer.attention_output, 3, attended, residual, true);
 
   float* gate = wide_.Get(0);
@@ -225,13 +241,13 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
   linear(layer.down, 6, gated, residual, true);
 }
 
-const float* Forward::Run(const PassRows& rows, LaneSource* lanes, KeyValueCache* cache) {
+const float* Forward::Run(const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches) {
   const int64_t n = rows.rows();
   wide_.Get(n * std::max(q_dim_ + 2 * kv_dim_, int64_t{2} * info_.feed_forward_length));
   Embed(rows);
   View view{.rows = n, .kept = false, .positions = rows.positions, .spans = rows.spans};
-  for (int layer = 0; layer < info_.layers; ++layer) RunLayer(layer, rows, lanes, cache, &view);
-  if (cache != nullptr) cache->size += n;
+  for (int layer = 0; layer < info_.layers; ++layer) RunLayer(layer, rows, lanes, caches, &view);
+  for (size_t i = 0; i < caches.size(); ++i) caches[i]->size += rows.lanes[i].end - rows.lanes[i].begin;
   Norm(model_.output_norm(), view.rows, residual_.Get(0), nullptr);
   return residual_.Get(0);
 }
