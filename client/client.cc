@@ -90,7 +90,8 @@ Client::Client(std::shared_ptr<grpc::Channel> channel, ClientOptions options)
       models_(v1::ModelService::NewStub(channel)),
       adapters_(v1::AdapterService::NewStub(channel)),
       workers_(v1::WorkerService::NewStub(channel)),
-      tokens_(v1::TokenService::NewStub(channel)) {}
+      tokens_(v1::TokenService::NewStub(channel)),
+      inference_(v1::InferenceService::NewStub(channel)) {}
 
 void Client::Arm(grpc::ClientContext* context, absl::Duration timeout) const {
   context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
@@ -293,6 +294,16 @@ absl::StatusOr<std::vector<v1::Worker>> Client::ListWorkers() {
 
 absl::StatusOr<v1::Worker> Client::DrainWorker(const std::string& name) {
   return Unary(workers_.get(), &v1::WorkerService::Stub::DrainWorker, Named<v1::DrainWorkerRequest>(name), true);
+}
+
+absl::Status Client::Generate(const v1::GenerateRequest& request,
+                              const std::function<void(const v1::GenerateResponse&)>& on_piece) {
+  grpc::ClientContext context;
+  Arm(&context, options_.transfer_timeout);
+  const Interrupt::Scope scope(options_.interrupt, &context);
+  const auto stream = inference_->Generate(&context, request);
+  for (v1::GenerateResponse piece; stream->Read(&piece);) on_piece(piece);
+  return rpc::FromGrpc(stream->Finish());
 }
 
 absl::StatusOr<v1::CreateTokenResponse> Client::CreateToken(const v1::CreateTokenRequest& request) {

@@ -25,6 +25,7 @@
 #include "proto/dial.h"
 #include "qzo/v1/adapter.grpc.pb.h"
 #include "qzo/v1/dataset.grpc.pb.h"
+#include "qzo/v1/inference.grpc.pb.h"
 #include "qzo/v1/job.grpc.pb.h"
 #include "qzo/v1/model.grpc.pb.h"
 #include "qzo/v1/token.grpc.pb.h"
@@ -118,6 +119,10 @@ class Client {
   absl::StatusOr<std::vector<v1::Worker>> ListWorkers();
   absl::StatusOr<v1::Worker> DrainWorker(const std::string& name);
 
+  // Hands every piece to `on_piece`. Not repeated.
+  absl::Status Generate(const v1::GenerateRequest& request,
+                        const std::function<void(const v1::GenerateResponse&)>& on_piece);
+
   absl::StatusOr<v1::CreateTokenResponse> CreateToken(const v1::CreateTokenRequest& request);
   absl::StatusOr<v1::Token> GetToken(const std::string& name);
   absl::StatusOr<std::vector<v1::Token>> ListTokens(const std::string& parent);
@@ -147,6 +152,7 @@ class Client {
   const std::unique_ptr<v1::AdapterService::Stub> adapters_;
   const std::unique_ptr<v1::WorkerService::Stub> workers_;
   const std::unique_ptr<v1::TokenService::Stub> tokens_;
+  const std::unique_ptr<v1::InferenceService::Stub> inference_;
 };
 
 }  // namespace qzo::client

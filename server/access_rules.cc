@@ -55,6 +55,9 @@ const std::vector<AccessRule>& Rules() {
       {"qzo.v1.AdapterService.DeleteAdapter", Role::SUBMITTER, "name", kChanges},
       {"qzo.v1.AdapterService.DownloadAdapter", Role::VIEWER, "name"},
 
+      {"qzo.v1.InferenceService.Generate", Role::VIEWER, "parent", !kChanges, {"model", "adapter"}},
+      {"qzo.v1.InferenceService.Score", Role::VIEWER, "parent", !kChanges, {"model", "adapter"}},
+
       {"qzo.v1.TokenService.CreateToken", Role::ADMIN, "parent", kChanges},
       {"qzo.v1.TokenService.GetToken", Role::ADMIN, "name"},
       {"qzo.v1.TokenService.ListTokens", Role::ADMIN, "parent"},
@@ -67,6 +70,7 @@ const std::vector<AccessRule>& Rules() {
       {"qzo.v1.Coordination.Work", Role::WORKER, "", kChanges},
       {"qzo.v1.Coordination.FetchBlob", Role::WORKER},
       {"qzo.v1.Coordination.PutSnapshot", Role::WORKER},
+      {"qzo.v1.Serving.Serve", Role::WORKER, "", kChanges},
   };
   return rules;
 }

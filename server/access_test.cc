@@ -31,9 +31,9 @@ using Role = v1::Token;
 // Who may call a method, from its name alone; nullopt for a name that says nothing.
 std::optional<v1::Token::Role> RoleFor(const MethodDescriptor& method) {
   const std::string service = method.service()->name();
-  if (service == "Coordination") return Role::WORKER;
+  if (service == "Coordination" || service == "Serving") return Role::WORKER;
   if (service == "TokenService" || method.name() == "DrainWorker") return Role::ADMIN;
-  for (const char* verb : {"Get", "List", "Watch", "Download"}) {
+  for (const char* verb : {"Get", "List", "Watch", "Download", "Generate", "Score"}) {
     if (absl::StartsWith(method.name(), verb)) return Role::VIEWER;
   }
   for (const char* verb : {"Create", "Delete", "Cancel", "Pause", "Resume", "Retry"}) {
@@ -43,7 +43,8 @@ std::optional<v1::Token::Role> RoleFor(const MethodDescriptor& method) {
 }
 
 bool OfTheServer(const MethodDescriptor& method) {
-  return method.service()->name() == "WorkerService" || method.service()->name() == "Coordination";
+  const std::string service = method.service()->name();
+  return service == "WorkerService" || service == "Coordination" || service == "Serving";
 }
 
 // What JobService calls "jobs".
@@ -56,7 +57,7 @@ std::string CollectionOf(const MethodDescriptor& method) {
 // Whether the request is about a whole project rather than something in it.
 bool OfProject(const MethodDescriptor& method) {
   return method.name() == "List" + method.service()->name().substr(0, method.service()->name().find("Service")) + "s" ||
-         absl::StartsWith(method.name(), "Create");
+         absl::StartsWith(method.name(), "Create") || method.service()->name() == "InferenceService";
 }
 
 std::unique_ptr<Message> RequestFor(const MethodDescriptor& method, const std::string& project) {

@@ -25,6 +25,7 @@
 #include "server/coordination_service.h"
 #include "server/credentials.h"
 #include "server/dataset_service.h"
+#include "server/inference_service.h"
 #include "server/job_service.h"
 #include "server/live_metrics.h"
 #include "server/model_service.h"
@@ -169,7 +170,9 @@ class Server::Impl {
     services_.push_back(std::make_unique<AdapterService>(backend_));
     services_.push_back(std::make_unique<WorkerService>(backend_));
     services_.push_back(std::make_unique<TokenService>(backend_));
+    services_.push_back(std::make_unique<InferenceService>(backend_, &router_));
     services_.push_back(std::make_unique<CoordinationService>(backend_));
+    services_.push_back(std::make_unique<ServingService>(backend_, &router_));
     grpc::ServerBuilder builder;
     ConfigureTransport(&builder);
     for (const auto& service : services_) builder.RegisterService(service.get());
@@ -233,6 +236,7 @@ class Server::Impl {
   std::unique_ptr<BlobKeeper> keeper_;
   std::unique_ptr<ModelCache> models_;
   std::unique_ptr<Coordinator> coordinator_;
+  InferenceRouter router_;
   OpenStreams streams_;
   Executor calls_{kCallThreads};
   Executor heavy_{kHeavyThreads};

@@ -50,7 +50,15 @@ Agent::Agent(const Options& options, ModelCache* cache, BlobSource* blobs, Snaps
       snapshots_(snapshots),
       metrics_(metrics),
       pool_(options.threads),
-      workshop_{options.kernels, &pool_, clock, metrics, options.memory_bytes, &replica_bytes_} {
+      workshop_{options.kernels, &pool_, clock, metrics, options.memory_bytes, &replica_bytes_},
+      serving_({.compute = &compute_,
+                .transfers = &transfers_,
+                .blobs = blobs,
+                .workshop = workshop_,
+                .arithmetic = options.arithmetic,
+                .replay_slice = options.replay_slice,
+                .engine_for = [this](const std::string& digest) { return EngineFor(digest, blobs_); },
+                .mapped_bytes = [this] { return cache_->mapped_bytes(); }}) {
   compute_thread_ = std::thread([this] {
     while (compute_.RunNext()) {
     }
@@ -246,6 +254,7 @@ void Agent::Drain() {
     if (std::exchange(draining_, true)) return;
     uplink = uplink_;
   }
+  serving_.Retire();
   if (uplink != nullptr) DrainFrom(uplink);
 }
 

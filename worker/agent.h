@@ -23,6 +23,7 @@
 #include "worker/fair_queue.h"
 #include "worker/job.h"
 #include "worker/model_cache.h"
+#include "worker/serving.h"
 #include "worker/transport.h"
 
 namespace qzo::worker {
@@ -54,6 +55,8 @@ class Agent {
   // Sends Leaving, takes no new jobs, and closes the stream when all that was asked is answered.
   void Drain();
   bool draining() const;
+
+  Serving* serving() { return &serving_; }
 
  private:
   // A job of the stream. `closed` is set once, by anyone; nothing is sent for it any more.
@@ -102,6 +105,7 @@ class Agent {
 
   FairQueue compute_;
   FairQueue transfers_;  // one lane
+  Serving serving_;
   std::thread compute_thread_;
   std::thread transfer_thread_;
 };

@@ -95,6 +95,9 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--max-rows", "QZO_MAX_ROWS", flags.max_rows,
       "token rows of one forward pass: more is faster and takes more memory")
       ->check(CLI::Range(1, 1 << 20));
+  add("--max-texts", "QZO_MAX_TEXTS", flags.max_texts,
+      "requests for texts and scores to answer at once, beside training; 0 = none")
+      ->check(CLI::Range(0, 1024));
   add("--metrics-address", "QZO_METRICS_ADDRESS", flags.metrics_address,
       "serve Prometheus metrics here, host:port; empty = not at all");
   bool metrics_open = false;

@@ -26,6 +26,7 @@ struct Flags {
   kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;
   std::string kernels;  // a supported variant
   int64_t max_rows = model::kPassRows;
+  uint32_t max_texts = 8;       // that it serves at once; 0 = it trains only
   std::string metrics_address;  // "" = none
   std::string log_level = "info";
   std::string log_format = "text";

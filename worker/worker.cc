@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/fs.h"
@@ -18,6 +19,7 @@
 #include "worker/metrics.h"
 #include "worker/model_cache.h"
 #include "worker/process.h"
+#include "worker/serving_connection.h"
 
 namespace qzo::worker {
 namespace {
@@ -70,8 +72,16 @@ absl::Status RunWorker(const Flags& flags) {
   Connection connection({AttachOf(flags, agent.threads())}, channel, &agent, &blobs, &metrics);
   spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.endpoint.server,
                KindOf(flags.arithmetic), flags.kernels, agent.threads(), base::HumanBytes(flags.memory_bytes));
+  std::optional<ServingConnection> serving;
+  if (flags.max_texts > 0) {
+    ServingConnection::Options serve;
+    serve.hello.set_worker(flags.name);
+    serve.hello.set_slots(flags.max_texts);
+    serving.emplace(serve, channel, agent.serving());
+  }
   signals.Arm([&connection] { connection.Drain(); });
   connection.Run();
+  if (serving) serving->Leave();
   signals.Disarm();
   return absl::OkStatus();
 }

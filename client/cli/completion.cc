@@ -29,17 +29,28 @@ std::vector<std::string> FlagsOf(const CLI::App& app) {
 struct VerbWords {
   std::string name, help;
   std::vector<std::string> choices, flags;
+  std::string names;  // the kind of resource whose names it takes, or "KIND": that of its first word
 };
+
+// Out of a positional argument's name and description.
+std::string NamesFor(const CLI::Option& positional) {
+  const std::string name = positional.get_name(), help = positional.get_description();
+  if (name == "ADAPTER") return "adapters";
+  if (name != "NAME") return "";
+  return help == "of the job" ? "jobs" : help == "of the worker" ? "workers" : "KIND";
+}
 
 std::vector<VerbWords> VerbsOf(const CLI::App& app) {
   std::vector<VerbWords> verbs;
   for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
-    VerbWords verb{sub->get_name(), sub->get_description(), {}, FlagsOf(*sub)};
+    VerbWords verb{sub->get_name(), sub->get_description(), {}, FlagsOf(*sub), ""};
     for (const CLI::Option* option : sub->get_options()) {
-      if (option->get_positional()) {
-        for (std::string& word : Choices(*option)) verb.choices.push_back(std::move(word));
-      }
+      if (!option->get_positional()) continue;
+      for (std::string& word : Choices(*option)) verb.choices.push_back(std::move(word));
+      if (verb.names.empty()) verb.names = NamesFor(*option);
     }
+    // "describe KIND NAME" is about one kind, "workers NAME" about its own.
+    if (verb.names == "KIND" && verb.choices.empty()) verb.names = verb.name == "token" ? "" : verb.name;
     verbs.push_back(std::move(verb));
   }
   return verbs;
@@ -52,9 +63,14 @@ std::string Bash(const CLI::App& app) {
   std::vector<std::string> names;
   for (const VerbWords& verb : VerbsOf(app)) {
     names.push_back(verb.name);
-    absl::StrAppend(&cases, "    ", verb.name, ") words=\"", Words(verb.choices), " ", Words(verb.flags), "\" ;;\n");
+    const std::string live = verb.names.empty()     ? ""
+                             : verb.names == "KIND" ? " $(_qzoctl_names \"${COMP_WORDS[2]%s}s\")"
+                                                    : absl::StrCat(" $(_qzoctl_names ", verb.names, ")");
+    absl::StrAppend(&cases, "    ", verb.name, ") words=\"", Words(verb.choices), " ", Words(verb.flags), live,
+                    "\" ;;\n");
   }
   return absl::StrCat(
+      "_qzoctl_names() { qzoctl --quiet get \"$1\" -o name 2>/dev/null | sed 's|.*/||'; }\n"
       "_qzoctl() {\n"
       "  local word verb='' words\n"
       "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
@@ -81,6 +97,10 @@ std::string Fish(const CLI::App& app) {
                     "\n");
     const std::string when = absl::StrCat("complete -c qzoctl -n '__fish_seen_subcommand_from ", verb.name, "' ");
     if (!verb.choices.empty()) absl::StrAppend(&out, when, "-a ", quoted(Words(verb.choices)), "\n");
+    if (!verb.names.empty() && verb.names != "KIND") {
+      absl::StrAppend(&out, when, "-a '(qzoctl --quiet get ", verb.names,
+                      " -o name 2>/dev/null | string replace -r \".*/\" \"\")'\n");
+    }
     for (const std::string& flag : verb.flags) absl::StrAppend(&out, when, "-l ", flag.substr(2), "\n");
   }
   return out;

@@ -37,14 +37,34 @@ absl::Status LoadConfig(base::FileSystem* fs, GlobalFlags* flags) {
     };
   };
   rpc::Endpoint& endpoint = flags->endpoint;
-  reader.Map(root, "",
-             {{"server", into(&endpoint.server)},
-              {"project", into(&flags->project)},
-              {"tls_ca", into(&endpoint.tls.ca)},
-              {"tls_cert", into(&endpoint.tls.cert)},
-              {"tls_key", into(&endpoint.tls.key)},
-              {"token_file", into(&endpoint.token_file)}});
+  const YamlReader::Fields settings = {
+      {"server", into(&endpoint.server)},   {"project", into(&flags->project)},
+      {"tls_ca", into(&endpoint.tls.ca)},   {"tls_cert", into(&endpoint.tls.cert)},
+      {"tls_key", into(&endpoint.tls.key)}, {"token_file", into(&endpoint.token_file)}};
+  std::string own;
+  YamlReader::Fields all = settings;
+  all.emplace_back("context", into(&own));
+  all.emplace_back("contexts", [](const YAML::Node&, const std::string&) {});
+  reader.Map(root, "", all);
+  if (flags->context.empty()) flags->context = own;
+  if (flags->context.empty()) return reader.status();
+  if (!root.IsMap()) return reader.status();
+  const YAML::Node& file = root;  // const: looking for a key does not make it
+  const YAML::Node contexts = file["contexts"];
+  if (!contexts.IsDefined() || !contexts.IsMap() || !contexts[flags->context].IsDefined()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": contexts.", flags->context, ": there is no such context"));
+  }
+  reader.Map(contexts[flags->context], absl::StrCat("contexts.", flags->context), settings);
   return reader.status();
+}
+
+std::string ContextOf(const std::vector<std::string>& arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--context" && i + 1 < arguments.size()) return arguments[i + 1];
+    if (arguments[i].starts_with("--context=")) return arguments[i].substr(10);
+  }
+  const char* variable = std::getenv("QZO_CONTEXT");
+  return variable == nullptr ? "" : variable;
 }
 
 }  // namespace qzo::client

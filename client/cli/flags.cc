@@ -31,8 +31,10 @@ class AppBuilder {
     app_->fallthrough();
     Global();
     Jobs();
+    Looking();
     Resources();
     Tokens();
+    Serving();
     Local();
     Own();
     return std::move(app_);
@@ -57,6 +59,7 @@ class AppBuilder {
     app_->add_option("--server", endpoint.server, "coordinator, host:port")
         ->envname("QZO_SERVER")
         ->capture_default_str();
+    app_->add_option("--context", g.context, "of the configuration file, rather than its own")->envname("QZO_CONTEXT");
     app_->add_option("--tls-ca", endpoint.tls.ca, "authorities of the server's certificate; else the system's")
         ->envname("QZO_TLS_CA");
     app_->add_option("--tls-cert", endpoint.tls.cert, "certificate that says who you are")->envname("QZO_TLS_CERT");
@@ -68,7 +71,7 @@ class AppBuilder {
                                                          {"yaml", OutputFormat::kYaml},
                                                          {"name", OutputFormat::kName}};
     app_->add_option("-o,--output", g.output, "table, wide, json, yaml or name")
-        ->transform(CLI::CheckedTransformer(formats));
+        ->transform(CLI::CheckedTransformer(formats).description(""));
     app_->add_flag("-q,--quiet", g.quiet, "no messages and no progress");
     app_->add_flag("-v,--verbose", g.verbose, "say more about errors");
     app_->add_option("--token-file", endpoint.token_file, "holds the secret of your token")->envname("QZO_TOKEN_FILE");
@@ -82,7 +85,7 @@ class AppBuilder {
                                                                     {"fp32", kernels::Arithmetic::kFp32}};
     app_->add_option("--arithmetic", g.arithmetic, "of matrix products on this machine: int16, int8 or fp32")
         ->envname("QZO_ARITHMETIC")
-        ->transform(CLI::CheckedTransformer(arithmetics));
+        ->transform(CLI::CheckedTransformer(arithmetics).description(""));
   }
 
   void JobFileOptions(CLI::App* verb) {
@@ -169,6 +172,34 @@ class AppBuilder {
     download->add_option("NAME", flags_.transfer.what, "of the adapter, job or model")->required();
     download->add_option("-f,--file", flags_.transfer.file, "where to; from the name otherwise");
     download->add_option("--step", flags_.transfer.step, "adapter of a job: at this step instead of the best one");
+  }
+
+  void Looking() {
+    CompareFlags& c = flags_.compare;
+    app_->add_subcommand("top", "jobs and workers, as they go on; once when nobody watches")
+        ->callback([flags = &flags_] { flags->run = Top; });
+    CLI::App* plot = Verb("plot", "loss curves of jobs, on the terminal", &Plot, &c);
+    plot->add_option("NAME", c.names, "of the job")->required();
+    plot->add_option("--svg", c.svg, "file to write them to instead");
+    Verb("diff", "settings and results of two jobs, where they differ", &Diff, &c)
+        ->add_option("NAME", c.names, "of the job")
+        ->required()
+        ->expected(2);
+  }
+
+  void Serving() {
+    ChatFlags& c = flags_.chat;
+    CLI::App* chat = Verb("chat", "talk with a model or an adapter; a worker writes the answers", &Chat, &c);
+    CLI::Option* adapter = chat->add_option("--adapter", c.adapter, "name of an adapter");
+    chat->add_option("--model", c.model, "name of a base model")->excludes(adapter);
+    chat->add_option("--system", c.system, "what the model is told first");
+    chat->add_option("--max-tokens", c.max_tokens, "of an answer, at most")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 4096));
+    chat->add_option("--temperature", c.temperature, "0 = always the likeliest token")->capture_default_str();
+    chat->add_option("--top-k", c.top_k, "sample from the k likeliest; 0 = from all")->capture_default_str();
+    chat->add_option("--top-p", c.top_p, "sample from the likeliest with this share together")->capture_default_str();
+    chat->add_option("--seed", c.seed, "the same seed gives the same answers")->capture_default_str();
   }
 
   void Tokens() {

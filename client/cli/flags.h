@@ -86,6 +86,23 @@ struct LocalFlags {
   uint64_t seed = 0;
 };
 
+// plot and diff.
+struct CompareFlags {
+  std::vector<std::string> names;
+  std::string svg;  // file to write
+};
+
+struct ChatFlags {
+  std::string adapter;
+  std::string model;
+  std::string system;
+  uint32_t max_tokens = 512;
+  double temperature = 0.7;
+  uint32_t top_k = 0;
+  double top_p = 1;
+  uint64_t seed = 0;
+};
+
 struct Flags {
   GlobalFlags global;
   SubmitFlags submit;
@@ -96,6 +113,8 @@ struct Flags {
   TransferFlags transfer;
   TokenFlags token;
   LocalFlags local;
+  CompareFlags compare;
+  ChatFlags chat;
   std::string shell;
   // The verb that was asked for.
   std::function<absl::StatusOr<int>(Session&)> run;

@@ -8,13 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
-#include "base/text.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/verbs.h"
 #include "client/job_file.h"
 #include "client/local_model.h"
 #include "client/report.h"
 #include "model/graph/generator.h"
+#include "model/tokenizer/text_stream.h"
 #include "proto/spec_convert.h"
 
 namespace qzo::client {
@@ -98,28 +98,6 @@ Verdict Judge(const std::vector<double>& scores) {
   return verdict;
 }
 
-// Prints new text as tokens come. A token may end within a character or change its neighbours' blanks, so the whole is
-// decoded anew.
-class TextPrinter {
- public:
-  TextPrinter(Session* session, const model::Tokenizer& tokenizer) : session_(*session), tokenizer_(tokenizer) {}
-
-  absl::Status Add(int32_t token) {
-    tokens_.push_back(token);
-    QZO_ASSIGN_OR_RETURN(const std::string text, tokenizer_.Decode(tokens_, /*show_special=*/false));
-    const size_t whole = std::min(base::FindInvalidUtf8(text), text.size());
-    if (whole > printed_) session_.out() << text.substr(printed_, whole - printed_) << std::flush;
-    printed_ = std::max(printed_, whole);
-    return absl::OkStatus();
-  }
-
- private:
-  Session& session_;
-  const model::Tokenizer& tokenizer_;
-  std::vector<int32_t> tokens_;
-  size_t printed_ = 0;
-};
-
 // The prompt's tokens: a row through the task's template, a turn of a conversation, or the text as it is.
 absl::StatusOr<std::vector<int32_t>> MakePrompt(Session& session, const LocalFlags& flags, const Loaded& loaded) {
   const model::Tokenizer& tokenizer = loaded.local->model().tokenizer();
@@ -165,18 +143,18 @@ absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags) {
                                  .top_k = flags.top_k,
                                  .top_p = flags.top_p,
                                  .seed = flags.seed,
-                                 .stop_tokens = {}};
-  if (const auto eos = model.tokenizer().eos()) options.stop_tokens.push_back(*eos);
-  if (const auto end = model.tokenizer().FindToken("<|im_end|>")) options.stop_tokens.push_back(*end);
+                                 .stop_tokens = model::StopTokens(model.tokenizer())};
   model::Generator generator(model, loaded.local->kernels(), loaded.local->pool(), loaded.local->arithmetic(),
                              loaded.local->lane());
-  TextPrinter printer(&session, model.tokenizer());
-  absl::Status printed;
+  model::TextStream text(&model.tokenizer());
+  absl::Status decoded;
   QZO_RETURN_IF_ERROR(generator.Generate(prompt, options, [&](int32_t token) {
-    printed = printer.Add(token);
-    return printed.ok() && !session.interrupted();
+    const absl::StatusOr<std::string> piece = text.Add(token);
+    decoded = piece.status();
+    if (piece.ok()) session.out() << *piece << std::flush;
+    return piece.ok() && !session.interrupted();
   }));
-  QZO_RETURN_IF_ERROR(printed);
+  QZO_RETURN_IF_ERROR(decoded);
   session.out() << std::endl;
   return session.interrupted() ? kDetached : kOk;
 }

@@ -11,6 +11,7 @@ namespace qzo::client {
 
 int RunQzoctl(const std::vector<std::string>& arguments, const Environment& env) {
   Flags flags;
+  flags.global.context = ContextOf(arguments);
   if (const absl::Status loaded = LoadConfig(env.client.fs, &flags.global); !loaded.ok()) {
     *env.err << "qzoctl: " << loaded.message() << std::endl;
     return kUsage;

@@ -36,6 +36,7 @@ struct Environment {
 };
 
 struct GlobalFlags {
+  std::string context;  // of the configuration file, which was read before the other flags
   rpc::Endpoint endpoint;
   std::string project = "default";
   OutputFormat output = OutputFormat::kTable;

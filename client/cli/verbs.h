@@ -23,6 +23,14 @@ absl::StatusOr<int> Logs(Session& session, const JobFlags& flags);
 absl::StatusOr<int> Events(Session& session, const JobFlags& flags);
 absl::StatusOr<int> Wait(Session& session, const WaitFlags& flags);
 
+// compare.cc
+absl::StatusOr<int> Top(Session& session);
+absl::StatusOr<int> Plot(Session& session, const CompareFlags& flags);
+absl::StatusOr<int> Diff(Session& session, const CompareFlags& flags);
+
+// chat.cc
+absl::StatusOr<int> Chat(Session& session, const ChatFlags& flags);
+
 // steer.cc
 absl::StatusOr<int> Cancel(Session& session, const JobFlags& flags);
 absl::StatusOr<int> Pause(Session& session, const JobFlags& flags);

@@ -9,7 +9,7 @@ namespace qzo::model {
 
 absl::Status CpuPasses::Run(const Pack& pack, LaneSource* lanes, int64_t first_slot, std::vector<double>* log_probs) {
   if (pack.kept.empty()) return absl::OkStatus();
-  const float* hidden = forward_.Run(pack, lanes, nullptr);
+  const float* hidden = forward_.Run(pack, lanes, {});
   size_t next = 0;  // target; they ascend in kept row
   for (int64_t kept = 0; kept < static_cast<int64_t>(pack.kept.size()); ++kept) {
     const int64_t dim = info_.embedding_length;
@@ -39,7 +39,7 @@ absl::Status CpuPasses::Finish(std::vector<double>* log_probs) {
 }
 
 absl::StatusOr<std::vector<float>> CpuPasses::Logits(const Pack& pack, LaneSource* lanes) {
-  const float* hidden = forward_.Run(pack, lanes, nullptr);
+  const float* hidden = forward_.Run(pack, lanes, {});
   std::vector<float> logits(pack.kept.size() * static_cast<size_t>(info_.vocabulary));
   forward_.Head(hidden, static_cast<int64_t>(pack.kept.size()), logits.data());
   return logits;

@@ -219,7 +219,40 @@ void Forward::KeepRows(const PassRows& rows, View* view) {
            .local_spans = kept_local_spans_};
 }
 
-void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view) {
+void Forward::Attend(int index, const PassRows& rows, const View& view, absl::Span<KeyValueCache* const> caches,
+                     float* q, const float* k, const float* v, Input* attended) {
+  float* out = attended->plain == nullptr ? q : attended->plain;
+  const absl::Span<const kernels::KeySpan> spans =
+      model_.layers()[static_cast<size_t>(index)].local ? view.local_spans : view.spans;
+  kernels::AttentionArgs args{.q = q,
+                              .ldq = q_dim_,
+                              .k = k,
+                              .v = v,
+                              .ldkv = kv_dim_,
+                              .spans = {spans.data(), spans.size()},
+                              .heads = info_.heads,
+                              .kv_heads = info_.kv_heads,
+                              .head_dim = info_.head_dim,
+                              .scale = info_.attention_scale,
+                              .softcap = info_.attention_softcap,
+                              .out = out,
+                              .ldo = q_dim_};
+  if (caches.empty()) return kernels::Attention(kernels_, pool_, args, attended->rounded_or_null());
+  for (size_t i = 0; i < caches.size(); ++i) {
+    const LaneSlice& slice = rows.lanes[i];
+    const int64_t begin = view.kept ? slice.kept_begin : slice.begin, end = view.kept ? slice.kept_end : slice.end;
+    args.q = q + begin * q_dim_;
+    args.k = caches[i]->keys[static_cast<size_t>(index)].data();
+    args.v = caches[i]->values[static_cast<size_t>(index)].data();
+    args.spans = {spans.data() + begin, static_cast<size_t>(end - begin)};
+    args.out = out + begin * q_dim_;
+    if (begin < end) kernels::Attention(kernels_, pool_, args, nullptr);
+  }
+  if (attended->rounds) kernels::RoundRows(kernels_, pool_, out, q_dim_, view.rows, &attended->rounded);
+}
+
+void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches,
+                       View* view) {
   const size_t at = static_cast<size_t>(index);
   const Layer& layer = model_.layers()[at];
   const int base = layer.trained_base;
@@ -230,13 +263,6 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
   float* q = wide_.Get(0);
   float* k = q + rows.rows() * q_dim_;
   float* v = k + rows.rows() * kv_dim_;
-  const float *all_k = k, *all_v = v;
-  if (cache != nullptr) {
-    all_k = cache->keys[at].data();
-    all_v = cache->values[at].data();
-    k = cache->keys[at].data() + cache->size * kv_dim_;
-    v = cache->values[at].data() + cache->size * kv_dim_;
-  }
 
   const auto normed = [&](const NormWeights& norm, std::initializer_list<const kernels::WeightMatrix*> matrices) {
     Input input = InputOf(matrices, view->rows);
@@ -253,29 +279,20 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
   }
   NormHeads(layer.k_norm, view->rows, info_.kv_heads, k);
   Rotate(rope, *view, info_.kv_heads, k);
+  for (size_t i = 0; i < caches.size(); ++i) {
+    const LaneSlice& slice = rows.lanes[i];
+    const int64_t floats = (slice.end - slice.begin) * kv_dim_, end = caches[i]->size * kv_dim_;
+    std::copy_n(k + slice.begin * kv_dim_, floats, caches[i]->keys[at].data() + end);
+    std::copy_n(v + slice.begin * kv_dim_, floats, caches[i]->values[at].data() + end);
+  }
   if (last) {
     KeepRows(rows, view);
     linear(layer.q, normed(layer.attention_norm, {&layer.q}), q);
   }
   NormHeads(layer.q_norm, view->rows, info_.heads, q);
   Rotate(rope, *view, info_.heads, q);
-  const absl::Span<const kernels::KeySpan> spans = layer.local ? view->local_spans : view->spans;
   Input attended = InputOf({&layer.attention_output}, view->rows);
-  kernels::Attention(kernels_, pool_,
-                     {.q = q,
-                      .ldq = q_dim_,
-                      .k = all_k,
-                      .v = all_v,
-                      .ldkv = kv_dim_,
-                      .spans = {spans.data(), spans.size()},
-                      .heads = info_.heads,
-                      .kv_heads = info_.kv_heads,
-                      .head_dim = info_.head_dim,
-                      .scale = info_.attention_scale,
-                      .softcap = info_.attention_softcap,
-                      .out = attended.plain == nullptr ? q : attended.plain,
-                      .ldo = q_dim_},
-                     attended.rounded_or_null());
+  Attend(index, rows, *view, caches, q, k, v, &attended);
   AddBranch(layer.attention_output, base, layer.post_attention_norm, rows, *view, lanes, attended);
 
   float* gate = wide_.Get(0);
@@ -294,7 +311,7 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyVa
   AddBranch(layer.down, base, layer.post_feed_forward_norm, rows, *view, lanes, inner);
 }
 
-const float* Forward::Run(const PassRows& rows, LaneSource* lanes, KeyValueCache* cache) {
+const float* Forward::Run(const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches) {
   const int64_t n = rows.rows();
   wide_.Get(n * std::max(q_dim_ + 2 * kv_dim_, int64_t{info_.feed_forward_length} * (info_.gated() ? 2 : 1)));
   Embed(rows);
@@ -303,8 +320,8 @@ const float* Forward::Run(const PassRows& rows, LaneSource* lanes, KeyValueCache
     for (const kernels::KeySpan& span : rows.spans) local_spans_.push_back(LastKeys(span, info_.window));
   }
   View view{.rows = n, .kept = false, .positions = rows.positions, .spans = rows.spans, .local_spans = local_spans_};
-  for (int layer = 0; layer < info_.layers; ++layer) RunLayer(layer, rows, lanes, cache, &view);
-  if (cache != nullptr) cache->size += n;
+  for (int layer = 0; layer < info_.layers; ++layer) RunLayer(layer, rows, lanes, caches, &view);
+  for (size_t i = 0; i < caches.size(); ++i) caches[i]->size += rows.lanes[i].end - rows.lanes[i].begin;
   Norm(model_.output_norm(), residual_.Get(0), view.rows, residual_.Get(0), nullptr);
   return residual_.Get(0);
 }

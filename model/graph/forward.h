@@ -61,9 +61,10 @@ class Forward {
   Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
           kernels::Arithmetic arithmetic);
 
-  // Hidden states after the final norm, [rows.kept.size(), embedding_length]; valid until the next Run. With `cache`,
-  // the rows' keys are appended to it, and spans count its rows; room must have been reserved.
-  const float* Run(const PassRows& rows, LaneSource* lanes, KeyValueCache* cache);
+  // Hidden states after the final norm, [rows.kept.size(), embedding_length]; valid until the next Run. With `caches`,
+  // one for each of rows.lanes, the keys of a lane's rows are appended to its cache, and their spans count the cache's
+  // rows; room must have been reserved.
+  const float* Run(const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches);
 
   // Logits [n, vocabulary] of n hidden states.
   void Head(const float* hidden, int64_t n, float* logits);
@@ -95,7 +96,11 @@ class Forward {
   Input Reordered(const kernels::WeightMatrix& w, int64_t rows, const float* plain);
   void Embed(const PassRows& rows);
   void KeepRows(const PassRows& rows, View* view);
-  void RunLayer(int index, const PassRows& rows, LaneSource* lanes, KeyValueCache* cache, View* view);
+  void RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches,
+                View* view);
+  // Attention of the view's rows to the keys of this pass, or each lane's to those in its cache.
+  void Attend(int index, const PassRows& rows, const View& view, absl::Span<KeyValueCache* const> caches, float* q,
+              const float* k, const float* v, Input* attended);
   void Multiply(const kernels::WeightMatrix& w, kernels::Granularity granularity, const Input& input, float* y,
                 bool accumulate);
   // y = input · wᵀ + bias, or y += that. `base` is the ordinal of the block's first trained tensor.

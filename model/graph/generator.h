@@ -4,30 +4,20 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "model/graph/engine.h"
+#include "model/graph/generation_batch.h"
 
 namespace qzo::model {
 
-struct SamplingOptions {
-  int max_tokens = 128;
-  double temperature = 0;  // 0 = greedy
-  int top_k = 0;           // 0 = all
-  double top_p = 1;
-  uint64_t seed = 0;
-  std::vector<int32_t> stop_tokens = {};  // end the text and are not emitted
-};
-
+// One text after the other.
 class Generator {
  public:
   // The arguments must outlive the generator; only lane 0 of `lanes` is used.
   Generator(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
-            kernels::Arithmetic arithmetic, LaneSource* lanes);
-  ~Generator();
+            kernels::Arithmetic arithmetic, LaneSource* lanes)
+      : lanes_(lanes), batch_(model, kernels, pool, arithmetic) {}
 
   // Continues `prompt` (at least one token) and hands each new token to `emit`, which returns false to stop. The same
   // seed gives the same text. Possible errors: INVALID_ARGUMENT (as Engine::Losses, or options out of range).
@@ -35,8 +25,8 @@ class Generator {
                         const std::function<bool(int32_t)>& emit);
 
  private:
-  class Impl;
-  const std::unique_ptr<Impl> impl_;
+  LaneSource* const lanes_;
+  GenerationBatch batch_;
 };
 
 }  // namespace qzo::model

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-_OPTIONS = [
+OPTIONS = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -29,21 +29,30 @@ def dial(
     insecure: bool | None,
 ) -> grpc.Channel:
     """What is None comes from the environment. Raises OSError for a file that cannot be read."""
-    ca = tls_ca or os.environ.get("QZO_TLS_CA")
-    cert = tls_cert or os.environ.get("QZO_TLS_CERT")
-    key = tls_key or os.environ.get("QZO_TLS_KEY")
-    token_file = token_file or os.environ.get("QZO_TOKEN_FILE")
-    if insecure is None:
-        insecure = os.environ.get("QZO_INSECURE", "").lower() in ("1", "true", "yes", "on")
-    if ca or cert or key or not (insecure or is_loopback(address)):
-        files = [Path(path).read_bytes() if path else None for path in (ca, key, cert)]
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*files), _OPTIONS)
+    credentials = channel_credentials(address, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure)
+    if credentials:
+        channel = grpc.secure_channel(address, credentials, OPTIONS)
     else:
-        channel = grpc.insecure_channel(address, _OPTIONS)
+        channel = grpc.insecure_channel(address, OPTIONS)
+    token_file = token_file or os.environ.get("QZO_TOKEN_FILE")
     if not token_file:
         return channel
     Path(token_file).read_bytes()  # now rather than in the first call
     return grpc.intercept_channel(channel, _Bearer(token_file))
+
+
+def channel_credentials(
+    address: str, *, tls_ca: str | None, tls_cert: str | None, tls_key: str | None, insecure: bool | None
+) -> grpc.ChannelCredentials | None:
+    """None for clear text."""
+    ca = tls_ca or os.environ.get("QZO_TLS_CA")
+    cert = tls_cert or os.environ.get("QZO_TLS_CERT")
+    key = tls_key or os.environ.get("QZO_TLS_KEY")
+    if insecure is None:
+        insecure = os.environ.get("QZO_INSECURE", "").lower() in ("1", "true", "yes", "on")
+    if ca or cert or key or not (insecure or is_loopback(address)):
+        return grpc.ssl_channel_credentials(*(Path(path).read_bytes() if path else None for path in (ca, key, cert)))
+    return None
 
 
 def is_loopback(address: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import uuid
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from qzo import job_file
+from qzo import _requests, job_file
 from qzo._dial import dial
 from qzo._proto.qzo.v1 import (
     adapter_pb2,
@@ -20,6 +19,8 @@ from qzo._proto.qzo.v1 import (
     common_pb2,
     dataset_pb2,
     dataset_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
     model_pb2,
@@ -27,21 +28,10 @@ from qzo._proto.qzo.v1 import (
     worker_pb2,
     worker_pb2_grpc,
 )
+from qzo._requests import ATTEMPTS, ENDED, STREAM_LIFE, TRANSPORT, backoff, chunks
+from qzo.curve import LossCurve
+from qzo.display import ProgressBar
 from qzo.errors import QzoError
-
-_CHUNK = 1 << 20  # the API's limit
-_ATTEMPTS = 4
-_MAX_BACKOFF = 5.0
-_STREAM_LIFE = 300.0  # a watch is renewed this often, so that a server that hangs is noticed
-# What a broken connection can look like; a watch goes on after these.
-_TRANSPORT = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNKNOWN,
-}
-_ENDED = {job_pb2.FineTuningJob.SUCCEEDED, job_pb2.FineTuningJob.FAILED, job_pb2.FineTuningJob.CANCELLED}
 
 T = TypeVar("T")
 
@@ -90,6 +80,7 @@ class Client:
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._adapters = adapter_pb2_grpc.AdapterServiceStub(self._channel)
         self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
+        self._inference = inference_pb2_grpc.InferenceServiceStub(self._channel)
 
     def close(self) -> None:
         self._channel.close()
@@ -138,32 +129,32 @@ class Client:
         request = job_pb2.WatchJobRequest(name=self._name("jobs", job), from_sequence=max(from_sequence, 1))
         heard, failures = time.monotonic(), 0
         while True:
-            stream = self._jobs.WatchJob(request, timeout=_STREAM_LIFE)
+            stream = self._jobs.WatchJob(request, timeout=STREAM_LIFE)
             try:
                 for item in stream:
                     heard, failures = time.monotonic(), 0
                     if item.HasField("event") and item.event.sequence >= request.from_sequence:
                         request.from_sequence = item.event.sequence + 1
                         yield item.event
-                if self.get(request.name).state in _ENDED:
+                if self.get(request.name).state in ENDED:
                     return
             except grpc.RpcError as error:
                 failure = QzoError.from_rpc(error)
-                if failure.code not in _TRANSPORT or time.monotonic() - heard > self._watch_patience:
+                if failure.code not in TRANSPORT or time.monotonic() - heard > self._watch_patience:
                     raise failure from error
             except QzoError as error:  # of get
-                if error.code not in _TRANSPORT or time.monotonic() - heard > self._watch_patience:
+                if error.code not in TRANSPORT or time.monotonic() - heard > self._watch_patience:
                     raise
             finally:
                 stream.cancel()
-            self._sleep(_backoff(failures))
+            self._sleep(backoff(failures))
             failures += 1
 
     def wait(self, job: str, timeout: float | None = None) -> job_pb2.FineTuningJob:
         """Waits until the job has ended and returns it. Raises TimeoutError; the job then goes on."""
         deadline = None if timeout is None else time.monotonic() + timeout
         delay = 0.1
-        while (now := self.get(job)).state not in _ENDED:
+        while (now := self.get(job)).state not in ENDED:
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"{now.name} is {job_pb2.FineTuningJob.State.Name(now.state)} after {timeout} s")
             self._sleep(delay)
@@ -193,37 +184,82 @@ class Client:
         request = job_pb2.ListEvaluationsRequest(parent=self._name("jobs", job))
         return self._read(self._jobs.ListEvaluations, request).evaluations
 
+    def follow(self, job: str, *, bar: ProgressBar | None = None) -> job_pb2.FineTuningJob:
+        """Waits for the end of a job and shows how far it is: a bar on a terminal's standard error, or in a notebook."""
+        with bar or ProgressBar() as shown:
+            shown.show(self.get(job))
+            for event in self.watch(job):
+                if event.HasField("step") or event.HasField("state"):
+                    shown.show(self.get(job), at_most_every=0.5)
+            done = self.get(job)
+            shown.show(done)
+        return done
+
+    def metrics(self, job: str) -> Sequence[dict[str, Any]]:
+        """One dict a step: train_loss, learning_rate, seconds, …, validation_loss where there was one. pandas.DataFrame takes it."""
+        return _requests.merge_metrics(_requests.metric(event) for event in self.events(job))
+
+    def curve(self, job: str) -> LossCurve:
+        """What a notebook shows as a picture of the losses."""
+        return LossCurve(self.metrics(job), title=job.rpartition("/")[2])
+
+    # Serving
+
+    def generate(
+        self,
+        prompt: str | _requests.Messages | Mapping[str, Any],
+        *,
+        adapter: str = "",
+        model: str = "",
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Pieces of text as a worker writes them, by a base model or with an adapter.
+
+        A text is continued, a list of {"role", "content"} answered; a dict is a row for the adapter's task.
+        """
+        request = _requests.generate_request(
+            self._project, prompt, adapter=adapter, model=model, max_tokens=max_tokens, temperature=temperature,
+            top_k=top_k, top_p=top_p, seed=seed,
+        )  # fmt: skip
+        stream = self._inference.Generate(request, timeout=self._transfer_timeout)
+        try:
+            for response in stream:
+                yield response.text
+        except grpc.RpcError as error:
+            raise QzoError.from_rpc(error) from error
+        finally:
+            stream.cancel()
+
+    def score(
+        self, rows: Sequence[Mapping[str, Any]], *, adapter: str = "", model: str = "", task: Mapping[str, Any] | None = None
+    ) -> inference_pb2.ScoreResponse:
+        """How likely each option of a classification is for each row; the task is the adapter's unless it is given."""
+        request = _requests.score_request(self._project, rows, adapter=adapter, model=model, task=task)
+        return self._attempts(lambda: self._inference.Score(request, timeout=self._transfer_timeout))
+
     # Files
 
     def upload_dataset(self, path: str | Path, *, id: str = "", display_name: str = "") -> dataset_pb2.Dataset:
-        header = dataset_pb2.CreateDatasetRequest.Header(
-            parent=self._parent,
-            dataset_id=id,
-            display_name=display_name,
-            request_id=str(uuid.uuid4()),
-            digest=_sha256(path),
-        )
+        header = _requests.dataset_header(self._project, path, id, display_name)
 
         def requests() -> Iterator[dataset_pb2.CreateDatasetRequest]:
             yield dataset_pb2.CreateDatasetRequest(header=header)
-            for data in _chunks(path):
+            for data in chunks(path):
                 yield dataset_pb2.CreateDatasetRequest(data=data)
 
         return self._attempts(lambda: self._datasets.CreateDataset(requests(), timeout=self._transfer_timeout))
 
     def upload_model(self, path: str | Path, *, id: str = "", display_name: str = "") -> model_pb2.Model:
         """Sends the digest first, and the file only when the server does not hold it."""
-        header = model_pb2.CreateModelRequest.Header(
-            parent=self._parent,
-            model_id=id,
-            display_name=display_name,
-            request_id=str(uuid.uuid4()),
-            digest=_sha256(path),
-        )
+        header = _requests.model_header(self._project, path, id, display_name)
 
         def requests(with_data: bool) -> Iterator[model_pb2.CreateModelRequest]:
             yield model_pb2.CreateModelRequest(header=header)
-            for data in _chunks(path) if with_data else ():
+            for data in chunks(path) if with_data else ():
                 yield model_pb2.CreateModelRequest(data=data)
 
         def send(with_data: bool) -> model_pb2.Model:
@@ -275,16 +311,16 @@ class Client:
         return f"projects/{self._project}"
 
     def _name(self, collection: str, name: str) -> str:
-        return name if "/" in name else f"{self._parent}/{collection}/{name}"
+        return _requests.full_name(self._project, collection, name)
 
     def _attempts(self, call: Callable[[], T]) -> T:
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 return call()
             except grpc.RpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE or attempt + 1 == _ATTEMPTS:
+                if error.code() != grpc.StatusCode.UNAVAILABLE or attempt + 1 == ATTEMPTS:
                     raise QzoError.from_rpc(error) from error
-            self._sleep(_backoff(attempt))
+            self._sleep(backoff(attempt))
         raise AssertionError("the last attempt returns or raises")
 
     def _read(self, method: Callable[..., T], request: Any) -> T:
@@ -305,19 +341,3 @@ class Client:
                 return
             request.page_token = response.next_page_token
 
-
-def _backoff(failures: int) -> float:
-    return min(0.2 * 2**failures, _MAX_BACKOFF)
-
-
-def _chunks(path: str | Path) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while data := file.read(_CHUNK):
-            yield data
-
-
-def _sha256(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    for data in _chunks(path):
-        digest.update(data)
-    return digest.hexdigest()

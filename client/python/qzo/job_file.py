@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from qzo._proto.qzo.v1 import job_pb2
+from qzo._proto.qzo.v1 import common_pb2, job_pb2
 from qzo.errors import JobFileError
 
 _SECTIONS = ("task", "method", "evaluation", "placement")
@@ -41,6 +41,15 @@ def load(job: Mapping[str, Any] | str | Path, project: str) -> JobFile:
     if not isinstance(content, Mapping):
         raise JobFileError([f"{path}: expected a map"])
     return _Builder(path.parent, project).build(content)
+
+
+def task_of(task: Mapping[str, Any]) -> common_pb2.Task:
+    """A task as under a job file's key of that name. Raises JobFileError with every problem."""
+    builder, message = _Builder(Path(), ""), common_pb2.Task()
+    builder._message("task", task, message)
+    if builder._problems:
+        raise JobFileError(builder._problems)
+    return message
 
 
 def _unknown(path: str, key: str, known: Iterable[str]) -> str:

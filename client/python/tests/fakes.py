@@ -8,7 +8,17 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from qzo._proto.qzo.v1 import dataset_pb2, dataset_pb2_grpc, job_pb2, job_pb2_grpc, model_pb2, model_pb2_grpc
+from qzo._proto.qzo.v1 import (
+    common_pb2,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+)
 
 
 class Jobs(job_pb2_grpc.JobServiceServicer):
@@ -64,6 +74,15 @@ class Jobs(job_pb2_grpc.JobServiceServicer):
             yield job_pb2.WatchJobResponse(event=job_pb2.JobEvent(sequence=sequence))
             sent += 1
 
+    def ListJobEvents(self, request: job_pb2.ListJobEventsRequest, context: grpc.ServicerContext) -> job_pb2.ListJobEventsResponse:
+        """A short run: three steps, a validation after the first and the last."""
+        events = [job_pb2.JobEvent(sequence=1, state=job_pb2.FineTuningJob.RUNNING)]
+        for step in (1, 2, 3):
+            events.append(job_pb2.JobEvent(step=job_pb2.StepMetrics(step=step, train_loss=1 / step, workers=2)))
+            if step != 2:
+                events.append(job_pb2.JobEvent(evaluation=common_pb2.Evaluation(step=step, split="validation", loss=2 / step)))
+        return job_pb2.ListJobEventsResponse(events=events)
+
     def _fail(self, context: grpc.ServicerContext) -> None:
         self.calls += 1
         if self.failures > 0:
@@ -96,13 +115,29 @@ class Models(model_pb2_grpc.ModelServiceServicer):
         return model_pb2.Model(name=f"{header.parent}/models/m", digest=header.digest)
 
 
+class Inference(inference_pb2_grpc.InferenceServiceServicer):
+    def __init__(self) -> None:
+        self.last = inference_pb2.GenerateRequest()
+
+    def Generate(self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext):
+        self.last = request
+        if request.prompt == "fail":
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+        yield inference_pb2.GenerateResponse(text="Once ")
+        yield inference_pb2.GenerateResponse(text="upon", finish=inference_pb2.GenerateResponse.STOP, tokens=2)
+
+    def Score(self, request: inference_pb2.ScoreRequest, context: grpc.ServicerContext) -> inference_pb2.ScoreResponse:
+        return inference_pb2.ScoreResponse(labels=list(request.task.options), rows=[{"label": 1} for _ in request.rows])
+
+
 class FakeServer:
     def __init__(self) -> None:
-        self.jobs, self.datasets, self.models = Jobs(), Datasets(), Models()
+        self.jobs, self.datasets, self.models, self.inference = Jobs(), Datasets(), Models(), Inference()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
         job_pb2_grpc.add_JobServiceServicer_to_server(self.jobs, self._server)
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(self.datasets, self._server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(self.models, self._server)
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(self.inference, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 

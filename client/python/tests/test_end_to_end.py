@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(BIN is None, reason="set QZO_BIN_DIR to the fold
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     data = tmp_path_factory.mktemp("qzo")
-    command = [f"{BIN}/qzo-server", "--dev", "--dev-worker-threads", "1", "--listen", "127.0.0.1:0", "--metrics-address", "", "--page-address", ""]
+    command = [f"{BIN}/qzo-server", "--dev", "--dev-worker-threads", "1", "--listen", "127.0.0.1:0"]
+    command += ["--metrics-address", "", "--page-address", ""]
     environment = {**os.environ, "XDG_CACHE_HOME": str(data / "cache")}
     server = subprocess.Popen(
         [*command, "--data-dir", str(data / "data")], stderr=subprocess.PIPE, text=True, env=environment
