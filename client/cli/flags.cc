@@ -143,10 +143,15 @@ class AppBuilder {
     for (const char* kind : {"workers", "models"}) {
       CLI::App* alias = app_->add_subcommand(kind, absl::StrCat("get ", kind));
       alias->add_option("NAME", flags_.get.name, "of one of them");
-      alias->callback([flags = &flags_, kind] {
+      alias->callback([flags = &flags_, kind, alias] {
+        if (!alias->get_subcommands().empty()) return;  // which has chosen what to run
         flags->get.kind = kind;
         flags->run = [flags](Session& session) { return Get(session, flags->get); };
       });
+      if (std::string_view(kind) != "models") continue;
+      Verb("inspect", "what a model on this machine holds and would take", &InspectModel, &flags_.local, alias)
+          ->add_option("PATH", flags_.local.model, "GGUF file, or directory with config.json and safetensors files")
+          ->required();
     }
     CLI::App* describe = Verb("describe", "everything about a job", &Describe, &flags_.get);
     describe->add_option("KIND", flags_.get.kind, "job")->required();

@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/json_output.h"
 #include "client/cli/verbs.h"
 #include "client/export.h"
 #include "client/local_model.h"
@@ -14,14 +15,6 @@ namespace qzo::client {
 namespace {
 
 using ::nlohmann::ordered_json;
-
-void PrintJson(Session& session, const ordered_json& json) {
-  session.out() << (session.flags().output == OutputFormat::kYaml ? JsonToYaml(json) : json.dump(2) + "\n");
-}
-
-bool WantsJson(const Session& session) {
-  return session.flags().output == OutputFormat::kJson || session.flags().output == OutputFormat::kYaml;
-}
 
 // Mean loss over a dataset, of the model as loaded.
 absl::StatusOr<double> LossOf(LocalModel& local, const v1::Task& task, const std::string& dataset) {

@@ -345,6 +345,23 @@ TEST_F(LocalVerbs, VerifyRepliesWithProofOrOne) {
   EXPECT_THAT(err(), HasSubstr("step 1"));
 }
 
+TEST_F(LocalVerbs, InspectSaysWhatAModelHoldsOrWhyItCannotBeUsed) {
+  const std::string opt = testing::TestFile("golden/architectures/opt");
+  EXPECT_EQ(Run({"models", "inspect", opt + "/model.gguf"}), kOk);
+  EXPECT_THAT(out(), AllOf(HasSubstr("architecture  opt: 2 layers of 32, 96 tokens, context 64"),
+                           HasSubstr("types         F32: 22, Q4_0: 14"),
+                           HasSubstr("12 tensors; values that share a scale: 32: 2, row: 10"),
+                           HasSubstr("multipliers   448 by channel, 512 by group"), HasSubstr("MiB by group")));
+  EXPECT_EQ(Run({"models", "inspect", opt, "-o", "json"}), kOk);
+  const nlohmann::json json = nlohmann::json::parse(out());
+  EXPECT_EQ(json["architecture"], "opt");
+  EXPECT_EQ(json["scaleGroups"], nlohmann::json({{"row", 12}}));
+  EXPECT_EQ(json["repackedBytes"], 0);
+  EXPECT_GT(json["groupWorkerBytes"], json["mappedBytes"].get<int64_t>() + json["activationBytes"].get<int64_t>());
+  EXPECT_EQ(Run({"models", "inspect", Write("x.gguf", "no model")}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("x.gguf"));
+}
+
 TEST_F(LocalVerbs, AModelIsFoundByTheAdaptersDigestAndCached) {
   server_.adapters.Add(kJob, method::EncodeAdapter(adapter_));
   EXPECT_EQ(Run({"verify", "j"}), kNotFound);

@@ -52,6 +52,9 @@ absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags);
 absl::StatusOr<int> Classify(Session& session, const LocalFlags& flags);
 absl::StatusOr<int> Evaluate(Session& session, const LocalFlags& flags);
 
+// inspect.cc
+absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags);
+
 // prove.cc
 absl::StatusOr<int> Verify(Session& session, const LocalFlags& flags);
 absl::StatusOr<int> Export(Session& session, const LocalFlags& flags);

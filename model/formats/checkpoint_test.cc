@@ -186,5 +186,77 @@ TEST(CheckpointTest, RefusesAndNamesWhatItCannotCompute) {
   EXPECT_THAT(ReadInfo(files), StatusIs(kInvalid, HasSubstr("dir/config.json: missing, or not a JSON object")));
 }
 
+// The directory of tests/golden/architectures/`name` with a changed config.json.
+absl::StatusOr<CheckpointInfo> ReadChanged(const std::string& name, const nlohmann::json& changes) {
+  const std::string path = testing::TestFile("golden/architectures/" + name);
+  auto weights = base::MappedFile::Open(path + "/model.safetensors");
+  auto text = base::MappedFile::Open(path + "/config.json");
+  EXPECT_OK(weights);
+  EXPECT_OK(text);
+  nlohmann::json config = nlohmann::json::parse((*text)->bytes());
+  config.update(changes);
+  const std::string changed = config.dump();
+  auto checkpoint =
+      Checkpoint::FromFiles({{"config.json", changed}, {"model.safetensors", (*weights)->bytes()}}, "dir");
+  EXPECT_OK(checkpoint);
+  return ReadCheckpointInfo(**checkpoint);
+}
+
+TEST(CheckpointTest, SettingsOfAnArchitectureAreReadOrRefusedByName) {
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo gemma, ReadChanged("gemma3", {{"sliding_window_pattern", 1}}));
+  EXPECT_FALSE(gemma.info.IsLocal(0));
+  ASSERT_OK_AND_ASSIGN(
+      const CheckpointInfo typed,
+      ReadChanged("gemma3", {{"layer_types", {"full_attention", "sliding_attention"}},
+                             {"rope_parameters",
+                              {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 5e5}}},
+                               {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 300.0}}}}}}));
+  EXPECT_FALSE(typed.info.IsLocal(0));
+  EXPECT_TRUE(typed.info.IsLocal(1));
+  EXPECT_EQ(typed.info.rope.base, 5e5f);
+  EXPECT_EQ(typed.info.rope.factor, 8);
+  EXPECT_EQ(typed.info.local_rope->base, 300);
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo mistral, ReadChanged("mistral", {{"sliding_window", nullptr}}));
+  EXPECT_EQ(mistral.info.window, 0);
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo phi3,
+                       ReadChanged("phi3", {{"partial_rotary_factor", 0.75}, {"rope_scaling", nullptr}}));
+  EXPECT_EQ(phi3.info.rotary_dim, 6);
+  EXPECT_EQ(phi3.info.context_length, 64);
+
+  const struct {
+    const char* name;
+    nlohmann::json changes;
+    const char* message;
+  } cases[] = {
+      {"opt", {{"do_layer_norm_before", false}}, "'do_layer_norm_before' is false, supported: true"},
+      {"opt", {{"word_embed_proj_dim", 16}}, "'word_embed_proj_dim' is 16, supported: 32"},
+      {"opt", {{"activation_function", "gelu"}}, "'activation_function' is \"gelu\", supported: \"relu\""},
+      {"opt", {{"max_position_embeddings", 65}}, "embed_positions.weight' has the shape [66, 32], expected [67, 32]"},
+      {"gpt2", {{"activation_function", "gelu"}}, "is \"gelu\", supported: \"gelu_new\""},
+      {"gpt2", {{"scale_attn_by_inverse_layer_idx", true}}, "is true, supported: false"},
+      {"gpt2", {{"n_inner", 64}}, "'transformer.h.0.mlp.c_fc.weight' has the shape [32, 128], expected [32, 64]"},
+      {"mistral", {{"sliding_window", 0}}, "'sliding_window' is 0, expected 1 to"},
+      {"qwen2", {{"use_sliding_window", true}}, "'use_sliding_window' is true, supported: false"},
+      {"qwen3", {{"attention_bias", true}}, "'attention_bias' is true, supported: false"},
+      {"gemma2", {{"hidden_activation", "gelu"}}, "'hidden_activation' is \"gelu\", supported: \"gelu_pytorch_tanh\""},
+      {"gemma2", {{"final_logit_softcapping", -1}}, "'final_logit_softcapping' is -1, expected a positive number"},
+      {"gemma3", {{"layer_types", nlohmann::json::array({"full_attention"})}}, "'layer_types' is [\"full_attention\"], expected a list of 2"},
+      {"gemma3", {{"layer_types", {"chunked_attention", "x"}}}, "'layer_types' has \"chunked_attention\", supported:"},
+      {"gemma3", {{"model_type", "gemma3"}}, "'model_type' is \"gemma3\", supported:"},
+      {"phi3",
+       {{"partial_rotary_factor", 0.4}},
+       "'partial_rotary_factor' is 0.4, expected an even part of the head's 8"},
+      {"phi3",
+       {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0, 2.0}}}}},
+       "'short_factor' is [1.0,2.0], expected a list of 4"},
+      {"llama", {{"model_type", "qwen3"}, {"head_dim", 8}, {"rope_scaling", nullptr}}, "q_norm.weight' is missing"},
+      {"qwen2", {{"model_type", "llama"}}, "q_proj.bias' is not zero: the architecture has no bias there"},
+  };
+  for (const auto& refused : cases) {
+    EXPECT_THAT(ReadChanged(refused.name, refused.changes), StatusIs(kInvalid, HasSubstr(refused.message)))
+        << refused.name << refused.changes;
+  }
+}
+
 }  // namespace
 }  // namespace qzo::model

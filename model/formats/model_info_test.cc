@@ -187,6 +187,18 @@ TEST(ModelInfoTest, RefusesAndNamesWhatItCannotCompute) {
   }
 }
 
+TEST(ModelInfoTest, ActivationsCountWhatAnArchitectureHolds) {
+  const auto floats_a_row = [](const char* name) {
+    const auto file = GgufFile::Open(TestFile(std::string("golden/architectures/") + name + "/model.gguf"));
+    const auto info = ReadModelInfo(**file);
+    EXPECT_OK(info);
+    return (info->ActivationBytes(2) - info->ActivationBytes(1) - kRowBookkeepingBytes) / 4;
+  };
+  EXPECT_EQ(floats_a_row("llama"), 32 + 32 + 2 * 64);
+  EXPECT_EQ(floats_a_row("opt"), 32 + 32 + 96) << "one inner state of 64, and queries, keys and values of 32 each";
+  EXPECT_EQ(floats_a_row("gemma2"), 2 * 32 + 64 + 128) << "a branch before its norm; queries of 64";
+}
+
 TEST(ModelInfoTest, AHeadOfItsOwnAndRopeDivisorsAreAccepted) {
   TestModel model;
   model.Set("output", {{32, 8}, GgmlType::kQ4_0});

@@ -46,14 +46,14 @@ void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::f
 namespace qzo::model {
 namespace {
 
-TEST(Allocations, ThereAreNoneInAStepAfterTheFirst) {
-  const std::unique_ptr<Model> model = testing::LoadStories("Q4_1");
+void ExpectNoneAfterTheFirstStep(const std::string& path, const std::string& text, std::vector<std::string> options) {
+  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Model> model, Model::Load(testing::TestFile("golden/" + path)));
   TaskSpec task;
   task.prompt = "{text}";
-  task.options = {"He", "She was"};
+  task.options = std::move(options);
   std::string rows;
   for (int row = 0; row < 12; ++row) {
-    rows += R"({"text": "Once upon a time there was a little girl", "label": )" + std::to_string(row % 2) + "}\n";
+    rows += R"({"text": ")" + text + R"(", "label": )" + std::to_string(row % 2) + "}\n";
   }
   DatasetReport report;
   ASSERT_OK_AND_ASSIGN(const TaskDataset data, TaskDataset::Load(task, model->tokenizer(), rows, "test", &report));
@@ -81,9 +81,20 @@ TEST(Allocations, ThereAreNoneInAStepAfterTheFirst) {
       for (int i = 0; i < 5; ++i) step();
       const int64_t made = allocations - before;
       EXPECT_TRUE(ok);
-      EXPECT_EQ(made, 0) << kernels::ArithmeticName(arithmetic) << ", " << threads << " threads";
+      EXPECT_EQ(made, 0) << path << ", " << kernels::ArithmeticName(arithmetic) << ", " << threads << " threads";
       EXPECT_GT(before, 0) << "allocations are counted";
     }
+  }
+}
+
+TEST(Allocations, ThereAreNoneInAStepAfterTheFirst) {
+  ExpectNoneAfterTheFirstStep("models/stories260k/stories260K-Q4_1.gguf", "Once upon a time there was a little girl",
+                              {"He", "She was"});
+}
+
+TEST(Allocations, ThereAreNoneInAnyArchitecture) {
+  for (const char* name : {"mistral", "qwen3", "gemma2", "gemma3", "phi3", "opt", "gpt2"}) {
+    ExpectNoneAfterTheFirstStep("architectures/" + std::string(name) + "/model.gguf", "abbabaab", {"a", "bab"});
   }
 }
 

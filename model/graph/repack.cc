@@ -91,6 +91,13 @@ PackedLinear Repack(const CheckpointLinear& l) {
   return packed;
 }
 
+int64_t RepackedBytes(const CheckpointLinear& l) {
+  if (l.storage == LinearStorage::kPlain) return l.transposed ? static_cast<int64_t>(l.weight->bytes.size()) : 0;
+  const kernels::WeightType type = kernels::PackedType(l.bits, l.group % 128 == 0);
+  const int64_t codes = l.rows * (l.cols / kernels::BlockValues(type)) * kernels::BlockBytes(type);
+  return codes + (l.indices == nullptr ? 0 : l.cols * static_cast<int64_t>(sizeof(int32_t)));
+}
+
 PackedLinear Transpose(const CheckpointLinear& l) {
   QZO_CHECK(l.storage == LinearStorage::kPlain && l.transposed);
   const auto type = kernels::FindWeightType(SafetensorsTypeName(l.weight->type));

@@ -21,6 +21,8 @@ struct PackedLinear {
 
 // Of a layer whose storage is not kPlain, as ReadCheckpointInfo has checked it.
 PackedLinear Repack(const CheckpointLinear& linear);
+// The bytes that a model holds for a layer beside the mapped file: of its packed or transposed copy.
+int64_t RepackedBytes(const CheckpointLinear& linear);
 // Of a plain layer that is stored as [cols, rows].
 PackedLinear Transpose(const CheckpointLinear& linear);
 

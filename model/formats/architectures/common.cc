@@ -27,11 +27,11 @@ absl::Status CheckHeads(const GgufKeys& keys, const ModelInfo& info) {
   return absl::OkStatus();
 }
 
-// The scaling keys; Phi 3 has its own reader for its type, 'longrope'.
+// 'longrope' says nothing that its tensors, which Phi 3 reads and others refuse, do not say.
 absl::Status ReadScalingKeys(const GgufKeys& keys, Rope* rope) {
   QZO_ASSIGN_OR_RETURN(const std::string type, keys.Text("rope.scaling.type", "none"));
   const bool divisors = keys.HasTensor("rope_freqs.weight");
-  if (type == "none" || type == "longrope") {
+  if (type == "none" || (type == "longrope" && keys.HasTensor("rope_factors_short.weight"))) {
     QZO_ASSIGN_OR_RETURN(rope->factor, keys.Positive("rope.scale_linear", 1));  // of old files
     if (divisors && rope->factor == 1) {
       rope->scaling = RopeScaling::kDivisors;

@@ -1,0 +1,93 @@
+// models inspect: what a model file or directory on this machine holds, and what training it would take.
+#include <filesystem>
+#include <map>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/status_macros.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/json_output.h"
+#include "client/cli/verbs.h"
+#include "method/partition.h"
+#include "model/formats/checkpoint_info.h"
+#include "model/graph/repack.h"
+
+namespace qzo::client {
+namespace {
+
+struct Inspected {
+  model::ModelInfo info;
+  int64_t repacked_bytes = 0;  // held beside the mapped file
+};
+
+absl::StatusOr<Inspected> Inspect(const std::string& path) {
+  Inspected inspected;
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) {
+    QZO_ASSIGN_OR_RETURN(const std::unique_ptr<model::GgufFile> file, model::GgufFile::Open(path));
+    QZO_ASSIGN_OR_RETURN(inspected.info, model::ReadModelInfo(*file));
+    return inspected;
+  }
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<model::Checkpoint> checkpoint, model::Checkpoint::Open(path));
+  QZO_ASSIGN_OR_RETURN(model::CheckpointInfo read, model::ReadCheckpointInfo(*checkpoint));
+  for (const model::CheckpointLinear& linear : read.linears) inspected.repacked_bytes += model::RepackedBytes(linear);
+  inspected.info = std::move(read.info);
+  return inspected;
+}
+
+std::string Mebibytes(int64_t bytes) {
+  return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / static_cast<double>(1 << 20));
+}
+
+}  // namespace
+
+absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
+  QZO_ASSIGN_OR_RETURN(const Inspected inspected, Inspect(flags.model));
+  const model::ModelInfo& info = inspected.info;
+  std::map<std::string, int> groups;  // trained tensors by the size of their scale groups
+  for (const method::TensorShape& tensor : info.trained) {
+    ++groups[tensor.group == tensor.cols ? "row" : absl::StrCat(tensor.group)];
+  }
+  const int64_t channels = method::Partition(method::Granularity::kChannel, info.trained).multipliers();
+  const int64_t by_group = method::Partition(method::Granularity::kGroup, info.trained).multipliers();
+  const int64_t floats = static_cast<int64_t>(sizeof(float));
+  const int64_t activations = info.ActivationBytes(model::kPassRows);
+  const int64_t base = info.file_bytes + inspected.repacked_bytes + activations;
+  if (WantsJson(session)) {
+    PrintJson(session, {{"architecture", info.architecture},
+                        {"parameters", info.parameters},
+                        {"layers", info.layers},
+                        {"embeddingLength", info.embedding_length},
+                        {"vocabulary", info.vocabulary},
+                        {"contextLength", info.context_length},
+                        {"tensorTypes", info.tensor_types},
+                        {"trainedTensors", info.trained.size()},
+                        {"scaleGroups", groups},
+                        {"channelMultipliers", channels},
+                        {"groupMultipliers", by_group},
+                        {"mappedBytes", info.file_bytes},
+                        {"repackedBytes", inspected.repacked_bytes},
+                        {"activationBytes", activations},
+                        {"channelWorkerBytes", base + channels * floats},
+                        {"groupWorkerBytes", base + by_group * floats}});
+    return kOk;
+  }
+  const auto listed = [](const auto& counts) { return absl::StrJoin(counts, ", ", absl::PairFormatter(": ")); };
+  session.out() << absl::StrFormat("architecture  %s: %d layers of %d, %d tokens, context %d\n", info.architecture,
+                                   info.layers, info.embedding_length, info.vocabulary, info.context_length)
+                << absl::StrFormat("parameters    %.1fM\n", static_cast<double>(info.parameters) / 1e6)
+                << "types         " << listed(info.tensor_types) << "\n"
+                << absl::StrFormat("trained       %d tensors; values that share a scale: %s\n", info.trained.size(),
+                                   listed(groups))
+                << absl::StrFormat("multipliers   %d by channel, %d by group\n", channels, by_group)
+                << absl::StrFormat("memory        %s mapped, %s repacked, %s activations of %d rows\n",
+                                   Mebibytes(info.file_bytes), Mebibytes(inspected.repacked_bytes),
+                                   Mebibytes(activations), model::kPassRows)
+                << absl::StrFormat("of a worker   %s by channel, %s by group\n", Mebibytes(base + channels * floats),
+                                   Mebibytes(base + by_group * floats));
+  return kOk;
+}
+
+}  // namespace qzo::client
