@@ -101,13 +101,15 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
  private:
   void Begin(const v1::GenerateRequest& request) {
     absl::StatusOr<v1::ServingRequest> serving = ResolveGenerate(backend_, request);
-    absl::StatusOr<uint64_t> begun = serving.status();
-    if (serving.ok()) begun = router_->Begin(*std::move(serving), [this](const auto& message) { Take(message); });
+    const absl::StatusOr<uint64_t> begun =
+        serving.ok() ? router_->Begin(*std::move(serving), [this](const auto& message) { Take(message); })
+                     : absl::StatusOr<uint64_t>(serving.status());
     base::MutexLock lock(&mu_);
-    if (begun.ok())
+    if (begun.ok()) {
       request_ = *begun;
-    else
+    } else {
       over_ = begun.status();
+    }
     begun_ = true;
     Proceed();
   }

@@ -125,7 +125,7 @@ TEST_F(ServingTest, ATextIsThatOfTheGeneratorAndSaysWhatItTook) {
 }
 
 TEST_F(ServingTest, AdaptersShareTheBaseModelAndTextsAreWrittenTogether) {
-  const std::string one = AddAdapter(0.08f), other = AddAdapter(-0.08f);
+  const std::string one = AddAdapter(0.3f), other = AddAdapter(-0.3f);
   const std::string plain = TextOf(Request(1, "")), first = TextOf(Request(2, one)), second = TextOf(Request(3, other));
   EXPECT_NE(first, plain);
   EXPECT_NE(first, second);

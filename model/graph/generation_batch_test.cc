@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "model/graph/generator.h"
@@ -46,7 +47,7 @@ class GenerationBatchTest : public ::testing::Test {
       wishes.push_back({std::move(prompt), {.max_tokens = max_tokens}, lanes});
     };
     wish({1, 403}, 30, &plain_);
-    wish({1, 403}, 12, Tuned(method::Granularity::kChannel, 0.05f));
+    wish({1, 403}, 12, Tuned(method::Granularity::kChannel, 0.3f));
     wish({1, 298, 315}, 25, Tuned(method::Granularity::kChannel, -0.05f));
     wishes.back().options.temperature = 1.0;
     wish({1, 403, 407, 261}, 20, Tuned(method::Granularity::kGroup, 0.05f));
@@ -71,7 +72,7 @@ TEST_F(GenerationBatchTest, ATextDoesNotDependOnWhatElseIsWritten) {
         std::vector<int32_t>& ids = alone.emplace_back();
         ASSERT_OK(generator.Generate(wish.prompt, wish.options, [&](int32_t id) { return ids.push_back(id), true; }));
       }
-      ASSERT_NE(alone[0][5], alone[1][5]) << "an adapter changes the text";
+      ASSERT_FALSE(std::equal(alone[1].begin(), alone[1].end(), alone[0].begin())) << "an adapter changes the text";
       GenerationBatch batch(*model_, *kernels, &pool_, arithmetic);
       Texts together;
       std::vector<uint64_t> texts;
