@@ -226,7 +226,7 @@ def test_selectors_select(documents):
         elif document["kind"] == "Service":
             assert len(matches(spec["selector"])) == 1
             names = {port["targetPort"] for port in spec["ports"]}
-            assert names <= {"grpc", "metrics"}
+            assert names <= {"grpc", "metrics", "page"}
         elif document["kind"] == "NetworkPolicy":
             assert matches(spec["podSelector"]["matchLabels"])
         elif document["kind"] == "PodMonitor":
