@@ -8,6 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/graph/cpu_passes.h"
+#include "model/graph/gpu_passes.h"
 #include "proto/grpc_status.h"
 #include "worker/process.h"
 
@@ -200,8 +202,16 @@ absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::EngineFor(const std::string&
   std::weak_ptr<ModelEngine>& known = engines_[digest];
   if (std::shared_ptr<ModelEngine> engine = known.lock()) return engine;
   const model::Model& borrowed = *model;
-  std::shared_ptr<ModelEngine> engine(new ModelEngine{
-      std::move(model), model::Engine(borrowed, *options_.kernels, &pool_, options_.arithmetic, options_.max_rows)});
+  std::unique_ptr<model::Passes> passes;
+  if (options_.gpu != nullptr) {
+    QZO_ASSIGN_OR_RETURN(std::unique_ptr<model::GpuPasses> on_gpu, model::GpuPasses::Create(borrowed, options_.gpu));
+    spdlog::info("{}: on {}: {}", borrowed.path(), options_.gpu->name(), on_gpu->MemoryPlan());
+    passes = std::move(on_gpu);
+  } else {
+    passes = std::make_unique<model::CpuPasses>(borrowed, *options_.kernels, &pool_, options_.arithmetic);
+  }
+  std::shared_ptr<ModelEngine> engine(
+      new ModelEngine{std::move(model), model::Engine(borrowed, std::move(passes), options_.max_rows)});
   known = engine;
   return engine;
 }

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "kernels/cuda/backend.h"
 #include "kernels/thread_pool.h"
 #include "qzo/v1/worker.pb.h"
 #include "worker/fair_queue.h"
@@ -34,6 +35,7 @@ class Agent {
   struct Options {
     const kernels::Kernels* kernels = nullptr;
     kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;
+    kernels::cuda::Gpu* gpu = nullptr;                      // where passes run, if not on the processor
     int threads = 0;                                        // 0 = all that the process may use
     int64_t max_rows = model::kPassRows;                    // see model::Engine
     int64_t memory_bytes = 0;                               // that model files and replicas may take together

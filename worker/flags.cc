@@ -87,14 +87,18 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->check(CLI::PositiveNumber);
   add("--cache-dir", "QZO_CACHE_DIR", flags.cache_directory, "models and datasets by digest");
   add("--model", "QZO_MODEL", flags.models, "model file to use where it lies; repeatable")->check(CLI::ExistingFile);
-  add("--arithmetic", "QZO_ARITHMETIC", arithmetic, "of matrix products: part of the kind that this worker reports")
+  add("--device", "QZO_DEVICE", flags.device,
+      "where forward passes run: cpu, cuda, or auto for the GPU if there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  add("--arithmetic", "QZO_ARITHMETIC", arithmetic,
+      "of matrix products on CPUs: part of the kind that this worker reports")
       ->check(CLI::IsMember({"int16", "int8", "fp32"}));
   add("--kernels", "QZO_KERNELS", flags.kernels,
       "kernel variant, or auto for the one that is measured to be the fastest")
       ->check(CheckKernels);
   add("--max-rows", "QZO_MAX_ROWS", flags.max_rows,
-      "token rows of one forward pass: more is faster and takes more memory")
-      ->check(CLI::Range(1, 1 << 20));
+      "token rows of one forward pass: more is faster and takes more memory; 0 = 512 on a CPU, 4096 on a GPU")
+      ->check(CLI::Range(0, 1 << 20));
   add("--max-texts", "QZO_MAX_TEXTS", flags.max_texts,
       "requests for texts and scores to answer at once, beside training; 0 = none")
       ->check(CLI::Range(0, 1024));

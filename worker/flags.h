@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "kernels/integer.h"
-#include "model/formats/model_info.h"
 #include "proto/dial.h"
 
 namespace qzo::worker {
@@ -23,9 +22,10 @@ struct Flags {
   uint64_t memory_bytes = 0;
   std::string cache_directory;
   std::vector<std::string> models;
+  std::string device = "auto";  // or "cpu", "cuda"
   kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;
-  std::string kernels;  // a supported variant
-  int64_t max_rows = model::kPassRows;
+  std::string kernels;          // a supported variant
+  int64_t max_rows = 0;         // 0: by device
   uint32_t max_texts = 8;       // that it serves at once; 0 = it trains only
   std::string metrics_address;  // "" = none
   std::string log_level = "info";

@@ -70,8 +70,8 @@ TEST_F(FlagsTest, UnknownKernelsListThoseThatAreHere) {
 }
 
 TEST_F(FlagsTest, BadFlagsExitWithTwo) {
-  for (const char* bad : {"--no-such-flag", "--threads=-1", "--name=Not An Id", "--model=/no/such/file", "--max-rows=0",
-                          "--log-level=loud", "--log-format=xml"}) {
+  for (const char* bad : {"--no-such-flag", "--threads=-1", "--name=Not An Id", "--model=/no/such/file",
+                          "--max-rows=-1", "--log-level=loud", "--log-format=xml"}) {
     exit_code_ = -1;
     EXPECT_FALSE(Parse({bad}).has_value()) << bad;
     EXPECT_EQ(exit_code_, 2) << bad;

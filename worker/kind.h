@@ -14,6 +14,9 @@ namespace qzo::worker {
 inline std::string KindOf(kernels::Arithmetic arithmetic) {
   return std::string(kernels::ArithmeticName(arithmetic)) + "-1/cpu";
 }
+// The same of passes on a GPU (kernels/cuda), by architecture, for tensor cores of different ones may round
+// differently: "cuda-bf16-1/sm_90".
+inline std::string KindOfGpu(const std::string& architecture) { return "cuda-bf16-1/" + architecture; }
 
 }  // namespace qzo::worker
 

@@ -11,6 +11,7 @@
 #include "base/signals.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "kernels/cuda/backend.h"
 #include "kernels/kernels.h"
 #include "worker/agent.h"
 #include "worker/blob_client.h"
@@ -24,12 +25,23 @@
 namespace qzo::worker {
 namespace {
 
-v1::Attach AttachOf(const Flags& flags, int threads) {
+constexpr int64_t kGpuPassRows = 4096;
+
+// Nothing where passes are to run on the CPU. UNAVAILABLE where a GPU was asked for and there is none.
+absl::StatusOr<std::unique_ptr<kernels::cuda::Gpu>> GpuOf(const Flags& flags) {
+  if (flags.device == "cpu") return nullptr;
+  absl::StatusOr<std::unique_ptr<kernels::cuda::Gpu>> gpu = kernels::cuda::OpenGpu();
+  if (gpu.ok() || flags.device == "cuda") return gpu;
+  spdlog::info("on the CPU: {}", base::ToStd(gpu.status().message()));
+  return nullptr;
+}
+
+v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, int threads) {
   v1::Attach attach;
   attach.set_worker(flags.name);
   attach.set_incarnation(RandomIncarnation());
-  attach.set_kind(KindOf(flags.arithmetic));
-  attach.set_variant(flags.kernels);
+  attach.set_kind(gpu == nullptr ? KindOf(flags.arithmetic) : KindOfGpu(gpu->architecture()));
+  attach.set_variant(gpu == nullptr ? flags.kernels : gpu->name());
   attach.set_hostname(Hostname());
   attach.set_version(kVersion);
   attach.set_threads(threads);
@@ -41,6 +53,7 @@ v1::Attach AttachOf(const Flags& flags, int threads) {
 
 absl::Status RunWorker(const Flags& flags) {
   base::SignalWatch signals;
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<kernels::cuda::Gpu> gpu, GpuOf(flags));
   QZO_ASSIGN_OR_RETURN(const auto channel, MakeChannel(flags.endpoint));
   base::FileSystem* fs = base::RealFileSystem();
   QZO_RETURN_IF_ERROR(fs->CreateDirectories(flags.cache_directory));
@@ -66,12 +79,14 @@ absl::Status RunWorker(const Flags& flags) {
   options.kernels = kernels::FindKernels(flags.kernels);
   options.arithmetic = flags.arithmetic;
   options.threads = flags.threads;
-  options.max_rows = flags.max_rows;
+  options.gpu = gpu.get();
+  options.max_rows = flags.max_rows != 0 ? flags.max_rows : gpu != nullptr ? kGpuPassRows : model::kPassRows;
   options.memory_bytes = static_cast<int64_t>(flags.memory_bytes);
   Agent agent(options, &cache, &blobs, &blobs, base::SystemClock(), &metrics);
-  Connection connection({AttachOf(flags, agent.threads())}, channel, &agent, &blobs, &metrics);
-  spdlog::info("qzo-worker {} for {}: {}, kernels {}, {} threads, {} of memory", kVersion, flags.endpoint.server,
-               KindOf(flags.arithmetic), flags.kernels, agent.threads(), base::HumanBytes(flags.memory_bytes));
+  const v1::Attach attach = AttachOf(flags, gpu.get(), agent.threads());
+  Connection connection({attach}, channel, &agent, &blobs, &metrics);
+  spdlog::info("qzo-worker {} for {}: {}, {}, {} threads, {} of memory", kVersion, flags.endpoint.server, attach.kind(),
+               attach.variant(), agent.threads(), base::HumanBytes(flags.memory_bytes));
   std::optional<ServingConnection> serving;
   if (flags.max_texts > 0) {
     ServingConnection::Options serve;

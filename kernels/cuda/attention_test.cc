@@ -142,7 +142,7 @@ TEST_P(CudaAttentionTest, ARowHasTheSameBitsInEveryTileAndOrder) {
     for (int row = 0; row < tile.rows; row += 11) cut.push_back({tile.begin + row, std::min(11, tile.rows - row)});
   }
   std::reverse(cut.begin(), cut.end());
-  const std::vector<float> forward = problem.Run(*MakeEmulatedGpu(), problem.tiles);
+  const std::vector<float> forward = problem.Run(*MakeTestGpu(), problem.tiles);
   EXPECT_EQ(FirstDifference(problem.Run(gpu(), problem.tiles), forward), -1);
   EXPECT_EQ(FirstDifference(problem.Run(gpu(), cut), forward), -1);
 }

@@ -82,9 +82,9 @@ class DeviceGpu final : public Gpu {
   absl::StatusOr<std::byte*> Allocated(cudaError_t error, void* memory, size_t bytes, const char* what) {
     if (error == cudaSuccess) return static_cast<std::byte*>(memory);
     cudaGetLastError();  // said; not to be said again by Wait
-    return absl::ResourceExhaustedError(
-        absl::StrCat(name_, ": ", bytes, " bytes of ", what, ", of which ", free_bytes(), " are free on the device: ",
-                     cudaGetErrorString(error)));
+    return absl::ResourceExhaustedError(absl::StrCat(name_, ": ", bytes, " bytes of ", what, ", of which ",
+                                                     free_bytes(),
+                                                     " are free on the device: ", cudaGetErrorString(error)));
   }
 
   const std::string name_;
@@ -107,8 +107,8 @@ absl::StatusOr<std::unique_ptr<Gpu>> OpenGpu() {
     return absl::UnavailableError(absl::StrCat("CUDA device 0: ", cudaGetErrorString(error)));
   }
   if (device.major < kLeastMajor) {
-    return absl::UnavailableError(absl::StrCat(device.name, " has compute capability ", device.major, ".",
-                                               device.minor, ", expected ", kLeastMajor, ".0 or later"));
+    return absl::UnavailableError(absl::StrCat(device.name, " has compute capability ", device.major, ".", device.minor,
+                                               ", expected ", kLeastMajor, ".0 or later"));
   }
   if (!DeviceHasCode()) {
     return absl::UnavailableError(absl::StrCat(device.name, ": this program holds no code for compute capability ",

@@ -1,6 +1,5 @@
 // The ops on a CUDA device: everything that nvcc compiles.
 #include "kernels/cuda/device_ops.h"
-
 #include "kernels/cuda/launch.h"
 
 namespace qzo::kernels::cuda {

@@ -55,9 +55,12 @@ struct ChosenToken {
   int32_t slot = 0;
 };
 
+// Those of rows [first_row, first_row + *rows), whose logits are held.
 struct ChosenParams {
-  const float* logits = nullptr;
+  const float* logits = nullptr;  // [*rows, n]
   int n = 0;
+  int first_row = 0;
+  const int32_t* rows = nullptr;
   const double* log_sums = nullptr;
   const ChosenToken* tokens = nullptr;
   const int32_t* count = nullptr;
@@ -68,7 +71,9 @@ QZO_KERNEL(256, 4) ChosenKernel(const ChosenParams p) {
   const int i = BlockIndexX() * kLossThreads + ThreadIndex();
   if (i >= *p.count) return;
   const ChosenToken token = p.tokens[i];
-  p.out[token.slot] = double{p.logits[int64_t{token.row} * p.n + token.token]} - p.log_sums[token.row];
+  const int row = token.row - p.first_row;
+  if (row < 0 || row >= *p.rows) return;
+  p.out[token.slot] = double{p.logits[int64_t{row} * p.n + token.token]} - p.log_sums[row];
 }
 
 }  // namespace qzo::kernels::cuda

@@ -1,3 +1,8 @@
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
 #include "kernels/cuda/matmul_case.h"
 
 namespace qzo::kernels::cuda {
@@ -42,9 +47,8 @@ TEST_P(CudaMatMulTest, GroupsOfEverySizeTakeTheirPerturbedMultipliers) {
 
 QZO_INSTANTIATE_EVERY_ORDER(CudaMatMulTest);
 
-class CudaMatMulOnceTest : public ::testing::Test {
+class CudaMatMulOnceTest : public OnTestGpu<> {
  protected:
-  const std::unique_ptr<Gpu> gpu_ = MakeEmulatedGpu();
   std::mt19937 random_{5};
 };
 
@@ -80,6 +84,25 @@ TEST(CudaSlicesTest, DependOnTheMatrixAlone) {
   EXPECT_EQ(Slices(576, 32768), 8);
 }
 
+// The gate on the machine code (budget.json) reckons occupancy with the shared memory that kernels are launched with.
+TEST(CudaBudgetTest, KnowsTheSharedMemoryOfEveryLayout) {
+  std::ifstream file(std::string(std::getenv("QZO_SOURCE_DIR")) + "/kernels/cuda/budget.json");
+  const nlohmann::json budget = nlohmann::json::parse(file);
+  const auto shared = [&](const char* kernel) { return budget.at(kernel).at("shared").get<int>(); };
+  EXPECT_EQ(shared("MatMulKernel<0, 0>"), (MatMulLayout<Codes::kNibble, Scales::kHalf>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<0, 1>"), (MatMulLayout<Codes::kNibble, Scales::kHalfMin>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<0, 2>"), (MatMulLayout<Codes::kNibble, Scales::kSuper>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<0, 3>"), (MatMulLayout<Codes::kNibble, Scales::kZero>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<0, 4>"), (MatMulLayout<Codes::kNibble, Scales::kZeros>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<1, 0>"), (MatMulLayout<Codes::kByte, Scales::kHalf>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<1, 5>"), (MatMulLayout<Codes::kByte, Scales::kFloat>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<1, 6>"), (MatMulLayout<Codes::kByte, Scales::kFloatHalf>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<2, 7>"), (MatMulLayout<Codes::kBf16, Scales::kNone>::kBytes));
+  EXPECT_EQ(shared("AttentionKernel<16>"), AttentionLayout<16>::kBytes);
+  EXPECT_EQ(shared("AttentionKernel<64>"), AttentionLayout<64>::kBytes);
+  EXPECT_EQ(shared("AttentionKernel<128>"), AttentionLayout<128>::kBytes);
+}
+
 // Batch invariance: a row's bits do not depend on the strips around it, nor on where in a strip it lies.
 TEST_F(CudaMatMulOnceTest, ARowHasTheSameBitsWhateverSharesTheCall) {
   for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ6_K}) {
@@ -107,7 +130,7 @@ TEST_F(CudaMatMulOnceTest, EveryOrderOfThreadsGivesTheSameBits) {
   const GpuMatMulCase problem(random_, WeightType::kQ4_1, 130, 160, Granularity::kGroup, {70, 3});
   const std::vector<float> forward = problem.Run(*gpu_, problem.strips);
   for (const emulator::Order order : {emulator::Order::kReverse, emulator::Order::kShuffled}) {
-    EXPECT_EQ(FirstDifference(forward, problem.Run(*MakeEmulatedGpu(order), problem.strips)), -1);
+    EXPECT_EQ(FirstDifference(forward, problem.Run(*MakeTestGpu(order), problem.strips)), -1);
   }
 }
 

@@ -5,7 +5,7 @@
 namespace qzo::kernels::cuda {
 namespace {
 
-class CudaNoiseTest : public ::testing::TestWithParam<NoiseKind> {
+class CudaNoiseTest : public OnTestGpu<::testing::TestWithParam<NoiseKind>> {
  protected:
   NoiseKey KeyOf(uint32_t probe) const {
     return {.kind = GetParam(), .seed = 0xfedcba9876543210u, .step = 41, .probe = probe, .tensor = 3};
@@ -13,7 +13,6 @@ class CudaNoiseTest : public ::testing::TestWithParam<NoiseKind> {
   LaneNoise LaneOf(uint32_t probe, float signed_epsilon) const {
     return {.seed = KeyOf(0).seed, .step = 41, .probe = probe, .signed_epsilon = signed_epsilon, .kind = GetParam()};
   }
-  const std::unique_ptr<Gpu> gpu_ = MakeEmulatedGpu();
   std::mt19937 random_{11};
 };
 

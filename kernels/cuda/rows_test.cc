@@ -201,8 +201,9 @@ TEST_P(CudaRowsTest, LogProbabilitiesOfChosenTokensAreWithinTheBound) {
     OnDevice<double> sums(gpu(), kRows), out(gpu(), tokens.size());
     OnDevice<ChosenToken> device_tokens(gpu(), tokens);
     gpu().ops().log_sum(gpu().stream(), {device_logits.get(), n, counts.get(), sums.get()}, kRows + 1);
-    gpu().ops().chosen(gpu().stream(),
-                       {device_logits.get(), n, sums.get(), device_tokens.get(), counts.get() + 1, out.get()}, 9);
+    gpu().ops().chosen(
+        gpu().stream(),
+        {device_logits.get(), n, 0, counts.get(), sums.get(), device_tokens.get(), counts.get() + 1, out.get()}, 9);
     const std::vector<double> found = out.Read();
     for (const ChosenToken& token : tokens) {
       const float* row = logits.data() + token.row * n;

@@ -1,4 +1,5 @@
-// What the tests of this folder share: the emulated device in every order of threads, and its memory as vectors.
+// What the tests of this folder share: the emulated device in every order of threads, or a real one, and its memory as
+// vectors.
 #ifndef QZO_KERNELS_CUDA_TEST_GPU_H_
 #define QZO_KERNELS_CUDA_TEST_GPU_H_
 
@@ -11,10 +12,14 @@
 #include <vector>
 
 #include "kernels/cuda/backend.h"
-#include "kernels/cuda/host/emulated_gpu.h"
+#include "kernels/cuda/host/emulator.h"
 #include "kernels/cuda/ops.h"
 
 namespace qzo::kernels::cuda {
+
+// The emulator, or in the programs cuda_device_* the machine's GPU, whose threads have an order of their own; nullptr
+// where there is none.
+std::unique_ptr<Gpu> MakeTestGpu(emulator::Order order = emulator::Order::kForward);
 
 // Device memory with a copy of `values`, or of a count of NaNs. Guards behind it must stay as they are.
 template <typename T>
@@ -59,11 +64,23 @@ class OnDevice {
 // Every schedule must give the same bits.
 class EveryOrder : public ::testing::TestWithParam<emulator::Order> {
  protected:
+  void SetUp() override {
+    if (gpu_ == nullptr) GTEST_SKIP() << "no GPU";
+  }
   Gpu& gpu() { return *gpu_; }
   std::mt19937 random_{20240607};
 
  private:
-  const std::unique_ptr<Gpu> gpu_ = MakeEmulatedGpu(GetParam());
+  const std::unique_ptr<Gpu> gpu_ = MakeTestGpu(GetParam());
+};
+
+template <typename Base = ::testing::Test>
+class OnTestGpu : public Base {
+ protected:
+  void SetUp() override {
+    if (gpu_ == nullptr) GTEST_SKIP() << "no GPU";
+  }
+  const std::unique_ptr<Gpu> gpu_ = MakeTestGpu();
 };
 
 inline std::string OrderName(const ::testing::TestParamInfo<emulator::Order>& info) {

@@ -10,9 +10,10 @@
 namespace qzo::model {
 namespace {
 
-// Letters, marks, digits and connecting punctuation.
+// Letters, marks, digits, connecting punctuation and the two joiners: \w of Unicode's technical standard 18.
 bool IsWordCharacter(std::string_view character) {
   if (IsInvalidByte(character)) return false;
+  if (character == "\u200c" || character == "\u200d") return true;
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(CodePoint(character)))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:

@@ -1,0 +1,61 @@
+// A model's weights in the memory of a GPU: the planes of kernels/cuda/matrix.h, norms and rotary tables.
+#ifndef QZO_MODEL_GRAPH_GPU_MODEL_H_
+#define QZO_MODEL_GRAPH_GPU_MODEL_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "kernels/cuda/backend.h"
+#include "kernels/cuda/matrix.h"
+#include "model/graph/gpu_memory.h"
+#include "model/graph/model.h"
+
+namespace qzo::model {
+
+struct GpuLinear {
+  kernels::cuda::DeviceMatrix matrix;
+  const int32_t* order = nullptr;  // as WeightMatrix::order, in device memory
+  int ordinal = -1;                // in the partition; -1: not trained
+};
+
+struct GpuLayer {
+  const float* attention_norm = nullptr;
+  const float* feed_forward_norm = nullptr;
+  GpuLinear q, k, v, attention_output, gate, up, down;
+};
+
+// Immutable once made.
+class GpuModel {
+ public:
+  // `gpu` must outlive it. Possible errors: UNIMPLEMENTED for heads that the attention kernel does not take, those of
+  // Gpu::Allocate and Gpu::Wait.
+  static absl::StatusOr<std::unique_ptr<GpuModel>> Create(const Model& model, kernels::cuda::Gpu* gpu);
+
+  absl::Span<const GpuLayer> layers() const { return layers_; }
+  const kernels::cuda::DeviceMatrix& embedding() const { return embedding_; }
+  const GpuLinear& head() const { return head_; }
+  const float* output_norm() const { return output_norm_; }
+  const float* cos() const { return cos_; }
+  const float* sin() const { return sin_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  explicit GpuModel(kernels::cuda::Gpu* gpu) : gpu_(*gpu) {}
+  absl::StatusOr<const std::byte*> Copy(const void* from, size_t bytes);
+  absl::StatusOr<const float*> CopyFloats(absl::Span<const float> values);
+  absl::StatusOr<GpuLinear> CopyLinear(const kernels::WeightMatrix& w, int ordinal);
+
+  kernels::cuda::Gpu& gpu_;
+  std::vector<GpuMemory> memory_;
+  std::vector<GpuLayer> layers_;
+  kernels::cuda::DeviceMatrix embedding_;
+  GpuLinear head_;
+  const float *output_norm_ = nullptr, *cos_ = nullptr, *sin_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace qzo::model
+
+#endif  // QZO_MODEL_GRAPH_GPU_MODEL_H_
