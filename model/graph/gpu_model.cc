@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/exact_math.h"
 
 namespace qzo::model {
 
@@ -37,25 +38,58 @@ absl::StatusOr<GpuLinear> GpuModel::CopyLinear(const kernels::WeightMatrix& w, i
   return linear;
 }
 
-absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, Gpu* gpu) {
+namespace {
+
+// What passes on a GPU do not have yet, or "".
+std::string Missing(const Model& model) {
   const ModelInfo& info = model.info();
   if (!kernels::cuda::SupportsHead(info.head_dim)) {
+    return absl::StrCat("heads of ", info.head_dim, " (GPUs take multiples of 8 up to 128)");
+  }
+  if (info.norm != NormKind::kRms) return "layer norms";
+  if (info.mlp != MlpKind::kSiluGated) return "an MLP without SiLU gate";
+  if (info.window != 0) return "a sliding window";
+  if (info.attention_softcap != 0 || info.logit_softcap != 0) return "soft caps";
+  if (info.embedding_scale != 1) return "scaled embeddings";
+  if (info.attention_scale != 1.0f / kernels::Sqrt(static_cast<float>(info.head_dim))) return "a scale of attention";
+  if (model.positions().rows != 0) return "learned positions";
+  for (const Layer& layer : model.layers()) {
+    if (!layer.q_norm.empty() || !layer.k_norm.empty()) return "norms of queries and keys";
+    if (!layer.post_attention_norm.weight.empty() || !layer.post_feed_forward_norm.weight.empty()) {
+      return "norms after the branches of a block";
+    }
+    for (const auto linear :
+         {&Layer::q, &Layer::k, &Layer::v, &Layer::attention_output, &Layer::gate, &Layer::up, &Layer::down}) {
+      if (!(layer.*linear).bias.empty()) return "biases";
+      if (layer.trained.at(static_cast<size_t>((layer.*linear).part)).rows != (layer.*linear).rows) {
+        return "matrices that are several in one";
+      }
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, Gpu* gpu) {
+  const ModelInfo& info = model.info();
+  if (const std::string missing = Missing(model); !missing.empty()) {
     return absl::UnimplementedError(
-        absl::StrCat(model.path(), ": heads of ", info.head_dim, ": GPUs take multiples of 8 up to 128"));
+        absl::StrCat(model.path(), ": ", missing, ": not on GPUs yet; --device cpu runs it"));
   }
   std::unique_ptr<GpuModel> made(new GpuModel(gpu));
-  constexpr std::pair<kernels::WeightMatrix Layer::*, GpuLinear GpuLayer::*> kLinears[kTrainedPerLayer] = {
+  constexpr std::pair<LinearLayer Layer::*, GpuLinear GpuLayer::*> kLinears[] = {
       {&Layer::q, &GpuLayer::q},       {&Layer::k, &GpuLayer::k},
       {&Layer::v, &GpuLayer::v},       {&Layer::attention_output, &GpuLayer::attention_output},
       {&Layer::gate, &GpuLayer::gate}, {&Layer::up, &GpuLayer::up},
       {&Layer::down, &GpuLayer::down}};
   for (const Layer& layer : model.layers()) {
     GpuLayer& copy = made->layers_.emplace_back();
-    QZO_ASSIGN_OR_RETURN(copy.attention_norm, made->CopyFloats(layer.attention_norm));
-    QZO_ASSIGN_OR_RETURN(copy.feed_forward_norm, made->CopyFloats(layer.feed_forward_norm));
-    for (int i = 0; i < kTrainedPerLayer; ++i) {
-      QZO_ASSIGN_OR_RETURN(copy.*kLinears[i].second,
-                           made->CopyLinear(layer.*kLinears[i].first, layer.trained_base + i));
+    QZO_ASSIGN_OR_RETURN(copy.attention_norm, made->CopyFloats(layer.attention_norm.weight));
+    QZO_ASSIGN_OR_RETURN(copy.feed_forward_norm, made->CopyFloats(layer.feed_forward_norm.weight));
+    for (const auto& [from, to] : kLinears) {
+      const LinearLayer& linear = layer.*from;
+      QZO_ASSIGN_OR_RETURN(copy.*to, made->CopyLinear(linear, layer.trained_base + linear.part));
     }
   }
   QZO_ASSIGN_OR_RETURN(made->head_, made->CopyLinear(model.head(), -1));
@@ -64,7 +98,7 @@ absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, G
     QZO_ASSIGN_OR_RETURN(const GpuLinear embedding, made->CopyLinear(model.embedding(), -1));
     made->embedding_ = embedding.matrix;
   }
-  QZO_ASSIGN_OR_RETURN(made->output_norm_, made->CopyFloats(model.output_norm()));
+  QZO_ASSIGN_OR_RETURN(made->output_norm_, made->CopyFloats(model.output_norm().weight));
   QZO_ASSIGN_OR_RETURN(made->cos_, made->CopyFloats(model.rope().cos));
   QZO_ASSIGN_OR_RETURN(made->sin_, made->CopyFloats(model.rope().sin));
   QZO_RETURN_IF_ERROR(gpu->Wait());

@@ -29,8 +29,8 @@ struct GpuLayer {
 // Immutable once made.
 class GpuModel {
  public:
-  // `gpu` must outlive it. Possible errors: UNIMPLEMENTED for heads that the attention kernel does not take, those of
-  // Gpu::Allocate and Gpu::Wait.
+  // `gpu` must outlive it. Possible errors: UNIMPLEMENTED for what GPUs do not have of an architecture (the blocks are
+  // Llama's), those of Gpu::Allocate and Gpu::Wait.
   static absl::StatusOr<std::unique_ptr<GpuModel>> Create(const Model& model, kernels::cuda::Gpu* gpu);
 
   absl::Span<const GpuLayer> layers() const { return layers_; }
