@@ -360,9 +360,9 @@ TEST_F(EngineTest, HoldsTheActivationsThatWerePlanned) {
                .label = -1};
     rows += PackedRows(example);
   }
-  for (const auto& [max_rows, arithmetic] : {std::pair(int64_t{200}, kernels::Arithmetic::kFp32),
-                                             std::pair(int64_t{900}, kernels::Arithmetic::kInt16),
-                                             std::pair(rows, kernels::Arithmetic::kInt16)}) {
+  for (const auto& [max_rows, arithmetic] :
+       {std::pair(int64_t{200}, kernels::Arithmetic::kFp32), std::pair(int64_t{900}, kernels::Arithmetic::kInt16),
+        std::pair(rows, kernels::Arithmetic::kInt16)}) {
     Engine engine(*model, kernels::BestKernels(), &pool_, arithmetic, max_rows);
     std::vector<ExampleLoss> losses;
     ASSERT_OK(engine.Losses(TaskKind::kCompletion, Pointers(examples), &plain_, &losses));

@@ -16,8 +16,8 @@ class TextStream {
   // `tokenizer` must outlive the stream.
   explicit TextStream(const Tokenizer* tokenizer) : tokenizer_(*tokenizer) {}
 
-  // The text that `token` adds: whole characters. A token may end within one, or change the blanks of its neighbours, so
-  // the whole is decoded anew.
+  // The text that `token` adds: whole characters. A token may end within one, or change the blanks of its neighbours,
+  // so the whole is decoded anew.
   absl::StatusOr<std::string> Add(int32_t token);
 
  private:
