@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <string>
 #include <vector>
@@ -346,9 +347,14 @@ TEST_F(AgentTest, AClosedJobStopsBetweenItemsAndSendsNothing) {
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   OpenAndWait(TinyJob(2, TinyMethod(), &blobs_));
   const double before = metrics_.items.Value();
-  clock_.HookAt(1, [this] { Close(1); });  // the first item has begun
+  std::latch both_queued(1);
+  clock_.HookAt(1, [&] {  // the first item has begun
+    both_queued.wait();
+    Close(1);
+  });
   Work(1, 0, {}, 0, kItems);
   Work(1, 0, {}, 0, kItems);
+  both_queued.count_down();
   ExpectNothingButAnswerOf(2);
   EXPECT_EQ(metrics_.items.Value() - before, 1 + 1);
 }
