@@ -20,8 +20,8 @@ SST2 = os.environ.get("QZO_BENCH_SST2")  # JSON Lines with "sentence" and "label
 BATCHES = {"": [], "sms": SMS}
 if SST2:
     BATCHES["sst2"] = ["--data", SST2, "--prompt", "{sentence} It was", "--options", " terrible, great"]
-TINY = "tests/golden/models/stories260k/stories260K-Q4_1.gguf"
-SHAPES = ((576, 576), (1536, 576), (576, 1536))  # N, K of SmolLM2-135M's matrices
+TINY = ["--model", "tests/golden/models/stories260k/stories260K-Q4_1.gguf", "--options", " a, b", "--seconds", "0", "--batch", "4",
+        "--tokens", "16"]
 # Share of the peak rate of its multiply-add that a product with scales per 32 values can reach: the other instructions of a
 # block take the same units (int16: 16 dot products of 20 instructions; int8: 8 of 12).
 MIX = {"int16": 16 / 20, "int8": 8 / 12, "fp32": 1.0}
@@ -77,9 +77,8 @@ def instructions(arithmetic: str) -> float | None:
         return None
     counts = []
     for steps in (4, 14):
-        command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"{BIN}/qzo_engine_bench", "--model", TINY,
-                   "--arithmetic", arithmetic, "--kernels", "avx2", "--seconds", "0", "--steps", str(steps), "--batch", "4",
-                   "--tokens", "16", "--options", " a, b"]
+        command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"{BIN}/qzo_engine_bench", *TINY,
+                   "--arithmetic", arithmetic, "--kernels", "avx2", "--steps", str(steps)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stderr
         counts.append(int(re.search(r"Collected : (\d+)", output)[1]))
     return (counts[1] - counts[0]) / 10
@@ -169,7 +168,7 @@ def main() -> None:
                 metrics.append((f"{name}_step_s{suffix}", middle[f"{name}_step_s_{arithmetic}"], f"s, {arithmetic}; one probe, 16 rows"))
         if f"generation_{arithmetic}" in middle:
             metrics.append((f"generation_tokens_per_s{suffix}", middle[f"generation_{arithmetic}"], f"{arithmetic}, 2 threads"))
-        if (count := instructions(arithmetic)) is not None:
+        if not arguments.quick and (count := instructions(arithmetic)) is not None:
             metrics.append((f"instructions_per_step{suffix}", count, f"{arithmetic}, AVX2, tiny model, callgrind"))
     if not arguments.quick:
         metrics += [(name, rate, "Gop/s of the product alone, 1 thread") for name, rate in shapes().items()]

@@ -178,10 +178,11 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
     const absl::Duration begin = base::SystemClock()->Monotonic();
     QZO_RETURN_IF_ERROR(replica->MeasureItems(&engine, task, data, order, 0, spec.items(), &items));
     QZO_RETURN_IF_ERROR(replica->Apply(coefficients));
-    seconds.push_back(absl::ToDoubleSeconds(base::SystemClock()->Monotonic() - begin));
+    const absl::Duration end = base::SystemClock()->Monotonic();
+    allocated = allocations - before;  // of the last step: buffers have grown by then
+    seconds.push_back(absl::ToDoubleSeconds(end - begin));
     tokens.push_back(step_tokens * 2 * settings.probes);
     work.push_back(step_work * 2 * settings.probes);
-    allocated = allocations - before;  // of the last step: buffers have grown by then
     // What the machine could do around this step: a shared one changes from second to second.
     const double peak_after = loop.run == nullptr ? 0 : bench::PeakRate(loop, settings.threads);
     peaks.push_back((peak_before + peak_after) / 2);
