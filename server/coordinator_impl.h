@@ -1,5 +1,5 @@
-// The inside of Coordinator: see coordinator.h. Split over coordinator.cc (jobs, workers: what services call) and
-// coordinator_actions.cc (carrying out what the core decides).
+// The inside of Coordinator: see coordinator.h. Split over coordinator.cc (jobs: what services call),
+// coordinator_workers.cc and coordinator_actions.cc (carrying out what the core decides).
 #ifndef QZO_SERVER_COORDINATOR_IMPL_H_
 #define QZO_SERVER_COORDINATOR_IMPL_H_
 
