@@ -34,7 +34,7 @@ COPY LICENSE /usr/share/doc/qzo/
 FROM runtime AS coordinator
 # hadolint ignore=DL3008
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends libcpp-httplib0.11 libsqlite3-0 libyaml-cpp0.7 \
+  && apt-get install -y --no-install-recommends libcpp-httplib0.11 libpng16-16 libsqlite3-0 libyaml-cpp0.7 \
   && rm -rf /var/lib/apt/lists/* \
   && install -d -o qzo -g qzo /var/lib/qzo
 COPY --from=build /src/build/release/bin/qzo-server /src/build/release/bin/qzoctl /usr/local/bin/

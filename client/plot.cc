@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kWidth = 720, kHeight = 260, kLeft = 56, kTop = 28, kRight = 10, kBottom = 24;
 constexpr int kTicks = 4;
-constexpr const char* kColours[] = {"#0969da", "#bc4c00", "#6639ba", "#116329"};
+constexpr uint32_t kColours[] = {0x0969da, 0xbc4c00, 0x6639ba, 0x116329};
 
 // What the points span; both ranges are more than nothing.
 struct Range {
@@ -36,10 +36,6 @@ Range RangeOf(const std::vector<LossSeries>& series) {
     range.high += 0.05 * std::abs(range.high) + 0.01;
   }
   return range;
-}
-
-std::string Escaped(const std::string& text) {
-  return absl::StrReplaceAll(text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
 }
 
 }  // namespace
@@ -86,39 +82,30 @@ std::string TextPlot(const std::vector<LossSeries>& series, int columns, int row
   return out + "\n";
 }
 
-std::string SvgPlot(const std::vector<LossSeries>& series, const std::string& title) {
+Picture LossPicture(const std::vector<LossSeries>& series, const std::string& title) {
   Range range = RangeOf(series);
   if (range.empty()) range = {1, 0, 1};
   const auto x = [&](double step) { return kLeft + (kWidth - kLeft - kRight) * step / range.last; };
   const auto y = [&](double loss) {
     return kTop + (kHeight - kTop - kBottom) * (range.high - loss) / (range.high - range.low);
   };
-  std::string out = absl::StrFormat(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n"
-      "<title>Loss of %s by step</title>\n<style>text{font:11px sans-serif;fill:#808890}</style>\n"
-      "<text x=\"%d\" y=\"16\">%s</text>\n",
-      kWidth, kHeight, kWidth, kHeight, Escaped(title), kLeft, Escaped(title));
+  Picture picture{.width = kWidth, .height = kHeight, .title = absl::StrCat("Loss of ", title, " by step")};
+  picture.texts.push_back({{kLeft, 16}, title});
   for (int tick = 0; tick <= kTicks; ++tick) {
     const double loss = range.low + (range.high - range.low) * tick / kTicks;
     const double step = std::round(range.last * tick / kTicks);
-    absl::StrAppendFormat(&out,
-                          "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#8884\"/>\n"
-                          "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n"
-                          "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n",
-                          kLeft, kWidth - kRight, y(loss), y(loss), kLeft - 6, y(loss) + 4, loss, x(step), kHeight - 6,
-                          step);
+    picture.rules.push_back({{kLeft, y(loss)}, {kWidth - kRight, y(loss)}});
+    picture.texts.push_back({{kLeft - 6, y(loss) + 4}, absl::StrFormat("%.3g", loss), Picture::Anchor::kEnd});
+    picture.texts.push_back({{x(step), kHeight - 6}, absl::StrFormat("%.0f", step), Picture::Anchor::kMiddle});
   }
   for (size_t i = 0; i < series.size(); ++i) {
-    const char* colour = kColours[i % std::size(kColours)];
-    std::string points;
-    for (const LossPoint& point : series[i].points)
-      absl::StrAppendFormat(&points, "%s%.1f,%.1f", points.empty() ? "" : " ", x(point.step), y(point.loss));
-    absl::StrAppendFormat(&out, "<polyline points=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"1.75\"/>\n", points,
-                          colour);
-    absl::StrAppendFormat(&out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" style=\"fill:%s\">%s</text>\n",
-                          kWidth - kRight, kTop + 14 * static_cast<int>(i + 1), colour, Escaped(series[i].name));
+    const uint32_t colour = kColours[i % std::size(kColours)];
+    Picture::Curve& curve = picture.curves.emplace_back(Picture::Curve{.points = {}, .colour = colour});
+    for (const LossPoint& point : series[i].points) curve.points.push_back({x(point.step), y(point.loss)});
+    const double line = kTop + 14 * static_cast<double>(i + 1);
+    picture.texts.push_back({{kWidth - kRight, line}, series[i].name, Picture::Anchor::kEnd, colour});
   }
-  return out + "</svg>\n";
+  return picture;
 }
 
 Table JobDifferences(const v1::FineTuningJob& a, const v1::FineTuningJob& b) {

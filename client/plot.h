@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "client/picture.h"
 #include "client/table.h"
 #include "qzo/v1/job.pb.h"
 
@@ -26,8 +27,8 @@ std::vector<LossSeries> LossesOf(const std::vector<v1::JobEvent>& events, const 
 
 // `columns` wide with axes, and a line that says which mark is what; "" when there is no point.
 std::string TextPlot(const std::vector<LossSeries>& series, int columns, int rows);
-// A document of its own.
-std::string SvgPlot(const std::vector<LossSeries>& series, const std::string& title);
+// The same for files.
+Picture LossPicture(const std::vector<LossSeries>& series, const std::string& title);
 
 // Settings in which two jobs differ, and their results side by side.
 Table JobDifferences(const v1::FineTuningJob& a, const v1::FineTuningJob& b);

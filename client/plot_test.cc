@@ -52,10 +52,17 @@ TEST(TextPlot, PutsTheHighestFirstAndTheLastAtTheRight) {
   EXPECT_THAT(TextPlot({{"flat", '.', {{1, 1.0}, {2, 1.0}}}}, 40, 5), HasSubstr("."));
 }
 
-TEST(SvgPlot, HoldsEveryCurveAndNoMarkupOfNames) {
-  const std::string svg = SvgPlot({{"<a>", '.', {{0, 1.0}, {4, 0.5}}}, {"b", 'o', {{4, 0.75}}}}, "x & y");
-  EXPECT_THAT(svg, AllOf(HasSubstr("<title>Loss of x &amp; y by step</title>"), HasSubstr("&lt;a&gt;"),
-                         Not(HasSubstr("<a>")), HasSubstr("points=\"56.0,28.0 710.0,236.0\"")));
+TEST(LossPicture, HoldsEveryCurveBetweenItsAxes) {
+  const Picture picture = LossPicture({{"a", '.', {{0, 1.0}, {4, 0.5}}}, {"b", 'o', {{4, 0.75}}}}, "x");
+  EXPECT_EQ(picture.title, "Loss of x by step");
+  ASSERT_EQ(picture.curves.size(), 2u);
+  EXPECT_EQ(picture.curves[0].points[0].x, 56);
+  EXPECT_EQ(picture.curves[0].points[0].y, 28);
+  EXPECT_EQ(picture.curves[0].points[1].x, 710);
+  EXPECT_EQ(picture.curves[0].points[1].y, 236);
+  EXPECT_EQ(picture.texts.back().text, "b");
+  EXPECT_EQ(picture.texts.back().colour, picture.curves[1].colour);
+  EXPECT_TRUE(LossPicture({}, "none").curves.empty());
 }
 
 TEST(JobDifferences, ListsWhatDiffersAndTheResults) {

@@ -56,10 +56,15 @@ absl::StatusOr<int> Plot(Session& session, const CompareFlags& flags) {
     absl::StrAppend(&title, title.empty() ? "" : ", ", ShortName(flags.names[i]));
   }
   if (!flags.svg.empty()) {
-    QZO_RETURN_IF_ERROR(session.fs()->WriteDurably(flags.svg, SvgPlot(series, title)));
+    QZO_RETURN_IF_ERROR(session.fs()->WriteDurably(flags.svg, ToSvg(LossPicture(series, title))));
     session.out() << flags.svg << "\n";
-    return kOk;
   }
+  if (!flags.png.empty()) {
+    QZO_ASSIGN_OR_RETURN(const std::string png, ToPng(LossPicture(series, title)));
+    QZO_RETURN_IF_ERROR(session.fs()->WriteDurably(flags.png, png));
+    session.out() << flags.png << "\n";
+  }
+  if (!flags.svg.empty() || !flags.png.empty()) return kOk;
   const std::string plot = TextPlot(series, session.env().columns, kPlotRows);
   if (plot.empty()) session.Note("no step has been measured yet");
   session.out() << plot;

@@ -183,9 +183,10 @@ class AppBuilder {
     CompareFlags& c = flags_.compare;
     app_->add_subcommand("top", "jobs and workers, as they go on; once when nobody watches")
         ->callback([flags = &flags_] { flags->run = Top; });
-    CLI::App* plot = Verb("plot", "loss curves of jobs, on the terminal", &Plot, &c);
+    CLI::App* plot = Verb("plot", "loss curves of jobs, on the terminal or as a picture", &Plot, &c);
     plot->add_option("NAME", c.names, "of the job")->required();
-    plot->add_option("--svg", c.svg, "file to write them to instead");
+    plot->add_option("--svg", c.svg, "file to draw them into instead");
+    plot->add_option("--png", c.png, "likewise");
     Verb("diff", "settings and results of two jobs, where they differ", &Diff, &c)
         ->add_option("NAME", c.names, "of the job")
         ->required()

@@ -89,7 +89,8 @@ struct LocalFlags {
 // plot and diff.
 struct CompareFlags {
   std::vector<std::string> names;
-  std::string svg;  // file to write
+  std::string svg;  // files to write
+  std::string png;
 };
 
 struct ChatFlags {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import struct
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
@@ -33,6 +36,9 @@ def test_plot_draws_on_the_terminal_and_into_a_file(cluster, tmp_path):
     assert both.strip() == str(tmp_path / "both.svg")
     svg = ElementTree.parse(tmp_path / "both.svg").getroot()
     assert len(svg.findall("{http://www.w3.org/2000/svg}polyline")) == 4
+    cluster.ctl("plot", "first", "--png", tmp_path / "first.png")
+    data = (tmp_path / "first.png").read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">2I", data[16:24]) == (1440, 520)
 
 
 def test_diff_names_what_differs(cluster):
@@ -85,3 +91,42 @@ complete_words qzoctl delete job
     lines = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, env=environment).stdout.splitlines()
     assert {"first", "second"} <= set(lines[0].split()) and "w1" in lines[1].split()
     assert {"first", "second"} <= set(lines[2].split())
+
+
+def start(cluster, *arguments: object) -> subprocess.Popen:
+    command = [BIN / "qzoctl", "--server", cluster.address, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_watched_jobs_are_printed_when_they_change_until_interrupted(cluster):
+    watching = start(cluster, "get", "jobs", "-w", "-o", "json")
+    seen = [json.loads(watching.stdout.readline()) for _ in range(2)]
+    assert {job["name"].rpartition("/")[2] for job in seen} == {"first", "second"}
+    cluster.submit("third", 4)
+    while (job := json.loads(watching.stdout.readline()))["state"] != "SUCCEEDED":
+        assert job["name"].endswith("/third"), "the others do not change"
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(timeout=60) == 130
+
+
+def test_waiting_exits_as_the_job_did(cluster, tmp_path):
+    job = json.loads((cluster.directory / "first.yaml").read_text())
+    file = tmp_path / "job.yaml"
+
+    def submit(name: str, steps: int) -> subprocess.Popen:
+        file.write_text(json.dumps({**job, "name": name, "method": {**job["method"], "steps": steps}}))
+        return start(cluster, "submit", "-f", file, "--wait")
+
+    done = submit("short", 3)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0 and out.startswith("short SUCCEEDED") and "\x1b" not in out + err
+    long = submit("long", 100000)
+    for line in long.stderr:
+        if "INFO  step" in line:
+            break
+    assert start(cluster, "wait", "long", "--timeout", "0.2s").wait(timeout=60) == 4
+    cluster.ctl("cancel", "long")
+    out, _ = long.communicate(timeout=120)
+    assert long.returncode == 3 and out.startswith("long CANCELLED")
+    assert start(cluster, "wait", "long", "--for", "state=succeeded").wait(timeout=60) == 3
+    assert start(cluster, "watch", "nobody").wait(timeout=60) == 7
