@@ -7,7 +7,7 @@
     examples/generic_client/call.py 127.0.0.1:7070 qzo.v1.JobService/ListJobs '{"parent": "projects/-"}'
     examples/generic_client/call.py 127.0.0.1:7070 qzo.v1.JobService/WatchJob '{"name": "projects/default/jobs/sms-spam"}'
 
-A token in $QZO_TOKEN_FILE goes with the call. Clear text only: for servers on this machine.
+A token in $QZO_TOKEN_FILE goes with the call. With $QZO_TLS_CA, the authorities of the server's certificate, it speaks TLS.
 """
 
 from __future__ import annotations
@@ -23,8 +23,15 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 
+def dial(address: str) -> grpc.Channel:
+    authorities = os.environ.get("QZO_TLS_CA")
+    if not authorities:
+        return grpc.insecure_channel(address)
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(Path(authorities).read_bytes()))
+
+
 def main(address: str, method: str = "", body: str = "{}") -> int:
-    with grpc.insecure_channel(address) as channel:
+    with dial(address) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         pool = DescriptorPool(database)
         if not method:

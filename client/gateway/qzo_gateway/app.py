@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -139,7 +139,7 @@ async def get_job(request: Request) -> Response:
     return JSONResponse(objects.job(await client.get(objects.job_of(request.path_params["id"])), client.project))
 
 
-def _steer(verb: str):
+def _steer(verb: str) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         client = _client(request)
         job = await getattr(client, verb)(objects.job_of(request.path_params["id"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -32,12 +34,12 @@ class BadRequest(Exception):
         self.status = status
 
 
-def body(message: str, status: int, param: str | None = None, code: str | None = None) -> dict:
+def body(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def body_of(error: qzo.QzoError) -> tuple[int, dict]:
+def body_of(error: qzo.QzoError) -> tuple[int, dict[str, Any]]:
     status = _HTTP.get(error.code, 500)
     param = error.violations[0][0] if error.violations else None
     return status, body(str(error), status, param, error.reason or None)

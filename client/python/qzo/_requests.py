@@ -32,7 +32,7 @@ Messages = Sequence[Mapping[str, str]]
 
 
 def backoff(failures: int) -> float:
-    return min(0.2 * 2**failures, MAX_BACKOFF)
+    return min(0.2 * 2.0**failures, MAX_BACKOFF)
 
 
 def chunks(path: str | Path) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import IO
+from typing import IO, Any
 
 from qzo._proto.qzo.v1 import job_pb2
 
@@ -54,7 +54,7 @@ class ProgressBar:
             self._stream.flush()
 
 
-def _notebook_cell():
+def _notebook_cell() -> Any:
     if "ipykernel" not in sys.modules:
         return None
     from IPython.display import display

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
@@ -30,7 +33,7 @@ class QzoError(Exception):
     @classmethod
     def from_rpc(cls, error: grpc.RpcError) -> QzoError:
         reason, violations = "", []
-        for key, value in error.trailing_metadata() or ():
+        for key, value in cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ()):
             if key != _DETAILS_KEY:
                 continue
             for detail in status_pb2.Status.FromString(value).details:

@@ -6,6 +6,7 @@ import io
 import math
 import xml.etree.ElementTree as ElementTree
 
+import pandas
 import pytest
 from fakes import FakeServer
 
@@ -34,7 +35,6 @@ def test_metrics_are_one_row_a_step_as_pandas_wants_them(client):
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert rows[0] == {**rows[0], "train_loss": 1.0, "workers": 2, "validation_loss": 2.0}
     assert "validation_loss" not in rows[1]
-    pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(rows).set_index("step")
     assert list(frame["train_loss"]) == [1.0, 0.5, pytest.approx(1 / 3)]
     assert frame["validation_loss"].isna().tolist() == [False, True, False]
