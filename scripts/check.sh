@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
-#   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser]
+#   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser] [http]
+#     [languages] [docs]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python tokenizers deploy browser fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python tokenizers deploy browser http languages docs fuzz)
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
 
 sources() { git ls-files '*.h' '*.cc'; }
@@ -12,7 +13,7 @@ sources() { git ls-files '*.h' '*.cc'; }
 for part in "${parts[@]}"; do
   printf '\n== %s\n' "$part"
   case $part in
-    shell) shellcheck scripts/*.sh bench/*.sh .ci/run ;;
+    shell) shellcheck scripts/*.sh bench/*.sh examples/clients/*/*.sh .ci/run ;;
     format) sources | xargs clang-format-14 --dry-run --Werror ;;
     clang) # optimized, what must give the same bits whoever compiled it
       scripts/build.sh clang-dev base/all method/all kernels/all model/all
@@ -34,7 +35,12 @@ for part in "${parts[@]}"; do
       scripts/build.sh release server_simulator_test
       QZO_SIMULATOR_SEEDS=100000 QZO_SIMULATOR_FIRST=1000000 build/release/tests/server_simulator_test --gtest_filter='*Every*'
       ;;
-    python) scripts/python-test.sh ;;
+    python)
+      scripts/python-test.sh
+      build/python/bin/pip install --quiet --disable-pip-version-check "./client/python[types]"
+      build/python/bin/mypy --config-file client/python/pyproject.toml client/python/qzo client/gateway/qzo_gateway \
+        client/python/tests/types_of_a_program.py
+      ;;
     deploy)
       scripts/build.sh release qzo-server qzo-worker qzoctl
       scripts/deploy-test.sh
@@ -42,6 +48,10 @@ for part in "${parts[@]}"; do
     browser)
       scripts/build.sh release qzo-server qzo-worker qzoctl
       scripts/browser-test.sh
+      ;;
+    http | languages | docs)
+      scripts/build.sh release qzo-server qzo-worker qzoctl
+      "scripts/$part-test.sh"
       ;;
     tokenizers)
       scripts/build.sh release tokenize
