@@ -22,7 +22,7 @@ std::optional<Arithmetic> ParseArithmetic(std::string_view name) {
 bool SupportsRounded(WeightType type, int64_t cols) {
   // Packed bytes have a minimum beside codes below 0, which no instruction for 8 bits has.
   const bool bytes = type == WeightType::kU8x32 || type == WeightType::kU8x128;
-  return BlockValues(type) > 1 && !bytes && cols % kRoundedBlock == 0;
+  return BlockValues(type) > 1 && !bytes && !HasCodebook(type) && cols % kRoundedBlock == 0;
 }
 
 RoundedRows RoundedRows::Slice(int64_t begin, int64_t end) const {

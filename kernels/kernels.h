@@ -60,6 +60,12 @@ enum class WeightType : uint8_t {
   kU3x128,
   kU4x128,
   kU8x128,
+  // Neither: codes that stand for entries of a codebook, which comes with the matrix (weights_book.cc). An entry is one
+  // value (kBook4: 4 bits) or eight: those of one code of 8 or 16 bits, or the sum of two of 8 bits.
+  kBook4,
+  kBook1x8,
+  kBook2x8,
+  kBook1x16,
 };
 
 // Values per block, bytes per block. Plain types are blocks of one value. K must be a multiple of the block size.
@@ -69,8 +75,10 @@ int64_t BlockBytes(WeightType type);
 int64_t GroupValues(WeightType type);
 std::string_view WeightTypeName(WeightType type);
 std::optional<WeightType> FindWeightType(std::string_view name);
-// Whether matmul_rounded takes rows of `cols` values of this type: quantized, but not packed bytes; whole blocks of 32.
+// Whether matmul_rounded takes rows of `cols` values of this type: quantized, but not packed bytes nor of a codebook;
+// whole blocks of 32.
 bool SupportsRounded(WeightType type, int64_t cols);
+inline bool HasCodebook(WeightType type) { return type >= WeightType::kBook4; }
 
 // W [rows = N, cols = K], row-major, borrowed, any alignment.
 struct WeightMatrix {
@@ -81,6 +89,11 @@ struct WeightMatrix {
   int64_t group = 0;  // values of a scale group where they are several blocks, which divides cols; 0: GroupValues(type)
   // [cols] or nullptr: which column of the layer's input each column takes. For the caller: ops take x in this order.
   const int32_t* order = nullptr;
+  // Of types with a codebook, whose value is scale · entry and whose `group` is given: scales [rows, cols / group] and
+  // codebooks [1 or 2, entries, values of an entry] of a plain type, any alignment; kF32 of kBook4, else kF16 or kBF16.
+  const float* scales = nullptr;
+  const std::byte* codebook = nullptr;
+  WeightType codebook_type = WeightType::kF32;
 };
 inline int64_t GroupSize(const WeightMatrix& w) { return w.group != 0 ? w.group : GroupValues(w.type); }
 
@@ -172,7 +185,7 @@ struct Kernels {
   bool (*supported)();    // whether this machine can run it
 
   // Columns [n_begin, n_end) of y = x · Wᵀ, multiplied per lane. w_k is the stored value decoded to fp32: fma(scale,
-  // code, minimum) of weights.h.
+  // code, minimum) of weights.h, or scale · entry.
   //   kChannel: acc = fma(x_k, w_k, acc) in ascending k from +0; result = multiplier · acc
   //   kGroup:   part likewise within each scale group; total = fma(multiplier_g, part_g, total) in ascending g from +0
   void (*matmul)(const MatMulArgs& args, int64_t n_begin, int64_t n_end);

@@ -8,6 +8,7 @@
 
 #include "kernels/exact_math.h"
 #include "kernels/scratch.h"
+#include "kernels/simd_books.h"
 #include "kernels/simd_tile.h"
 #include "kernels/weights.h"
 
@@ -125,9 +126,11 @@ void DecodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t k, i
   const int64_t block_values = BlockValues(w.type), block_bytes = BlockBytes(w.type);
   const int64_t row_bytes = w.cols / block_values * block_bytes;
   for (int64_t first = 0; first < kPanel; first += 16) {
+    int64_t indices[16];
     const std::byte *starts[16], *rows[16];  // of the rows, at values 0 and k; of a larger block, at its start
     for (int i = 0; i < 16; ++i) {
-      starts[i] = w.data + (n + Smaller(first + i, columns - 1)) * row_bytes;
+      indices[i] = n + Smaller(first + i, columns - 1);
+      starts[i] = w.data + indices[i] * row_bytes;
       rows[i] = starts[i] + k / block_values * block_bytes;
     }
     float* out = panel + first;
@@ -151,7 +154,11 @@ void DecodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t k, i
         DecodeBlockRows<WeightType::kQ8_0>(rows, depth, out);
         break;
       default:
-        DecodeCodeRows(w.type, starts, k, depth, out);
+        if (HasCodebook(w.type)) {
+          DecodeBook(w, indices, k, depth, out);
+        } else {
+          DecodeCodeRows(w.type, starts, k, depth, out);
+        }
         break;
     }
   }

@@ -15,7 +15,7 @@ struct TypeInfo {
   int64_t values;
   int64_t bytes;
   int64_t group;
-  BlockDecoder decode = nullptr;  // of quantized types
+  BlockDecoder decode = nullptr;  // of quantized types without a codebook
 };
 
 // In the order of WeightType.
@@ -51,7 +51,11 @@ constexpr TypeInfo kTypes[] = {{"F32", 1, 4, 1},
                                {"U2x128", 128, 38, 128, DecodeU2},
                                {"U3x128", 128, 54, 128, DecodeU3},
                                {"U4x128", 128, 70, 128, DecodeU4},
-                               {"U8x128", 128, 134, 128, DecodeU8}};
+                               {"U8x128", 128, 134, 128, DecodeU8},
+                               {"B4", 32, 16, 32},
+                               {"B1x8", 32, 4, 32},
+                               {"B2x8", 32, 8, 32},
+                               {"B1x16", 32, 8, 32}};
 
 const TypeInfo& Info(WeightType type) { return kTypes[static_cast<size_t>(type)]; }
 
@@ -106,6 +110,10 @@ void DequantizeRow(const WeightMatrix& w, int64_t row, float* out) {
       return;
     default:
       for (int64_t k = 0; k < w.cols; k += 32) {
+        if (HasCodebook(w.type)) {
+          DecodeEntries(w, row, k, out + k);
+          continue;
+        }
         CodeBlock block;
         DecodeCodes(w.type, p, k, &block);
         for (int i = 0; i < 32; ++i) {

@@ -23,7 +23,7 @@ struct CodeBlock {
 };
 
 // Values [first_value, first_value + 32) of the row that begins at `row`; first_value is a multiple of 32. Not for
-// plain types.
+// plain types nor those with a codebook.
 void DecodeCodes(WeightType type, const std::byte* row, int64_t first_value, CodeBlock* out);
 
 // Whether blocks of a type that SupportsRounded takes store a minimum; their codes are then 0 … 127.
@@ -34,6 +34,10 @@ WeightType PackedType(int bits, bool wide);
 // Writes values [first_value, first_value + 32) of a row of such a type, scale · (code − zero), and the scale and zero
 // of their block. Codes are below 2^bits; zero is 0 … 2^bits.
 void EncodeCodes(WeightType type, float scale, int zero, const uint8_t* codes, int64_t first_value, std::byte* row);
+
+// out[0 … 32) = values [first_value, first_value + 32) of a row of a type with a codebook, each scale · entry, or
+// scale · (entry + entry) of two codebooks; first_value is a multiple of 32.
+void DecodeEntries(const WeightMatrix& w, int64_t row, int64_t first_value, float* out);
 
 // out[0 … cols) = row `row` of w, decoded.
 void DequantizeRow(const WeightMatrix& w, int64_t row, float* out);

@@ -12,6 +12,7 @@
 #include "proto/grpc_status.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tiny_checkpoint.h"
 
 namespace qzo::client {
 namespace {
@@ -360,6 +361,19 @@ TEST_F(LocalVerbs, InspectSaysWhatAModelHoldsOrWhyItCannotBeUsed) {
   EXPECT_GT(json["groupWorkerBytes"], json["mappedBytes"].get<int64_t>() + json["activationBytes"].get<int64_t>());
   EXPECT_EQ(Run({"models", "inspect", Write("x.gguf", "no model")}), kUsage);
   EXPECT_THAT(err(), HasSubstr("x.gguf"));
+}
+
+TEST_F(LocalVerbs, InspectKnowsEveryQuantizationOfACheckpoint) {
+  for (const auto& [method, bits, types, groups] : {std::tuple{"gptq", 3, "GPTQ3: 7", "32: 7"},
+                                                    {"awq", 4, "AWQ4: 7", "32: 7"},
+                                                    {"bitsandbytes", 4, "NF4: 7", "32: 7"},
+                                                    {"aqlm", 16, "AQLM1x16: 7", "row: 7"},
+                                                    {"aqlm", 28, "AQLM2x8: 7", "row: 7"},
+                                                    {"aqlm", 8, "AQLM1x8: 7", "row: 7"}}) {
+    for (const auto& [name, bytes] : testing::TinyCheckpoint(method, bits).Files()) Write(name, bytes);
+    EXPECT_EQ(Run({"models", "inspect", dir_.path()}), kOk) << err();
+    EXPECT_THAT(out(), AllOf(HasSubstr(types), HasSubstr(std::string("share a scale: ") + groups)));
+  }
 }
 
 TEST_F(LocalVerbs, AModelIsFoundByTheAdaptersDigestAndCached) {

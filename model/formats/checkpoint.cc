@@ -11,6 +11,7 @@
 #include "base/digest.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/formats/json_text.h"
 
 namespace qzo::model {
 namespace {
@@ -69,7 +70,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::FromFiles(std::map<std::
 // The files that the index names, else model.safetensors, else the one file there is.
 absl::StatusOr<std::vector<std::string>> Checkpoint::WeightFiles() const {
   if (const std::string_view text = File(kIndex); !text.empty()) {
-    const Json index = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const Json index = ParseJson(text);
     const Json map = index.is_object() ? index.value("weight_map", Json()) : Json();
     if (!map.is_object()) return Error(path_, kIndex, ": 'weight_map' is missing or not an object");
     std::set<std::string> names;

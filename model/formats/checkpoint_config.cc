@@ -47,6 +47,42 @@ absl::Status ReadAwq(const Object& config, CheckpointQuantization* quantization)
   return config.Error("'version' is ", config.Shown("version"), ", supported: \"gemm\"");
 }
 
+absl::Status ReadGroupSize(const Object& config, CheckpointQuantization* quantization) {
+  const char* key = config.Get("group_size").is_null() ? "q_group_size" : "group_size";
+  const Json group = config.Get(key);
+  const bool whole = group == -1;
+  if (!whole && (!group.is_number_unsigned() || group.get<uint64_t>() == 0 || group.get<uint64_t>() % 32 != 0 ||
+                 group.get<uint64_t>() > static_cast<uint64_t>(kMaxDimension))) {
+    return config.Error("'", key, "' is ", config.Shown(key), ", supported: multiples of 32, and -1 for a whole row");
+  }
+  quantization->group_size = whole ? -1 : group.get<int64_t>();
+  return absl::OkStatus();
+}
+
+// Group sizes are said layer by layer.
+absl::Status ReadBitsAndBytes(const Object& config, CheckpointQuantization* quantization) {
+  quantization->storage = LinearStorage::kNf4;
+  quantization->bits = 4;
+  QZO_RETURN_IF_ERROR(config.Only("load_in_8bit", false));
+  QZO_RETURN_IF_ERROR(config.Only("bnb_4bit_quant_storage", "uint8"));
+  if (config.Get("bnb_4bit_quant_type") == "nf4") return absl::OkStatus();
+  return config.Error("'bnb_4bit_quant_type' is ", config.Shown("bnb_4bit_quant_type"), ", supported: \"nf4\"");
+}
+
+absl::Status ReadAqlm(const Object& config, CheckpointQuantization* quantization) {
+  quantization->storage = LinearStorage::kAqlm;
+  QZO_RETURN_IF_ERROR(config.Only("in_group_size", 8));
+  QZO_RETURN_IF_ERROR(config.Only("out_group_size", 1));
+  const Json books = config.Get("num_codebooks"), bits = config.Get("nbits_per_codebook");
+  if (!((books == 1 && (bits == 8 || bits == 16)) || (books == 2 && bits == 8))) {
+    return config.Error("'num_codebooks' is ", config.Shown("num_codebooks"), " and 'nbits_per_codebook' ",
+                        config.Shown("nbits_per_codebook"), ", supported: 1 of 16, 2 of 8 and 1 of 8");
+  }
+  quantization->codebooks = books.get<int>();
+  quantization->bits = bits.get<int>();
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<const Architecture*> ReadConfig(const Checkpoint& checkpoint, ModelInfo* info) {
@@ -81,19 +117,18 @@ absl::StatusOr<CheckpointQuantization> ReadQuantization(const Checkpoint& checkp
   const Json method = found->Get("quant_method");
   if (method == "gptq" || (method.is_null() && !awq_file)) {
     QZO_RETURN_IF_ERROR(ReadGptq(*found, &quantization));
+    QZO_RETURN_IF_ERROR(ReadGroupSize(*found, &quantization));
   } else if (method == "awq" || method.is_null()) {
     QZO_RETURN_IF_ERROR(ReadAwq(*found, &quantization));
+    QZO_RETURN_IF_ERROR(ReadGroupSize(*found, &quantization));
+  } else if (method == "bitsandbytes") {
+    QZO_RETURN_IF_ERROR(ReadBitsAndBytes(*found, &quantization));
+  } else if (method == "aqlm") {
+    QZO_RETURN_IF_ERROR(ReadAqlm(*found, &quantization));
   } else {
-    return found->Error("'quant_method' is ", found->Shown("quant_method"), ", supported: \"gptq\" and \"awq\"");
+    return found->Error("'quant_method' is ", found->Shown("quant_method"),
+                        ", supported: \"gptq\", \"awq\", \"bitsandbytes\" and \"aqlm\"");
   }
-  const char* key = found->Get("group_size").is_null() ? "q_group_size" : "group_size";
-  const Json group = found->Get(key);
-  const bool whole = group == -1;
-  if (!whole && (!group.is_number_unsigned() || group.get<uint64_t>() == 0 || group.get<uint64_t>() % 32 != 0 ||
-                 group.get<uint64_t>() > static_cast<uint64_t>(kMaxDimension))) {
-    return found->Error("'", key, "' is ", found->Shown(key), ", supported: multiples of 32, and -1 for a whole row");
-  }
-  quantization.group_size = whole ? -1 : group.get<int64_t>();
   return quantization;
 }
 

@@ -1,7 +1,9 @@
 #include "model/formats/checkpoint_info.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -13,12 +15,15 @@
 #include "base/text.h"
 #include "model/formats/architecture.h"
 #include "model/formats/checkpoint_config.h"
+#include "model/formats/config_object.h"
+#include "model/formats/json_text.h"
 
 namespace qzo::model {
 namespace {
 
 using base::ToAbsl;
 using Type = SafetensorsType;
+using Json = nlohmann::json;
 
 class Reader {
  public:
@@ -45,6 +50,9 @@ class Reader {
   absl::Status UseOther(const std::string& name, absl::Span<const int64_t> dims);
   absl::Status UseLinear(const std::string& name, int64_t rows, int64_t cols);
   absl::Status UseCodes(const std::string& name, CheckpointLinear* linear);
+  absl::Status UseNf4(const std::string& name, CheckpointLinear* linear);
+  absl::Status UseNestedScales(const std::string& weight, const ConfigObject& state, CheckpointLinear* linear);
+  absl::Status UseAqlm(const std::string& name, CheckpointLinear* linear);
   absl::Status CheckIndices(const CheckpointLinear& linear) const;
   absl::Status UseBiasOfZeros(const std::string& name, int64_t rows);
   absl::StatusOr<std::string> Prefix() const;
@@ -77,32 +85,45 @@ absl::StatusOr<const SafetensorsTensor*> Reader::Use(const std::string& name, ab
 
 absl::Status Reader::UseLinear(const std::string& name, int64_t rows, int64_t cols) {
   CheckpointLinear linear{.name = name + ".weight", .rows = rows, .cols = cols, .group = cols};
+  const bool stored = checkpoint_.FindTensor(linear.name) != nullptr;
+  const bool nf4 = quantization_.storage == LinearStorage::kNf4;  // whose codes have the name of weights
+  const bool coded = nf4 && checkpoint_.FindTensor(linear.name + ".absmax") != nullptr;
   std::string storage;
-  if (checkpoint_.FindTensor(linear.name) != nullptr || quantization_.storage == LinearStorage::kPlain) {
+  if (quantization_.storage == LinearStorage::kPlain || (nf4 ? !coded : stored)) {
     linear.transposed = architecture_.transposed;
     const int64_t outer = linear.transposed ? cols : rows;
     QZO_ASSIGN_OR_RETURN(linear.weight, UsePlain(linear.name, {outer, rows * cols / outer}));
     storage = SafetensorsTypeName(linear.weight->type);
   } else {
     linear.storage = quantization_.storage;
-    QZO_RETURN_IF_ERROR(UseCodes(name, &linear));
-    storage = absl::StrCat(linear.storage == LinearStorage::kGptq ? "GPTQ" : "AWQ", linear.bits);
+    linear.bits = quantization_.bits;
+    if (linear.storage == LinearStorage::kNf4) {
+      QZO_RETURN_IF_ERROR(UseNf4(linear.name, &linear));
+      storage = "NF4";
+    } else if (linear.storage == LinearStorage::kAqlm) {
+      QZO_RETURN_IF_ERROR(UseAqlm(name, &linear));
+      storage = absl::StrCat("AQLM", linear.codebooks, "x", linear.bits);
+    } else {
+      QZO_RETURN_IF_ERROR(UseCodes(name, &linear));
+      storage = absl::StrCat(linear.storage == LinearStorage::kGptq ? "GPTQ" : "AWQ", linear.bits);
+    }
   }
   ++result_.info.tensor_types[storage];
   result_.info.parameters += rows * cols;
   result_.info.trained.push_back({linear.name, rows, cols, linear.group});
+  result_.info.repacked_bytes += RepackedBytes(linear);
   result_.linears.push_back(std::move(linear));
   return absl::OkStatus();
 }
 
 absl::Status Reader::UseCodes(const std::string& name, CheckpointLinear* linear) {
   const int64_t rows = linear->rows, cols = linear->cols, bits = quantization_.bits;
-  linear->bits = quantization_.bits;
   linear->zeros_minus_one = quantization_.zeros_minus_one;
   if (quantization_.group_size != -1) linear->group = quantization_.group_size;
-  if (cols % linear->group != 0 || cols % 32 != 0 || rows % 32 != 0) {
-    return Error("layer '", name, "' is [", rows, ", ", cols, "], expected multiples of 32 and of the group size ",
-                 linear->group);
+  if (cols % linear->group != 0 || cols % 32 != 0 || rows * bits % 32 != 0) {
+    return Error("layer '", name, "' is [", rows, ", ", cols,
+                 "], expected columns in multiples of 32 and of the group size ", linear->group,
+                 ", and rows whose zeros fill whole words");
   }
   const int64_t groups = cols / linear->group;
   const bool gptq = linear->storage == LinearStorage::kGptq;
@@ -114,6 +135,62 @@ absl::Status Reader::UseCodes(const std::string& name, CheckpointLinear* linear)
   if (!gptq || checkpoint_.FindTensor(name + ".g_idx") == nullptr) return absl::OkStatus();
   QZO_ASSIGN_OR_RETURN(linear->indices, Use(name + ".g_idx", {cols}, {Type::kI32}));
   return CheckIndices(*linear);
+}
+
+// Codes in a column of bytes, a scale for each block of the rows one after the other, and a JSON object that says the
+// rest.
+absl::Status Reader::UseNf4(const std::string& weight, CheckpointLinear* linear) {
+  const int64_t values = linear->rows * linear->cols;
+  const std::string state_name = weight + ".quant_state.bitsandbytes__nf4";
+  const SafetensorsTensor* state_tensor = checkpoint_.FindTensor(state_name);
+  if (state_tensor == nullptr) return Error("tensor '", state_name, "' is missing");
+  QZO_RETURN_IF_ERROR(Use(state_name, state_tensor->dims, {Type::kU8}).status());
+  Json json = ParseJson(state_tensor->bytes);
+  const std::string where = absl::StrCat(checkpoint_.path(), ": tensor '", state_name, "'");
+  if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(where, ": expected a JSON object"));
+  const ConfigObject state(where, std::move(json));
+  QZO_RETURN_IF_ERROR(state.Only("quant_type", "nf4"));
+  QZO_RETURN_IF_ERROR(state.Only("shape", Json::array({linear->rows, linear->cols})));
+  QZO_ASSIGN_OR_RETURN(const int32_t group, state.Dimension("blocksize"));
+  if (group % 32 != 0 || linear->cols % group != 0) {
+    return state.Error("'blocksize' is ", group, ", supported: multiples of 32 that divide the ", linear->cols,
+                       " columns");
+  }
+  linear->group = group;
+  QZO_ASSIGN_OR_RETURN(linear->weight, Use(weight, {values / 2, 1}, {Type::kU8}));
+  QZO_ASSIGN_OR_RETURN(linear->codebook, Use(weight + ".quant_map", {16}, {Type::kF32}));
+  const bool nested = !state.Get("nested_blocksize").is_null();
+  QZO_ASSIGN_OR_RETURN(linear->scales, Use(weight + ".absmax", {values / group}, {nested ? Type::kU8 : Type::kF32}));
+  return nested ? UseNestedScales(weight, state, linear) : absl::OkStatus();
+}
+
+absl::Status Reader::UseNestedScales(const std::string& weight, const ConfigObject& state, CheckpointLinear* linear) {
+  NestedScales& nested = linear->nested.emplace();
+  const int64_t scales = linear->rows * linear->cols / linear->group;
+  QZO_ASSIGN_OR_RETURN(nested.block, state.Dimension("nested_blocksize"));
+  const Json offset = state.Get("nested_offset");
+  nested.offset = offset.is_number() ? offset.get<float>() : std::nanf("");
+  if (!std::isfinite(nested.offset)) {
+    return state.Error("'nested_offset' is ", state.Shown("nested_offset"), ", expected a number");
+  }
+  QZO_ASSIGN_OR_RETURN(nested.scales,
+                       Use(weight + ".nested_absmax", {(scales + nested.block - 1) / nested.block}, {Type::kF32}));
+  QZO_ASSIGN_OR_RETURN(nested.map, Use(weight + ".nested_quant_map", {256}, {Type::kF32}));
+  return absl::OkStatus();
+}
+
+absl::Status Reader::UseAqlm(const std::string& name, CheckpointLinear* linear) {
+  if (linear->cols % 32 != 0) {
+    return Error("layer '", name, "' has ", linear->cols, " columns, expected a multiple of 32");
+  }
+  linear->codebooks = quantization_.codebooks;
+  const int64_t entries = int64_t{1} << linear->bits;
+  QZO_ASSIGN_OR_RETURN(linear->weight, Use(name + ".codes", {linear->rows, linear->cols / 8, linear->codebooks},
+                                           {linear->bits == 16 ? Type::kI16 : Type::kI8}));
+  QZO_ASSIGN_OR_RETURN(linear->codebook,
+                       Use(name + ".codebooks", {linear->codebooks, entries, 1, 8}, {Type::kF16, Type::kBF16}));
+  QZO_ASSIGN_OR_RETURN(linear->scales, Use(name + ".scales", {linear->rows, 1, 1, 1}, {Type::kF16, Type::kBF16}));
+  return absl::OkStatus();
 }
 
 // Columns may belong to groups in any order, but each group has its share of them.
@@ -213,6 +290,27 @@ absl::StatusOr<CheckpointInfo> Reader::Read() {
 }
 
 }  // namespace
+
+bool HasScalesInPlace(const CheckpointLinear& l) {
+  return l.storage == LinearStorage::kNf4 && !l.nested.has_value() &&
+         reinterpret_cast<uintptr_t>(l.scales->bytes.data()) % alignof(float) == 0;
+}
+
+int64_t RepackedBytes(const CheckpointLinear& l) {
+  switch (l.storage) {
+    case LinearStorage::kPlain:
+      return l.transposed ? static_cast<int64_t>(l.weight->bytes.size()) : 0;
+    case LinearStorage::kNf4:
+    case LinearStorage::kAqlm:
+      return HasScalesInPlace(l) ? 0 : l.rows * (l.cols / l.group) * static_cast<int64_t>(sizeof(float));
+    default: {
+      constexpr int64_t kScaleAndZero = sizeof(float) + sizeof(int16_t);
+      const int64_t block = l.group % 128 == 0 ? 128 : 32;
+      const int64_t codes = l.rows * (l.cols / block) * (kScaleAndZero + block * l.bits / 8);
+      return codes + (l.indices == nullptr ? 0 : l.cols * static_cast<int64_t>(sizeof(int32_t)));
+    }
+  }
+}
 
 absl::StatusOr<CheckpointInfo> ReadCheckpointInfo(const Checkpoint& checkpoint) {
   ModelInfo info;

@@ -155,10 +155,12 @@ TEST(CheckpointTest, RefusesAndNamesWhatItCannotCompute) {
       {set("tie_word_embeddings", 1), "'tie_word_embeddings' is 1, expected true or false"},
       {set("rope_scaling", 7), "'rope_scaling' is 7, expected an object"},
       {set("vocab_size", 511), "'model.embed_tokens.weight' has the shape [512, 64], expected [511, 64]"},
-      {quantization("quant_method", "hqq"), "'quant_method' is \"hqq\", supported: \"gptq\" and \"awq\""},
+      {quantization("quant_method", "hqq"),
+       "'quant_method' is \"hqq\", supported: \"gptq\", \"awq\", \"bitsandbytes\" and \"aqlm\""},
       {quantization("bits", 5), "'bits' is 5, supported: 2, 3, 4 and 8"},
       {quantization("group_size", 48), "'group_size' is 48, supported: multiples of 32, and -1"},
-      {quantization("group_size", 128), "layer '" + q + "' is [64, 64], expected multiples of 32 and of the group"},
+      {quantization("group_size", 128),
+       "layer '" + q + "' is [64, 64], expected columns in multiples of 32 and of the group size 128"},
       {quantization("checkpoint_format", "marlin"), "is \"marlin\", supported: \"gptq\" and \"gptq_v2\""},
       {quantization("dynamic", {{"-:.*", {}}}), "settings that differ between layers are not supported"},
       {quantization("pack_dtype", "int16"), "'pack_dtype' is \"int16\", supported: \"int32\""},
@@ -182,8 +184,95 @@ TEST(CheckpointTest, RefusesAndNamesWhatItCannotCompute) {
   awq.config["quantization_config"]["version"] = "gemv";
   EXPECT_THAT(ReadInfo(awq.Files()), StatusIs(kInvalid, HasSubstr("'version' is \"gemv\", supported: \"gemm\"")));
   auto files = TinyCheckpoint().Files();
-  files["config.json"] = "{";
-  EXPECT_THAT(ReadInfo(files), StatusIs(kInvalid, HasSubstr("dir/config.json: missing, or not a JSON object")));
+  const std::string deep = "{\"model_type\":" + std::string(1 << 20, '[') + std::string(1 << 20, ']') + "}";
+  for (const std::string& text : {std::string("{"), deep}) {
+    files["config.json"] = text;
+    EXPECT_THAT(ReadInfo(files), StatusIs(kInvalid, HasSubstr("dir/config.json: missing, or not a JSON object")));
+  }
+}
+
+TEST(CheckpointTest, DescribesLayersWithACodebook) {
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo nf4, ReadInfo(TinyCheckpoint("bitsandbytes").Files()));
+  EXPECT_EQ(nf4.info.tensor_types.at("NF4"), 7);
+  EXPECT_EQ(nf4.info.trained[0], (method::TensorShape{"model.layers.0.self_attn.q_proj.weight", 64, 64, 32}));
+  ASSERT_TRUE(nf4.linears[0].nested.has_value());
+  EXPECT_EQ(nf4.linears[0].nested->block, 16);
+  EXPECT_EQ(nf4.linears[0].nested->offset, 0.2f);
+  EXPECT_EQ(nf4.info.repacked_bytes, 4 * (64 * 64 * 2 + 32 * 64 * 2 + 96 * 64 * 3) / 32);
+  for (const auto& [bits, type] : {std::pair{16, "AQLM1x16"}, {28, "AQLM2x8"}, {8, "AQLM1x8"}}) {
+    ASSERT_OK_AND_ASSIGN(const CheckpointInfo aqlm, ReadInfo(TinyCheckpoint("aqlm", bits).Files()));
+    EXPECT_EQ(aqlm.info.tensor_types.at(type), 7);
+    EXPECT_EQ(aqlm.info.trained[0].group, 64);
+    EXPECT_EQ(aqlm.info.repacked_bytes, 4 * (64 + 32 + 32 + 64 + 96 + 96 + 64));
+  }
+  // Modules that were left out.
+  TinyCheckpoint some("bitsandbytes");
+  const std::string up = "model.layers.0.mlp.up_proj.weight";
+  std::erase_if(some.tensors, [&](const auto& entry) { return entry.first.starts_with(up); });
+  some.AddFloats(up, {96, 64});
+  ASSERT_OK_AND_ASSIGN(const CheckpointInfo mixed, ReadInfo(some.Files()));
+  EXPECT_EQ(mixed.info.tensor_types.at("NF4"), 6);
+}
+
+TEST(CheckpointTest, RefusesLayersWithACodebookThatDoNotFit) {
+  using Spoil = std::function<void(TinyCheckpoint*)>;
+  const std::string q = "model.layers.0.self_attn.q_proj", state = q + ".weight.quant_state.bitsandbytes__nf4";
+  const auto say = [&](const char* key, nlohmann::json value) -> Spoil {
+    return [state, key, value](TinyCheckpoint* m) {
+      nlohmann::json json = nlohmann::json::parse(m->tensors.at(state).bytes);
+      json[key] = value;
+      const std::string text = json.dump();
+      m->Set(state, "U8", {static_cast<int64_t>(text.size())}, std::vector<char>(text.begin(), text.end()));
+    };
+  };
+  const auto set = [](const char* key, nlohmann::json value) -> Spoil {
+    return [key, value](TinyCheckpoint* m) { m->config["quantization_config"][key] = value; };
+  };
+  const auto shorten = [&](const std::string& name) -> Spoil {
+    return [name](TinyCheckpoint* m) {
+      TinyCheckpoint::Tensor& tensor = m->tensors.at(name);
+      tensor.bytes.resize(tensor.bytes.size() / static_cast<size_t>(tensor.dims[0]) *
+                          static_cast<size_t>(tensor.dims[0] - 1));
+      --tensor.dims[0];
+    };
+  };
+  const auto expect_refused = [](TinyCheckpoint model, const Spoil& spoil, const std::string& message) {
+    spoil(&model);
+    EXPECT_THAT(ReadInfo(model.Files()), StatusIs(kInvalid, HasSubstr(message)));
+  };
+  const std::pair<Spoil, std::string> nf4[] = {
+      {set("load_in_8bit", true), "'load_in_8bit' is true, supported: false"},
+      {set("bnb_4bit_quant_type", "fp4"), "'bnb_4bit_quant_type' is \"fp4\", supported: \"nf4\""},
+      {set("bnb_4bit_quant_storage", "bfloat16"), "'bnb_4bit_quant_storage' is \"bfloat16\", supported: \"uint8\""},
+      {[&](TinyCheckpoint* m) { m->tensors.erase(state); }, "nf4' is missing"},
+      {[&](TinyCheckpoint* m) { m->Set(state, "U8", {1}, std::vector<char>{'['}); }, "nf4': expected a JSON object"},
+      {say("quant_type", "fp4"), "'quant_type' is \"fp4\", supported: \"nf4\""},
+      {say("shape", {32, 128}), "'shape' is [32,128], supported: [64,64]"},
+      {say("blocksize", 48), "'blocksize' is 48, supported: multiples of 32 that divide the 64 columns"},
+      {say("blocksize", 128), "'blocksize' is 128, supported"},
+      {say("blocksize", 0), "'blocksize' is 0, expected 1 to"},
+      {say("blocksize", 64), "weight.absmax' has the shape [128], expected [64]"},
+      {say("nested_blocksize", 8), "nested_absmax' has the shape [8], expected [16]"},
+      {say("nested_offset", "none"), "'nested_offset' is \"none\", expected a number"},
+      {say("nested_offset", 1e300), "'nested_offset' is 1e+300, expected a number"},
+      {shorten(q + ".weight"), "q_proj.weight' has the shape [2047, 1], expected [2048, 1]"},
+      {shorten(q + ".weight.quant_map"), "quant_map' has the shape [15], expected [16]"},
+      {shorten(q + ".weight.nested_quant_map"), "nested_quant_map' has the shape [255], expected [256]"},
+      {[&](TinyCheckpoint* m) { m->tensors[q + ".weight.absmax"].dtype = "I8"; }, "is stored as I8, supported: U8"},
+  };
+  for (const auto& [spoil, message] : nf4) expect_refused(TinyCheckpoint("bitsandbytes"), spoil, message);
+  const std::pair<Spoil, std::string> aqlm[] = {
+      {set("in_group_size", 16), "'in_group_size' is 16, supported: 8"},
+      {set("out_group_size", 2), "'out_group_size' is 2, supported: 1"},
+      {set("num_codebooks", 2),
+       "'num_codebooks' is 2 and 'nbits_per_codebook' 16, supported: 1 of 16, 2 of 8 and 1 of 8"},
+      {set("nbits_per_codebook", 12), "'nbits_per_codebook' 12, supported"},
+      {shorten(q + ".codes"), "codes' has the shape [63, 8, 1], expected [64, 8, 1]"},
+      {shorten(q + ".scales"), "scales' has the shape [63, 1, 1, 1], expected [64, 1, 1, 1]"},
+      {set("nbits_per_codebook", 8), "codes' is stored as I16, supported: I8"},
+      {[&](TinyCheckpoint* m) { m->tensors.erase(q + ".codebooks"); }, "codebooks' is missing"},
+  };
+  for (const auto& [spoil, message] : aqlm) expect_refused(TinyCheckpoint("aqlm", 16), spoil, message);
 }
 
 // The directory of tests/golden/architectures/`name` with a changed config.json.

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "model/formats/json_text.h"
+
 namespace qzo::model {
 namespace {
 
@@ -15,7 +17,7 @@ double PositiveOf(const nlohmann::json& value) {
 
 absl::StatusOr<ConfigObject> ConfigObject::Read(const Checkpoint& checkpoint, const char* name) {
   std::string where = absl::StrCat(checkpoint.path(), "/", name);
-  Json json = Json::parse(checkpoint.File(name), nullptr, /*allow_exceptions=*/false);
+  Json json = ParseJson(checkpoint.File(name));
   if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(where, ": missing, or not a JSON object"));
   return ConfigObject(std::move(where), std::move(json));
 }

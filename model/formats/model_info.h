@@ -112,6 +112,7 @@ struct ModelInfo {
   bool tied_head = false;  // no output.weight: the head is the embedding
   int64_t parameters = 0;
   int64_t file_bytes = 0;
+  int64_t repacked_bytes = 0;                   // of a checkpoint's layers, which are held beside the mapped files
   std::map<std::string, int32_t> tensor_types;  // tensors per storage type
   // The linear layers of the blocks in layer order, within a layer in the order of Part: the partition's order. `group`
   // is the storage type's scale group, or cols for plain floats.

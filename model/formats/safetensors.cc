@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/formats/json_text.h"
 
 namespace qzo::model {
 namespace {
@@ -70,7 +71,7 @@ class Parser {
     const uint64_t left = bytes_.size() - sizeof size;
     if (size > left) return Error("the header says ", size, " bytes, but only ", left, " are left in the file");
     if (size > kMaxHeaderBytes) return Error("a header of ", size, " bytes, expected at most ", kMaxHeaderBytes);
-    Json header = Json::parse(bytes_.substr(sizeof size, size), nullptr, /*allow_exceptions=*/false);
+    Json header = ParseJson(bytes_.substr(sizeof size, size));
     if (!header.is_object()) return Error("the header is not a JSON object");
     data_ = bytes_.substr(sizeof size + size);
     return header;

@@ -5,15 +5,20 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <optional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/fs.h"
 #include "kernels/test_data.h"
+#include "kernels/weights.h"
 #include "method/batch_order.h"
 #include "method/rule.h"
 #include "model/graph/forward.h"
 #include "model/graph/replica.h"
+#include "tests/support/safetensors_builder.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_model.h"
 
 namespace qzo::model {
@@ -43,6 +48,103 @@ std::unique_ptr<Model> LoadCheckpoint(const std::string& name) {
   auto tokenizer = MakeTokenizer(**file);
   EXPECT_OK(tokenizer);
   auto model = Model::Load(*std::move(checkpoint), *std::move(tokenizer));
+  EXPECT_OK(model);
+  return model.ok() ? *std::move(model) : nullptr;
+}
+
+// The linear layers of a golden checkpoint are codes −8 … 7 times a scale of 32 … 63 · 2⁻¹⁰ for 32 inputs: what GPTQ
+// and a codebook of 16 values hold exactly.
+struct CodedLayer {
+  std::string name;
+  int64_t rows, cols;
+  std::vector<int> codes;   // [rows, cols], 0 … 15
+  std::vector<int> scales;  // [rows, cols / 32]
+};
+
+CodedLayer CodesOf(const CheckpointLinear& linear) {
+  CodedLayer layer{.name = linear.name.substr(0, linear.name.rfind('.')), .rows = linear.rows, .cols = linear.cols};
+  std::vector<float> values(static_cast<size_t>(linear.rows * linear.cols));
+  const int64_t stored_cols = linear.transposed ? linear.rows : linear.cols;
+  const kernels::WeightMatrix matrix{.type = *kernels::FindWeightType(SafetensorsTypeName(linear.weight->type)),
+                                     .data = reinterpret_cast<const std::byte*>(linear.weight->bytes.data()),
+                                     .rows = linear.rows * linear.cols / stored_cols,
+                                     .cols = stored_cols};
+  for (int64_t row = 0; row < matrix.rows; ++row)
+    kernels::DequantizeRow(matrix, row, &values[static_cast<size_t>(row * stored_cols)]);
+  for (int64_t n = 0; n < linear.rows; ++n) {
+    for (int64_t first = 0; first < linear.cols; first += 32) {
+      int units[32];
+      for (int64_t i = 0; i < 32; ++i) {
+        const int64_t k = first + i;
+        units[i] = static_cast<int>(
+            values[static_cast<size_t>(linear.transposed ? k * linear.rows + n : n * linear.cols + k)] * 1024);
+      }
+      int scale = 32;
+      const auto fits = [&](int unit) { return unit % scale == 0 && unit / scale >= -8 && unit / scale <= 7; };
+      while (scale < 64 && !std::all_of(units, units + 32, fits)) ++scale;
+      EXPECT_LT(scale, 64) << linear.name << " row " << n;
+      layer.scales.push_back(scale);
+      for (const int unit : units) layer.codes.push_back(unit / scale + 8);
+    }
+  }
+  return layer;
+}
+
+void AddGptq(const CodedLayer& layer, testing::SafetensorsBuilder* builder) {
+  const size_t rows = static_cast<size_t>(layer.rows), cols = static_cast<size_t>(layer.cols), groups = cols / 32;
+  std::vector<uint32_t> codes(cols / 8 * rows), zeros(groups * rows / 8, 0x77777777);  // 8, less one
+  std::vector<uint16_t> scales(groups * rows);
+  for (size_t n = 0; n < rows; ++n) {
+    for (size_t k = 0; k < cols; ++k)
+      codes[k / 8 * rows + n] |= static_cast<uint32_t>(layer.codes[n * cols + k]) << 4 * (k % 8);
+    for (size_t g = 0; g < groups; ++g)
+      scales[g * rows + n] = static_cast<uint16_t>(10 << 10 | (layer.scales[n * groups + g] - 32) << 5);
+  }
+  builder->Values(layer.name + ".qweight", "I32", {layer.cols / 8, layer.rows}, codes);
+  builder->Values(layer.name + ".qzeros", "I32", {layer.cols / 32, layer.rows / 8}, zeros);
+  builder->Values(layer.name + ".scales", "F16", {layer.cols / 32, layer.rows}, scales);
+}
+
+void AddNf4(const CodedLayer& layer, testing::SafetensorsBuilder* builder) {
+  std::vector<uint8_t> codes;
+  std::vector<float> absmax, values;
+  for (size_t i = 0; i < layer.codes.size(); i += 2)
+    codes.push_back(static_cast<uint8_t>(layer.codes[i] << 4 | layer.codes[i + 1]));
+  for (const int scale : layer.scales) absmax.push_back(static_cast<float>(scale) / 1024);
+  for (int value = -8; value < 8; ++value) values.push_back(static_cast<float>(value));
+  const std::string name = layer.name + ".weight", state = R"({"quant_type":"nf4","blocksize":32})";
+  builder->Values(name, "U8", {layer.rows * layer.cols / 2, 1}, codes);
+  builder->Values(name + ".absmax", "F32", {static_cast<int64_t>(absmax.size())}, absmax);
+  builder->Values(name + ".quant_map", "F32", {16}, values);
+  builder->Tensor(name + ".quant_state.bitsandbytes__nf4", "U8", {static_cast<int64_t>(state.size())}, state);
+}
+
+// The golden checkpoint with its linear layers quantized. The files outlive the model.
+std::unique_ptr<Model> LoadQuantized(const std::string& name, const std::string& method,
+                                     std::map<std::string, std::string>* files) {
+  const auto plain = Checkpoint::Open(PathOf(name, ""));
+  EXPECT_OK(plain);
+  const auto info = ReadCheckpointInfo(**plain);
+  EXPECT_OK(info);
+  testing::SafetensorsBuilder builder;
+  std::set<std::string> coded;
+  for (const CheckpointLinear& linear : info->linears) {
+    coded.insert(linear.name);
+    method == "gptq" ? AddGptq(CodesOf(linear), &builder) : AddNf4(CodesOf(linear), &builder);
+  }
+  for (const SafetensorsTensor& tensor : (*plain)->tensors()) {
+    if (coded.contains(tensor.name)) continue;
+    builder.Tensor(tensor.name, std::string(SafetensorsTypeName(tensor.type)), tensor.dims, tensor.bytes);
+  }
+  nlohmann::json config = nlohmann::json::parse((*plain)->File("config.json"));
+  config["quantization_config"] = {
+      {"quant_method", method}, {"bits", 4}, {"group_size", 32}, {"bnb_4bit_quant_type", "nf4"}};
+  *files = {{"config.json", config.dump()}, {"model.safetensors", builder.Finish()}};
+  auto checkpoint = testing::OpenFiles(*files);
+  EXPECT_OK(checkpoint);
+  const auto file = GgufFile::Open(PathOf(name, "model.gguf"));
+  EXPECT_OK(file);
+  auto model = Model::Load(*std::move(checkpoint), *MakeTokenizer(**file));
   EXPECT_OK(model);
   return model.ok() ? *std::move(model) : nullptr;
 }
@@ -83,13 +185,16 @@ double LargestError(const std::vector<float>& got, const std::vector<float>& exp
 
 class ArchitecturesTest : public ::testing::TestWithParam<const char*> {
  protected:
-  // From both formats.
-  std::vector<std::unique_ptr<Model>> Models() const {
+  // From both formats, and from safetensors quantized in two ways.
+  std::vector<std::unique_ptr<Model>> Models() {
     std::vector<std::unique_ptr<Model>> models;
     models.push_back(LoadGguf(GetParam()));
     models.push_back(LoadCheckpoint(GetParam()));
+    models.push_back(LoadQuantized(GetParam(), "gptq", &gptq_files_));
+    models.push_back(LoadQuantized(GetParam(), "bitsandbytes", &nf4_files_));
     return models;
   }
+  std::map<std::string, std::string> gptq_files_, nf4_files_;
   kernels::ThreadPool pool_{2};
   PlainLane plain_;
 };

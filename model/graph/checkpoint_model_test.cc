@@ -7,7 +7,10 @@
 
 #include "base/fs.h"
 #include "kernels/test_data.h"
+#include "method/batch_order.h"
+#include "method/rule.h"
 #include "model/graph/engine.h"
+#include "model/graph/replica.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_model.h"
@@ -76,8 +79,12 @@ Files Dequantized(TinyCheckpoint checkpoint, const Model& model) {
   return checkpoint.Files();
 }
 
+constexpr std::pair<const char*, int> kMethods[] = {{"gptq", 2},  {"gptq", 3},  {"gptq", 4},
+                                                    {"gptq", 8},  {"awq", 4},   {"bitsandbytes", 4},
+                                                    {"aqlm", 16}, {"aqlm", 28}, {"aqlm", 8}};
+
 TEST(CheckpointModelTest, RepackedLayersComputeWhatTheirValuesDo) {
-  for (const auto& [method, bits] : {std::pair{"gptq", 2}, {"gptq", 3}, {"gptq", 4}, {"gptq", 8}, {"awq", 4}}) {
+  for (const auto& [method, bits] : kMethods) {
     const TinyCheckpoint checkpoint(method, bits);
     const Files files = checkpoint.Files();
     const std::unique_ptr<Model> model = Load(files);
@@ -90,6 +97,67 @@ TEST(CheckpointModelTest, RepackedLayersComputeWhatTheirValuesDo) {
           << method << bits << " " << kernels->name;
     }
   }
+}
+
+// By group, and by row where a row has one scale.
+TEST(CheckpointModelTest, TwentyStepsLowerTheLoss) {
+  TaskSpec task;
+  task.prompt = "{t}";
+  task.options = {"He", "She"};
+  constexpr char kRows[] =
+      "{\"t\":\"Once upon\",\"label\":0}\n{\"t\":\"a time\",\"label\":1}\n{\"t\":\"Tom was\",\"label\":0}\n"
+      "{\"t\":\"Lily saw\",\"label\":1}\n";
+  kernels::ThreadPool pool(2);
+  for (const auto& [method, bits] : kMethods) {
+    const Files files = TinyCheckpoint(method, bits).Files();
+    const std::unique_ptr<Model> model = Load(files);
+    DatasetReport report;
+    ASSERT_OK_AND_ASSIGN(const TaskDataset data, TaskDataset::Load(task, model->tokenizer(), kRows, "rows", &report));
+    method::MethodSpec spec;
+    spec.granularity = method::Granularity::kGroup;
+    spec.seed = 5;
+    spec.steps = 20;
+    spec.batch_size = 4;
+    spec.learning_rate = 0.05f;
+    Engine engine(*model, kernels::BestKernels(), &pool, kernels::Arithmetic::kInt16);
+    ASSERT_OK_AND_ASSIGN(const auto replica, Replica::Create(*model, spec, kernels::BestKernels(), &pool));
+    const method::BatchOrder order(spec, "digest", data.rows_by_label());
+    const auto loss = [&] {
+      auto sums = replica->EvaluateRows(&engine, task, data, std::vector<int32_t>{0, 1, 2, 3});
+      EXPECT_OK(sums);
+      return sums->loss_sum;
+    };
+    const double before = loss();
+    method::RuleState state;
+    std::vector<method::ItemLosses> items;
+    for (uint32_t step = 0; step < spec.steps; ++step) {
+      ASSERT_OK(replica->MeasureItems(&engine, task, data, order, 0, spec.items(), &items));
+      std::vector<float> d;
+      for (const method::ItemLosses& item : items) d.push_back(method::ProjectedGradient({&item, 1}, spec.epsilon));
+      ASSERT_OK(replica->Apply(method::Coefficients(spec, step, d, &state)));
+    }
+    EXPECT_LT(loss(), 0.95 * before) << method << bits;
+  }
+}
+
+TEST(CheckpointModelTest, UnitsAreTheInversesOfScalesBesideACodebook) {
+  const TinyCheckpoint checkpoint("aqlm", 8);
+  const Files files = checkpoint.Files();
+  const std::unique_ptr<Model> model = Load(files);
+  ASSERT_OK_AND_ASSIGN(const std::vector<float> units, model->Units(0, method::Granularity::kChannel));
+  const std::string& scales = checkpoint.tensors.at("model.layers.0.self_attn.q_proj.scales").bytes;
+  ASSERT_EQ(units.size(), 64u);
+  for (size_t n = 0; n < units.size(); ++n) {
+    uint16_t half;
+    std::memcpy(&half, scales.data() + 2 * n, 2);
+    EXPECT_EQ(units[n], 1 / kernels::HalfToFloat(half));
+  }
+  const Files nf4_files = TinyCheckpoint("bitsandbytes").Files();
+  const std::unique_ptr<Model> nf4 = Load(nf4_files);
+  EXPECT_EQ(nf4->info().trained[0].group, 32);
+  ASSERT_OK_AND_ASSIGN(const std::vector<float> by_group, nf4->Units(0, method::Granularity::kGroup));
+  EXPECT_EQ(by_group.size(), 64u * 64 / 32);
+  EXPECT_EQ(by_group[5], 1 / nf4->layers()[0].q.scales[5]);
 }
 
 // Columns are added up in another order then.

@@ -61,6 +61,7 @@ std::string Missing(const Model& model) {
     for (const auto linear :
          {&Layer::q, &Layer::k, &Layer::v, &Layer::attention_output, &Layer::gate, &Layer::up, &Layer::down}) {
       if (!(layer.*linear).bias.empty()) return "biases";
+      if (kernels::HasCodebook((layer.*linear).type)) return "codebooks";
       if (layer.trained.at(static_cast<size_t>((layer.*linear).part)).rows != (layer.*linear).rows) {
         return "matrices that are several in one";
       }

@@ -54,6 +54,7 @@ LinearLayer Slice(const kernels::WeightMatrix& matrix, int part, int64_t first, 
   LinearLayer slice;
   static_cast<kernels::WeightMatrix&>(slice) = matrix;
   slice.data += first * (matrix.cols / kernels::BlockValues(matrix.type) * kernels::BlockBytes(matrix.type));
+  if (slice.scales != nullptr) slice.scales += first * (matrix.cols / matrix.group);
   slice.rows = rows;
   slice.part = part;
   slice.first_row = first;
@@ -199,6 +200,7 @@ Layer Model::MakeLayer(int index, const Find& find) const {
 kernels::WeightMatrix Model::Add(const CheckpointLinear& linear) {
   const bool plain = linear.storage == LinearStorage::kPlain;
   if (plain && !linear.transposed) return Matrix(*linear.weight);
+  if (linear.codebook != nullptr) return AddWithCodebook(linear);
   const PackedLinear& packed = packed_.emplace_back(plain ? Transpose(linear) : Repack(linear));
   return {.type = packed.type,
           .data = packed.bytes.data(),
@@ -206,6 +208,22 @@ kernels::WeightMatrix Model::Add(const CheckpointLinear& linear) {
           .cols = linear.cols,
           .group = plain ? 0 : linear.group,
           .order = packed.order.empty() ? nullptr : packed.order.data()};
+}
+
+kernels::WeightMatrix Model::AddWithCodebook(const CheckpointLinear& linear) {
+  const PackedLinear& packed = packed_.emplace_back(UnpackScales(linear));
+  const auto bytes = [](const SafetensorsTensor& tensor) {
+    return reinterpret_cast<const std::byte*>(tensor.bytes.data());
+  };
+  return {
+      .type = packed.type,
+      .data = bytes(*linear.weight),
+      .rows = linear.rows,
+      .cols = linear.cols,
+      .group = linear.group,
+      .scales = HasScalesInPlace(linear) ? reinterpret_cast<const float*>(bytes(*linear.scales)) : packed.scales.data(),
+      .codebook = bytes(*linear.codebook),
+      .codebook_type = *kernels::FindWeightType(SafetensorsTypeName(linear.codebook->type))};
 }
 
 const GgufFile& Model::file() const {
@@ -219,7 +237,9 @@ std::string Model::Digest() const { return from_gguf() ? file_->Digest() : check
 
 int64_t Model::resident_bytes() const {
   int64_t bytes = info_.file_bytes;
-  for (const PackedLinear& packed : packed_) bytes += static_cast<int64_t>(packed.bytes.size());
+  for (const PackedLinear& packed : packed_) {
+    bytes += static_cast<int64_t>(packed.bytes.size() + packed.scales.size() * sizeof(float));
+  }
   return bytes;
 }
 
@@ -241,13 +261,19 @@ absl::StatusOr<std::vector<float>> Model::Units(int ordinal, method::Granularity
     return failed("has several scales a row: the absolute mode needs the granularity GROUP");
   }
   const int64_t row_bytes = matrix.cols / kernels::BlockValues(matrix.type) * kernels::BlockBytes(matrix.type);
+  const int64_t groups = shape.cols / shape.group;
+  const auto scale_of = [&](int64_t row, int64_t group) {
+    if (kernels::HasCodebook(matrix.type)) return matrix.scales[row * groups + group];
+    const int64_t k = group * shape.group;
+    kernels::CodeBlock block;
+    kernels::DecodeCodes(matrix.type, matrix.data + row * row_bytes, k / 32 * 32, &block);
+    return block.scale[k % 32 / 16];
+  };
   std::vector<float> units;
-  units.reserve(static_cast<size_t>(shape.rows * (shape.cols / shape.group)));
+  units.reserve(static_cast<size_t>(shape.rows * groups));
   for (int64_t row = 0; row < shape.rows; ++row) {
-    for (int64_t k = 0; k < shape.cols; k += shape.group) {
-      kernels::CodeBlock block;
-      kernels::DecodeCodes(matrix.type, matrix.data + row * row_bytes, k / 32 * 32, &block);
-      const float scale = block.scale[k % 32 / 16];
+    for (int64_t group = 0; group < groups; ++group) {
+      const float scale = scale_of(row, group);
       if (!std::isfinite(scale)) return failed(absl::StrCat("has the scale ", scale, " in group ", units.size()));
       units.push_back(scale == 0 ? 0 : 1 / scale);
     }

@@ -90,10 +90,11 @@ class Model {
   Layer MakeLayer(int index, const Find& find) const;
   const kernels::WeightMatrix& Trained(int ordinal) const;
   kernels::WeightMatrix Add(const CheckpointLinear& linear);
+  kernels::WeightMatrix AddWithCodebook(const CheckpointLinear& linear);
 
   std::unique_ptr<GgufFile> file_;  // or
   std::unique_ptr<Checkpoint> checkpoint_;
-  std::vector<PackedLinear> packed_;  // of the checkpoint's quantized layers
+  std::vector<PackedLinear> packed_;  // what the checkpoint's layers need beside the mapping
   ModelInfo info_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<Layer> layers_;

@@ -44,11 +44,13 @@ int Zero(const CheckpointLinear& l, int64_t n, int64_t group) {
   return l.zeros_minus_one ? stored + 1 : stored;
 }
 
-float Scale(const CheckpointLinear& l, int64_t n, int64_t group) {
-  const uint16_t stored = At<uint16_t>(*l.scales, group * l.rows + n);
-  return l.scales->type == SafetensorsType::kBF16 ? std::bit_cast<float>(uint32_t{stored} << 16)
-                                                  : kernels::HalfToFloat(stored);
+float HalfAt(const SafetensorsTensor& tensor, int64_t index) {
+  const uint16_t stored = At<uint16_t>(tensor, index);
+  return tensor.type == SafetensorsType::kBF16 ? std::bit_cast<float>(uint32_t{stored} << 16)
+                                               : kernels::HalfToFloat(stored);
 }
+
+float Scale(const CheckpointLinear& l, int64_t n, int64_t group) { return HalfAt(*l.scales, group * l.rows + n); }
 
 // Columns by group, ascending within one; empty when they are so already.
 std::vector<int32_t> ColumnsByGroup(const CheckpointLinear& l) {
@@ -69,20 +71,21 @@ std::vector<int32_t> ColumnsByGroup(const CheckpointLinear& l) {
 }  // namespace
 
 PackedLinear Repack(const CheckpointLinear& l) {
-  QZO_CHECK(l.storage != LinearStorage::kPlain && l.rows % 32 == 0 && l.group % 32 == 0);
+  QZO_CHECK((l.storage == LinearStorage::kGptq || l.storage == LinearStorage::kAwq) && l.group % 32 == 0);
   PackedLinear packed{.type = kernels::PackedType(l.bits, l.group % 128 == 0), .bytes = {}, .order = ColumnsByGroup(l)};
   const int64_t row_bytes = l.cols / kernels::BlockValues(packed.type) * kernels::BlockBytes(packed.type);
   packed.bytes.resize(static_cast<size_t>(l.rows * row_bytes));
   // Files have the rows of the matrix side by side: 32 at a time share their cache lines.
   uint8_t codes[32][32];
   for (int64_t n = 0; n < l.rows; n += 32) {
+    const int64_t rows = std::min<int64_t>(32, l.rows - n);
     for (int64_t k = 0; k < l.cols; k += 32) {
       for (int64_t i = 0; i < 32; ++i) {
         const int64_t column = packed.order.empty() ? k + i : packed.order[static_cast<size_t>(k + i)];
-        for (int64_t j = 0; j < 32; ++j) codes[j][i] = static_cast<uint8_t>(Code(l, n + j, column));
+        for (int64_t j = 0; j < rows; ++j) codes[j][i] = static_cast<uint8_t>(Code(l, n + j, column));
       }
       const int64_t group = k / l.group;
-      for (int64_t j = 0; j < 32; ++j) {
+      for (int64_t j = 0; j < rows; ++j) {
         kernels::EncodeCodes(packed.type, Scale(l, n + j, group), Zero(l, n + j, group), codes[j], k,
                              packed.bytes.data() + (n + j) * row_bytes);
       }
@@ -91,11 +94,30 @@ PackedLinear Repack(const CheckpointLinear& l) {
   return packed;
 }
 
-int64_t RepackedBytes(const CheckpointLinear& l) {
-  if (l.storage == LinearStorage::kPlain) return l.transposed ? static_cast<int64_t>(l.weight->bytes.size()) : 0;
-  const kernels::WeightType type = kernels::PackedType(l.bits, l.group % 128 == 0);
-  const int64_t codes = l.rows * (l.cols / kernels::BlockValues(type)) * kernels::BlockBytes(type);
-  return codes + (l.indices == nullptr ? 0 : l.cols * static_cast<int64_t>(sizeof(int32_t)));
+PackedLinear UnpackScales(const CheckpointLinear& l) {
+  PackedLinear packed;
+  if (l.storage == LinearStorage::kNf4) {
+    packed.type = kernels::WeightType::kBook4;
+  } else if (l.codebooks == 2) {
+    packed.type = kernels::WeightType::kBook2x8;
+  } else {
+    packed.type = l.bits == 16 ? kernels::WeightType::kBook1x16 : kernels::WeightType::kBook1x8;
+  }
+  if (HasScalesInPlace(l)) return packed;
+  packed.scales.resize(static_cast<size_t>(l.rows * (l.cols / l.group)));
+  for (size_t n = 0; n < packed.scales.size(); ++n) {
+    const int64_t i = static_cast<int64_t>(n);
+    if (l.storage == LinearStorage::kAqlm) {
+      packed.scales[n] = HalfAt(*l.scales, i);
+    } else if (l.nested.has_value()) {
+      const float product =
+          At<float>(*l.nested->map, At<uint8_t>(*l.scales, i)) * At<float>(*l.nested->scales, i / l.nested->block);
+      packed.scales[n] = product + l.nested->offset;
+    } else {
+      packed.scales[n] = At<float>(*l.scales, i);
+    }
+  }
+  return packed;
 }
 
 PackedLinear Transpose(const CheckpointLinear& l) {

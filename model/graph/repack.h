@@ -17,12 +17,13 @@ struct PackedLinear {
   // Column j of a row is the layer's column order[j], so that scale groups are contiguous; empty: j. Within a group
   // columns ascend.
   std::vector<int32_t> order;
+  std::vector<float> scales;  // [rows, cols / group] of a type with a codebook, whose codes stay where they are
 };
 
-// Of a layer whose storage is not kPlain, as ReadCheckpointInfo has checked it.
+// Of a GPTQ or AWQ layer, as ReadCheckpointInfo has checked it.
 PackedLinear Repack(const CheckpointLinear& linear);
-// The bytes that a model holds for a layer beside the mapped file: of its packed or transposed copy.
-int64_t RepackedBytes(const CheckpointLinear& linear);
+// Of a layer with a codebook: its type, and its scales unless they are used where they are mapped.
+PackedLinear UnpackScales(const CheckpointLinear& linear);
 // Of a plain layer that is stored as [cols, rows].
 PackedLinear Transpose(const CheckpointLinear& linear);
 

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/formats/json_text.h"
 #include "model/tokenizer/bpe.h"
 #include "model/tokenizer/json_components.h"
 #include "model/tokenizer/table_tokenizer.h"
@@ -25,6 +26,9 @@ using nlohmann::json;
 constexpr int32_t kMaxVocabulary = 1 << 21;
 
 absl::StatusOr<json> Parse(std::string_view text, std::string_view file) {
+  if (JsonNestsTooDeep(text)) {
+    return absl::InvalidArgumentError(absl::StrCat(base::ToAbsl(file), ": nests too deep"));
+  }
   try {
     return json::parse(text);
   } catch (const json::exception& error) {

@@ -57,6 +57,12 @@ TEST(TokenizerJson, BpeJoinsByRankAndKnowsNoOtherCharacters) {
   EXPECT_EQ((*tokenizer)->vocab_size(), 10);
 }
 
+TEST(TokenizerJson, WhatNestsTooDeepForAnyStackIsRefused) {
+  const std::string deep = "{\"model\":" + std::string(1 << 20, '[') + std::string(1 << 20, ']') + "}";
+  EXPECT_THAT(MakeTokenizerFromJson({.tokenizer = deep, .config = "", .chat_template = ""}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tokenizer.json: nests too deep")));
+}
+
 TEST(TokenizerJson, BytesStandForUnknownCharacters) {
   json source = BpeJson();
   source["model"]["byte_fallback"] = true;

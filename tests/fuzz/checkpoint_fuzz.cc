@@ -1,15 +1,35 @@
 // Any bytes as a checkpoint of two files, config.json and, after the first newline, model.safetensors: the readers
-// refuse them, or what they checked can be repacked.
+// refuse them, or what they checked can be repacked and read.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "base/log.h"
+#include "kernels/weights.h"
 #include "model/formats/checkpoint_info.h"
 #include "model/graph/repack.h"
 
 namespace qzo::model {
 namespace {
+
+// Reads the first and the last row: every code of theirs, and scales.
+void UseCodebook(const CheckpointLinear& linear) {
+  const PackedLinear packed = UnpackScales(linear);
+  QZO_CHECK(static_cast<int64_t>(packed.scales.size() * sizeof(float)) == RepackedBytes(linear));
+  kernels::WeightMatrix matrix{.type = packed.type,
+                               .data = reinterpret_cast<const std::byte*>(linear.weight->bytes.data()),
+                               .rows = linear.rows,
+                               .cols = linear.cols,
+                               .group = linear.group};
+  matrix.scales =
+      HasScalesInPlace(linear) ? reinterpret_cast<const float*>(linear.scales->bytes.data()) : packed.scales.data();
+  matrix.codebook = reinterpret_cast<const std::byte*>(linear.codebook->bytes.data());
+  matrix.codebook_type = *kernels::FindWeightType(SafetensorsTypeName(linear.codebook->type));
+  std::vector<float> row(static_cast<size_t>(linear.cols));
+  kernels::DequantizeRow(matrix, 0, row.data());
+  kernels::DequantizeRow(matrix, linear.rows - 1, row.data());
+}
 
 void Use(const CheckpointInfo& checkpoint) {
   QZO_CHECK(checkpoint.linears.size() == checkpoint.info.trained.size());
@@ -17,6 +37,10 @@ void Use(const CheckpointInfo& checkpoint) {
     if (linear.storage == LinearStorage::kPlain) {
       QZO_CHECK(static_cast<int64_t>(linear.weight->bytes.size()) ==
                 linear.rows * linear.cols * SafetensorsTypeBytes(linear.weight->type));
+      continue;
+    }
+    if (linear.codebook != nullptr) {
+      UseCodebook(linear);
       continue;
     }
     const PackedLinear packed = Repack(linear);
