@@ -132,6 +132,10 @@ def variables(path: str) -> dict[str, str]:
     return dict(re.findall(r"\{(\w+)=([^}]+)\}", path))
 
 
+def fits_in_a_query(field: Field) -> bool:
+    return field.type != Field.TYPE_MESSAGE or WELL_KNOWN.get(field.type_name.lstrip("."), {}).get("type") == "string"
+
+
 def problems(api: Api, rules: list[http_pb2.HttpRule], unmapped: dict[str, str]) -> list[str]:
     found, seen = [], {}
     own = {name for name in api.methods if name.startswith(PACKAGE)}
@@ -160,7 +164,7 @@ def problems(api: Api, rules: list[http_pb2.HttpRule], unmapped: dict[str, str])
                 found.append(f"{here}: {'needs a' if verb == 'post' else 'has no'} body")
             if not body or body != "*":
                 left = [fields[name] for name in fields if name not in variables(path) and name != body]
-                found += [f"{here}: {field.name} does not fit in a query" for field in left if field.type == Field.TYPE_MESSAGE]
+                found += [f"{here}: {field.name} does not fit in a query" for field in left if not fits_in_a_query(field)]
             expected = expected_form(method)
             if expected and not re.fullmatch(expected, f"{verb} {path} {body}".strip()):
                 found.append(f"{here}: expected as {expected}")
@@ -176,13 +180,14 @@ def expected_form(method: Method) -> str:
     standard = re.fullmatch(r"(Get|List|Create|Delete)(\w+)", method.name)
     if not standard:
         return r"(get|post) /v1/.*\}:[a-z][A-Za-z]*( \*)?"
-    resource = standard[2]
-    plural = re.sub(r"(?<!^)([A-Z])", r" \1", resource).split()[-1].lower()
+    words = re.findall("[A-Z][a-z]+", standard[2])
+    # JobEvents of a job are its events.
+    kind = f"({words[0].lower() + ''.join(words[1:])}|{words[-1].lower()})"
     return {
-        "Get": rf"get /v1/\{{name=(projects/\*/)?{plural}s/\*\}}",
-        "List": rf"get /v1/(\{{parent=projects/\*(/jobs/\*)?\}}/)?{plural}",
-        "Create": rf"post /v1/\{{parent=projects/\*\}}/{plural}s {plural}",
-        "Delete": rf"delete /v1/\{{name=projects/\*/{plural}s/\*\}}",
+        "Get": rf"get /v1/\{{name=(projects/\*/)?{kind}s/\*\}}",
+        "List": rf"get /v1/(\{{parent=projects/\*(/jobs/\*)?\}}/)?{kind}",
+        "Create": rf"post /v1/\{{parent=projects/\*\}}/{kind}s {kind}",
+        "Delete": rf"delete /v1/\{{name=projects/\*/{kind}s/\*\}}",
     }[standard[1]]
 
 
