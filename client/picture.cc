@@ -126,7 +126,22 @@ class Canvas {
     }
   }
 
-  const uint8_t* data() const { return pixels_.data(); }
+  // Possible errors: Internal.
+  absl::StatusOr<std::string> Encoded() const {
+    png_image image = {};
+    image.version = PNG_IMAGE_VERSION;
+    image.width = static_cast<png_uint_32>(width_);
+    image.height = static_cast<png_uint_32>(height_);
+    image.format = PNG_FORMAT_RGB;
+    png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(image);
+    std::string out(bytes, '\0');
+    if (png_image_write_to_memory(&image, out.data(), &bytes, /*convert_to_8_bit=*/0, pixels_.data(), /*row_stride=*/0,
+                                  /*colormap=*/nullptr) == 0) {
+      return absl::InternalError(absl::StrCat("libpng: ", image.message));
+    }
+    out.resize(bytes);
+    return out;
+  }
 
  private:
   int Row(double y) const { return std::clamp(static_cast<int>(std::floor(y)), 0, height_); }
@@ -185,10 +200,9 @@ absl::StatusOr<std::string> ToPng(const Picture& picture) {
   for (const Picture::Rule& rule : picture.rules)
     canvas.Segment(InPixels(rule.from), InPixels(rule.to), kScale, kRuleColour);
   for (const Picture::Curve& curve : picture.curves) {
-    // A curve of one point is a dot.
-    for (size_t i = 0; i + 1 < std::max<size_t>(curve.points.size(), 2) && !curve.points.empty(); ++i) {
-      canvas.Segment(InPixels(curve.points[i]), InPixels(curve.points[std::min(i + 1, curve.points.size() - 1)]),
-                     kCurveWidth * kScale, curve.colour);
+    for (size_t i = 0; i < curve.points.size(); ++i) {  // from the point before, if there is one
+      canvas.Segment(InPixels(curve.points[i > 0 ? i - 1 : 0]), InPixels(curve.points[i]), kCurveWidth * kScale,
+                     curve.colour);
     }
   }
   for (const Picture::Text& text : picture.texts) {
@@ -199,19 +213,7 @@ absl::StatusOr<std::string> ToPng(const Picture& picture) {
     canvas.Text(static_cast<int>(std::lround(text.at.x)) - before, static_cast<int>(std::lround(text.at.y)), text.text,
                 text.colour);
   }
-  png_image image = {};
-  image.version = PNG_IMAGE_VERSION;
-  image.width = static_cast<png_uint_32>(picture.width * kScale);
-  image.height = static_cast<png_uint_32>(picture.height * kScale);
-  image.format = PNG_FORMAT_RGB;
-  png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(image);
-  std::string out(bytes, '\0');
-  if (png_image_write_to_memory(&image, out.data(), &bytes, /*convert_to_8_bit=*/0, canvas.data(), /*row_stride=*/0,
-                                /*colormap=*/nullptr) == 0) {
-    return absl::InternalError(absl::StrCat("libpng: ", image.message));
-  }
-  out.resize(bytes);
-  return out;
+  return canvas.Encoded();
 }
 
 }  // namespace qzo::client
