@@ -12,7 +12,7 @@
 #include "base/fs.h"
 #include "base/status_macros.h"
 #include "kernels/fastest.h"
-#include "model/tasks/chat.h"
+#include "model/tasks/builtin_tasks.h"
 #include "proto/spec_convert.h"
 
 namespace qzo::client {
@@ -128,7 +128,7 @@ absl::StatusOr<v1::Task> TaskOf(const method::Adapter& adapter) {
 }
 
 absl::StatusOr<model::TaskSpec> TaskFor(const model::Model& model, v1::Task task) {
-  rpc::ResolveTask(model::DefaultChatFormat(model.tokenizer()), &task);
+  rpc::ResolveTask(model::DefaultsFor(model.tokenizer()), &task);
   return rpc::ToTaskSpec(task);
 }
 

@@ -201,12 +201,15 @@ std::string PlanReport(const v1::FineTuningJob& job, double seconds_per_step) {
     counts.push_back(absl::StrCat(LabelName(job.spec().task(), i), " ", plan.label_counts(i)));
   }
   const double steps = plan.steps();
+  std::string rows = absl::StrCat(plan.longest_row_tokens(), " tokens, ", plan.truncated_rows(), " rows truncated");
+  if (plan.shortened_chats() > 0) absl::StrAppend(&rows, " (", plan.shortened_chats(), " of them by whole turns)");
+  if (plan.lost_tokens() > 0) absl::StrAppend(&rows, ", ", plan.lost_tokens(), " tokens lost");
   return Lines(
       {{"Steps", absl::StrCat(plan.steps(), " of ", plan.items_per_step(), " items")},
        {"Trained multipliers", absl::StrCat(plan.multipliers())},
        {"Training tokens", absl::StrCat(plan.training_tokens())},
        {"Evaluation tokens", absl::StrCat(plan.evaluation_tokens())},
-       {"Longest row", absl::StrCat(plan.longest_row_tokens(), " tokens, ", plan.truncated_rows(), " rows truncated")},
+       {"Longest row", rows},
        {"Labels", absl::StrJoin(counts, ", ")},
        {"Worker memory", Bytes(static_cast<double>(plan.worker_memory_bytes()))},
        {"Network, one worker", absl::StrFormat("%.0f bytes a step, %s in all", plan.payload_bytes_per_step(),

@@ -81,6 +81,31 @@ v1::ChatFormat ChatFormatToProto(model::ChatFormat format) {
   return format == model::ChatFormat::kPlain ? v1::PLAIN : v1::MODEL_TEMPLATE;
 }
 
+// Fields of a built-in task that were left out. Names of labels belong to its own options.
+void FillIn(const model::TaskSpec& builtin, bool blank_comes_by_itself, v1::Task* task) {
+  const auto text = [blank_comes_by_itself](std::string_view stored) {
+    if (blank_comes_by_itself && stored.starts_with(' ')) stored.remove_prefix(1);
+    return std::string(stored);
+  };
+  if (task->kind() == v1::TASK_KIND_UNSPECIFIED) {
+    task->set_kind(builtin.kind == model::TaskKind::kCompletion ? v1::COMPLETION : v1::CLASSIFICATION);
+  }
+  if (task->prompt().empty()) task->set_prompt(builtin.prompt);
+  if (task->kind() == v1::COMPLETION) {
+    if (task->answer().empty()) task->set_answer(text(builtin.answer));
+    if (task->stop().empty()) task->mutable_stop()->Assign(builtin.stop.begin(), builtin.stop.end());
+    if (task->references().empty()) task->set_references(builtin.references);
+    return;
+  }
+  if (task->options().empty()) {
+    for (const std::string& option : builtin.options) task->add_options(text(option));
+  }
+  if (task->label_names().empty() && task->options_size() == static_cast<int>(builtin.options.size())) {
+    task->mutable_label_names()->Assign(builtin.label_names.begin(), builtin.label_names.end());
+  }
+  if (task->label_field().empty()) task->set_label_field(builtin.label_field);
+}
+
 }  // namespace
 
 absl::Status ResolveMethod(int64_t rows, v1::Method* method) {
@@ -154,19 +179,29 @@ v1::Method ToProto(const method::MethodSpec& spec) {
   return method;
 }
 
-void ResolveTask(model::ChatFormat chat_format, v1::Task* task) {
-  const model::TaskSpec defaults;
-  if (task->kind() == v1::CLASSIFICATION && task->label_field().empty()) task->set_label_field(defaults.label_field);
-  if (task->kind() == v1::CHAT && task->chat_format() == v1::CHAT_FORMAT_UNSPECIFIED) {
-    task->set_chat_format(ChatFormatToProto(chat_format));
+void ResolveTask(const model::TaskDefaults& defaults, v1::Task* task) {
+  if (const model::TaskSpec* builtin = model::FindBuiltinTask(task->template_()); builtin != nullptr) {
+    FillIn(*builtin, defaults.blank_comes_by_itself, task);
   }
-  if (task->sequence_len() == 0) task->set_sequence_len(defaults.sequence_len);
+  const model::TaskSpec spec;
+  if (task->kind() == v1::CLASSIFICATION && task->label_field().empty()) task->set_label_field(spec.label_field);
+  if (task->kind() == v1::CHAT && task->chat_format() == v1::CHAT_FORMAT_UNSPECIFIED) {
+    task->set_chat_format(ChatFormatToProto(defaults.chat_format));
+  }
+  if (task->sequence_len() == 0) task->set_sequence_len(spec.sequence_len);
 }
 
 absl::StatusOr<model::TaskSpec> ToTaskSpec(const v1::Task& task) {
   Violations violations;
   model::TaskSpec spec;
-  const bool has_kind = violations.RequireNamed(task.kind(), "task.kind");
+  const bool known = task.template_().empty() || model::FindBuiltinTask(task.template_()) != nullptr;
+  if (!known) {
+    const std::vector<std::string> names = model::BuiltinTaskNames();
+    violations.Add(absl::StrCat("task.template: '", task.template_(), "', expected ", absl::StrJoin(names, " or "),
+                                base::DidYouMean(task.template_(), names)));
+  }
+  // A template that nobody knows does not say the kind.
+  const bool has_kind = (known || task.kind() != 0) && violations.RequireNamed(task.kind(), "task.kind");
   if (task.kind() == v1::COMPLETION) spec.kind = model::TaskKind::kCompletion;
   if (task.kind() == v1::CHAT && violations.RequireNamed(task.chat_format(), "task.chat_format")) {
     if (task.chat_format() == v1::PLAIN) spec.chat_format = model::ChatFormat::kPlain;
@@ -178,9 +213,11 @@ absl::StatusOr<model::TaskSpec> ToTaskSpec(const v1::Task& task) {
   if (!task.label_field().empty()) spec.label_field = task.label_field();
   spec.label_names.assign(task.label_names().begin(), task.label_names().end());
   spec.answer = task.answer();
+  spec.stop.assign(task.stop().begin(), task.stop().end());
+  spec.references = task.references();
   spec.sequence_len = task.sequence_len();
   // Without a kind nobody knows which of the other fields are wrong.
-  if (has_kind) violations.Add(spec.Validate());
+  if (has_kind && known) violations.Add(spec.Validate());
   QZO_RETURN_IF_ERROR(violations.Status());
   return spec;
 }
@@ -199,6 +236,8 @@ v1::Task ToProto(const model::TaskSpec& spec) {
       break;
     case model::TaskKind::kCompletion:
       task.set_kind(v1::COMPLETION);
+      for (const std::string& stop : spec.stop) task.add_stop(stop);
+      task.set_references(spec.references);
       break;
     case model::TaskKind::kChat:
       task.set_kind(v1::CHAT);

@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "method/spec.h"
+#include "model/tasks/builtin_tasks.h"
 #include "model/tasks/evaluation.h"
 #include "model/tasks/task.h"
 #include "qzo/v1/job.pb.h"
@@ -19,8 +20,9 @@ absl::Status ResolveMethod(int64_t rows, v1::Method* method);
 absl::StatusOr<method::MethodSpec> ToMethodSpec(const v1::Method& method);
 v1::Method ToProto(const method::MethodSpec& spec);
 
-// Fills in defaults: label_field, sequence_len and, given the model's, chat_format.
-void ResolveTask(model::ChatFormat chat_format, v1::Task* task);
+// Fills in what the task's template says, where it names a built-in one, and then defaults: label_field, sequence_len
+// and, given the model's, chat_format.
+void ResolveTask(const model::TaskDefaults& defaults, v1::Task* task);
 // Violations as "task.field: …" lines.
 absl::StatusOr<model::TaskSpec> ToTaskSpec(const v1::Task& task);
 v1::Task ToProto(const model::TaskSpec& spec);

@@ -149,7 +149,7 @@ TEST(MethodSpecConversion, AnUnresolvedMethodIsRefused) {
 
 TEST(TaskConversion, DefaultsAreFilledInAndSurviveTheRoundTrip) {
   v1::Task task = Classification();
-  ResolveTask(model::ChatFormat::kPlain, &task);
+  ResolveTask({}, &task);
   EXPECT_EQ(task.label_field(), "label");
   EXPECT_EQ(task.sequence_len(), 512);
   ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
@@ -164,7 +164,7 @@ TEST(TaskConversion, ChatFormatFollowsTheModel) {
   for (const auto& [of_model, in_message] : formats) {
     v1::Task task;
     task.set_kind(v1::CHAT);
-    ResolveTask(of_model, &task);
+    ResolveTask({.chat_format = of_model}, &task);
     EXPECT_EQ(task.chat_format(), in_message);
     ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
     EXPECT_EQ(spec.chat_format, of_model);
@@ -177,9 +177,65 @@ TEST(TaskConversion, CompletionSurvivesTheRoundTrip) {
   task.set_kind(v1::COMPLETION);
   task.set_prompt("Q: {q}\nA:");
   task.set_answer(" {a}");
-  ResolveTask(model::ChatFormat::kPlain, &task);
+  ResolveTask({}, &task);
   ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(task));
   EXPECT_TRUE(MessageDifferencer::Equals(ToProto(spec), task));
+}
+
+TEST(TaskConversion, ATemplateFillsInWhatWasLeftOut) {
+  v1::Task task;
+  task.set_template_("sst2");
+  ResolveTask({}, &task);
+  EXPECT_EQ(task.kind(), v1::CLASSIFICATION);
+  EXPECT_EQ(task.prompt(), "{sentence|strip} It was");
+  EXPECT_EQ(task.options(1), " great");
+  EXPECT_EQ(task.label_names(0), "negative");
+  EXPECT_OK(ToTaskSpec(task));
+  v1::Task again = task;
+  ResolveTask({}, &again);
+  EXPECT_TRUE(MessageDifferencer::Equals(again, task));
+
+  v1::Task changed;
+  changed.set_template_("sst2");
+  changed.set_prompt("{text} =");
+  for (const char* option : {" bad", " so so", " good"}) changed.add_options(option);
+  ResolveTask({}, &changed);
+  EXPECT_EQ(changed.prompt(), "{text} =");
+  EXPECT_EQ(changed.options_size(), 3);
+  EXPECT_EQ(changed.label_names_size(), 0) << "names of other options";
+
+  v1::Task blanks;
+  blanks.set_template_("squad");
+  ResolveTask({.blank_comes_by_itself = true}, &blanks);
+  EXPECT_EQ(blanks.kind(), v1::COMPLETION);
+  EXPECT_EQ(blanks.answer(), "{answers.text.0}\n");
+  ASSERT_OK_AND_ASSIGN(const model::TaskSpec spec, ToTaskSpec(blanks));
+  EXPECT_EQ(spec.stop, std::vector<std::string>{"\n"});
+  EXPECT_EQ(spec.references, "answers.text");
+}
+
+TEST(TaskConversion, EveryTemplateIsSoundWithAndWithoutBlanks) {
+  for (const std::string& name : model::BuiltinTaskNames()) {
+    for (const bool blank : {false, true}) {
+      v1::Task task;
+      task.set_template_(name);
+      ResolveTask({.blank_comes_by_itself = blank}, &task);
+      EXPECT_OK(ToTaskSpec(task)) << name;
+    }
+  }
+}
+
+TEST(TaskConversion, UnknownTemplatesAreRefused) {
+  v1::Task task;
+  task.set_template_("sst3");
+  ResolveTask({}, &task);
+  EXPECT_THAT(ToTaskSpec(task), StatusIs(absl::StatusCode::kInvalidArgument,
+                                         AllOf(HasSubstr("task.template: 'sst3', expected agnews or boolq or "),
+                                               HasSubstr("did you mean 'sst2'?"))));
+  task.set_template_("sst2");
+  task.set_kind(v1::COMPLETION);
+  ResolveTask({}, &task);
+  EXPECT_THAT(ToTaskSpec(task), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("task.answer: empty")));
 }
 
 TEST(TaskConversion, ATaskNeedsAKind) {

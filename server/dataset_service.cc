@@ -7,14 +7,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "model/tasks/chat.h"
+#include "model/tasks/builtin_tasks.h"
 #include "model/tasks/task.h"
 #include "proto/grpc_status.h"
 #include "proto/spec_convert.h"
 #include "qzo/v1/model.pb.h"
+#include "server/dataset_rows.h"
 #include "server/errors.h"
 #include "server/file_intake.h"
-#include "server/json_lines.h"
 #include "server/resource_names.h"
 #include "server/resources.h"
 #include "server/unary.h"
@@ -30,6 +30,8 @@ v1::DatasetReport ToProto(const model::DatasetReport& report) {
   v1::DatasetReport proto;
   proto.set_tokens(report.tokens);
   proto.set_truncated_rows(report.truncated_rows);
+  proto.set_shortened_chats(report.shortened_chats);
+  proto.set_lost_tokens(report.lost_tokens);
   proto.set_longest_row_tokens(report.longest);
   proto.mutable_label_counts()->Add(report.label_counts.begin(), report.label_counts.end());
   proto.mutable_length_histogram()->Add(report.length_histogram.begin(), report.length_histogram.end());
@@ -79,7 +81,7 @@ class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::He
     QZO_ASSIGN_OR_RETURN(const auto model, GetMessage<v1::Model>(backend_.store, kModelKind, "model", header_.model()));
     QZO_ASSIGN_OR_RETURN(model_, backend_.models->Load(model.digest()));
     v1::Task task = header_.task();
-    rpc::ResolveTask(model::DefaultChatFormat(*model_->tokenizer), &task);
+    rpc::ResolveTask(model::DefaultsFor(*model_->tokenizer), &task);
     absl::StatusOr<model::TaskSpec> spec = rpc::ToTaskSpec(task);
     if (!spec.ok()) return rpc::ViolationsFromLines(spec.status(), "INVALID_TASK");
     task_ = *std::move(spec);
@@ -92,9 +94,9 @@ class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::He
     dataset->set_digest(digest);
     dataset->set_bytes(static_cast<int64_t>(bytes.size()));
     const std::string name = header_.dataset_id().empty() ? "data" : header_.dataset_id();
-    model::DatasetReport report = CheckJsonLines(bytes);
+    model::DatasetReport report = CheckRows(bytes);
     if (report.errors_total > 0) return BadRows(report, name);
-    if (report.rows == 0) return InvalidField("data", "no rows, expected one JSON object a line");
+    if (report.rows == 0) return InvalidField("data", "no rows, expected one a line");
     if (task_) {
       report = {};
       const absl::Status loaded = model::TaskDataset::Load(*task_, *model_->tokenizer, bytes, name, &report).status();

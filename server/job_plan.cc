@@ -105,6 +105,8 @@ v1::Plan PlanOf(const v1::JobSpec& spec, const method::MethodSpec& method, const
   plan.set_payload_bytes_per_step(PayloadPerStep(method));
   plan.set_journal_bytes(int64_t{method.steps} * method.probes * 2 * static_cast<int64_t>(sizeof(float)));
   plan.set_truncated_rows(training.truncated_rows);
+  plan.set_shortened_chats(training.shortened_chats);
+  plan.set_lost_tokens(training.lost_tokens);
   plan.set_longest_row_tokens(training.longest);
   plan.mutable_label_counts()->Add(training.label_counts.begin(), training.label_counts.end());
   return plan;

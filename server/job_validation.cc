@@ -8,14 +8,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "model/tasks/chat.h"
+#include "model/tasks/builtin_tasks.h"
 #include "model/tasks/task.h"
 #include "proto/grpc_status.h"
 #include "proto/spec_convert.h"
 #include "qzo/v1/dataset.pb.h"
 #include "qzo/v1/model.pb.h"
+#include "server/dataset_rows.h"
 #include "server/job_plan.h"
-#include "server/json_lines.h"
 #include "server/resource_names.h"
 #include "server/resources.h"
 
@@ -106,8 +106,7 @@ class Resolution {
     if (model_ != nullptr && task.sequence_len() == 0) {
       task.set_sequence_len(std::min(model::TaskSpec().sequence_len, model_->info.context_length));
     }
-    rpc::ResolveTask(model_ != nullptr ? model::DefaultChatFormat(*model_->tokenizer) : model::ChatFormat::kPlain,
-                     &task);
+    rpc::ResolveTask(model_ != nullptr ? model::DefaultsFor(*model_->tokenizer) : model::TaskDefaults(), &task);
     absl::StatusOr<model::TaskSpec> spec = rpc::ToTaskSpec(task);
     if (!spec.ok()) return Violate(spec.status());
     if (model_ == nullptr) return;

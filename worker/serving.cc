@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/text.h"
-#include "model/tasks/chat.h"
+#include "model/tasks/builtin_tasks.h"
 #include "proto/grpc_status.h"
 #include "proto/spec_convert.h"
 
@@ -189,7 +189,7 @@ absl::Status Serving::MakePrompt(Open* open) const {
     return absl::OkStatus();
   }
   QZO_ASSIGN_OR_RETURN(open->task_message, TaskOf(*open));
-  rpc::ResolveTask(model::DefaultChatFormat(tokenizer), &open->task_message);
+  rpc::ResolveTask(model::DefaultsFor(tokenizer), &open->task_message);
   QZO_ASSIGN_OR_RETURN(open->task, rpc::ToTaskSpec(open->task_message));
   if (open->request.has_generate()) {
     std::string row = generate.row();

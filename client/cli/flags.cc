@@ -274,7 +274,13 @@ class AppBuilder {
 
     CLI::App* eval = LocalVerb("eval", "figures over a dataset, on this machine", &Evaluate, false);
     TaskOption(eval);
-    eval->add_option("DATASET", local.dataset, "JSON Lines file")->required();
+    eval->add_option("DATASET", local.dataset, "JSON Lines file or table")->required();
+    CLI::Option* answers = eval->add_flag("--generate", local.generate, "completion: write answers and compare them");
+    eval->add_option("--max-tokens", local.answer_tokens, "of an answer, at most")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 4096))
+        ->needs(answers);
+    eval->add_option("--answers", local.answers, "JSON Lines file for the answers and their scores")->needs(answers);
 
     LocalVerb("verify", "replay how an adapter was made, and compare", &Verify, true);
     CLI::App* exports = LocalVerb("export", "write model and adapter as one GGUF file", &Export, true);

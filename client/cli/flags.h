@@ -84,6 +84,10 @@ struct LocalFlags {
   int top_k = 0;
   double top_p = 1;
   uint64_t seed = 0;
+  // eval of written answers.
+  bool generate = false;
+  int answer_tokens = 50;
+  std::string answers;  // file for them
 };
 
 // plot and diff.

@@ -7,8 +7,11 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/fs.h"
 #include "base/status_macros.h"
+#include "client/answers.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/json_output.h"
 #include "client/cli/verbs.h"
 #include "client/job_file.h"
 #include "client/local_model.h"
@@ -46,7 +49,9 @@ absl::StatusOr<v1::Task> FindTask(Session& session, const LocalFlags& flags, con
   if (!flags.job_file.empty()) {
     QZO_ASSIGN_OR_RETURN(const std::string text, session.ReadInput(flags.job_file));
     QZO_ASSIGN_OR_RETURN(const JobFile file, ParseJobFile(text, flags.job_file, session.flags().project, {}));
-    return file.job.spec().task();
+    v1::Task task = file.job.spec().task();
+    rpc::ResolveTask(model::DefaultsFor(loaded.local->model().tokenizer()), &task);
+    return task;
   }
   if (!loaded.adapter)
     return absl::InvalidArgumentError("without an adapter the task must come from a job file: -f FILE");
@@ -196,10 +201,57 @@ absl::StatusOr<int> Classify(Session& session, const LocalFlags& flags) {
   return session.interrupted() ? kDetached : kOk;
 }
 
+namespace {
+
+// What a model writes for each row, and how right it is.
+absl::StatusOr<int> EvaluateAnswers(Session& session, const LocalFlags& flags, const model::TaskSpec& spec,
+                                    LocalModel* local) {
+  QZO_ASSIGN_OR_RETURN(const auto file, base::MappedFile::Open(flags.dataset));
+  QZO_ASSIGN_OR_RETURN(const std::vector<model::Question> questions,
+                       model::LoadQuestions(spec, local->model().tokenizer(), file->bytes(), flags.dataset));
+  std::string lines;
+  const auto use = [&](size_t question, const std::string& answer, const model::AnswerScore& score) {
+    const ordered_json line = {{"row", question + 1},
+                               {"answer", answer},
+                               {"references", questions[question].references},
+                               {"f1", score.f1},
+                               {"exact", score.exact}};
+    absl::StrAppend(&lines, line.dump(-1, ' ', false, ordered_json::error_handler_t::replace), "\n");
+    return !session.interrupted();
+  };
+  const absl::StatusOr<AnswerReport> report = AnswerQuestions(local, spec.stop, questions, flags.answer_tokens, use);
+  if (session.interrupted()) return kDetached;
+  QZO_RETURN_IF_ERROR(report.status());
+  if (!flags.answers.empty()) QZO_RETURN_IF_ERROR(session.fs()->WriteDurably(flags.answers, lines));
+  const model::AnswerFigures figures = model::Figures(report->sums);
+  if (WantsJson(session)) {
+    PrintJson(session, {{"rows", report->sums.rows},
+                        {"f1", figures.f1},
+                        {"f1StandardError", figures.f1_error},
+                        {"exactMatch", figures.exact},
+                        {"exactMatchLow", figures.exact_low},
+                        {"exactMatchHigh", figures.exact_high},
+                        {"tokens", report->tokens},
+                        {"unended", report->unended}});
+    return kOk;
+  }
+  session.out() << absl::StrFormat("rows:         %d\n", report->sums.rows)
+                << absl::StrFormat("F1:           %.1f %% (standard error %.1f)\n", 100 * figures.f1,
+                                   100 * figures.f1_error)
+                << absl::StrFormat("exact match:  %.1f %% (95 %%: %.1f to %.1f)\n", 100 * figures.exact,
+                                   100 * figures.exact_low, 100 * figures.exact_high)
+                << absl::StrFormat("tokens:       %d; %d answers had no end within %d\n", report->tokens,
+                                   report->unended, flags.answer_tokens);
+  return kOk;
+}
+
+}  // namespace
+
 absl::StatusOr<int> Evaluate(Session& session, const LocalFlags& flags) {
   QZO_ASSIGN_OR_RETURN(const Loaded loaded, Load(session, flags));
   QZO_ASSIGN_OR_RETURN(const v1::Task task, FindTask(session, flags, loaded));
   QZO_ASSIGN_OR_RETURN(const model::TaskSpec spec, TaskFor(loaded.local->model(), task));
+  if (flags.generate) return EvaluateAnswers(session, flags, spec, loaded.local.get());
   QZO_ASSIGN_OR_RETURN(const model::EvalSums sums, loaded.local->Evaluate(spec, flags.dataset));
   const v1::Evaluation evaluation = rpc::ToProto(sums, loaded.local->replica().step(), "test");
   const OutputFormat output = session.flags().output;

@@ -419,6 +419,53 @@ TEST_F(LocalVerbs, EvalWithoutAdapterTakesTheTaskFromAJobFile) {
   EXPECT_THAT(out(), HasSubstr("F1 of 'pos'"));
 }
 
+TEST_F(LocalVerbs, EvalGeneratesAnswersAndComparesThem) {
+  // The answers are what the model writes, so that all but the last one are right.
+  EXPECT_EQ(Run({"generate", "--model", model_, "--prompt", "Once upon a time", "--max-tokens", "8"}), kOk);
+  std::string written = out();
+  written.erase(written.find_last_not_of('\n') + 1);
+  std::string rows;
+  for (int i = 0; i < 20; ++i) {
+    rows += nlohmann::json{{"q", "Once upon a time"}, {"a", i < 19 ? written : "zebra"}}.dump() + "\n";
+  }
+  const std::string data = Write("rows.jsonl", rows);
+  const std::string job = Write("job.yaml",
+                                "base_model: m\ndatasets: [{name: d}]\n"
+                                "task: {kind: completion, prompt: '{q}', answer: '{a}'}\n");
+  const std::vector<std::string> base = {"eval", data, "--model", model_, "-f", job, "--generate", "--max-tokens", "8"};
+  std::vector<std::string> json = base;
+  json.insert(json.end(), {"-o", "json", "--answers", dir_.File("answers.jsonl")});
+  EXPECT_EQ(Run(json), kOk) << err();
+  const auto report = nlohmann::json::parse(out());
+  EXPECT_EQ(report["rows"], 20);
+  EXPECT_DOUBLE_EQ(report["exactMatch"].get<double>(), 0.95);
+  EXPECT_DOUBLE_EQ(report["f1"].get<double>(), 0.95);
+  EXPECT_EQ(report["unended"], 20);
+  EXPECT_EQ(report["tokens"], 160);
+  ASSERT_OK_AND_ASSIGN(const std::string answers, base::RealFileSystem()->Read(dir_.File("answers.jsonl")));
+  EXPECT_THAT(answers, StartsWith("{\"row\":1,\"answer\":"));
+  EXPECT_EQ(std::count(answers.begin(), answers.end(), '\n'), 20);
+  EXPECT_EQ(Run(base), kOk);
+  EXPECT_THAT(out(), HasSubstr("exact match:  95.0 %"));
+
+  // A stop text ends an answer before it.
+  const std::string stopping = Write("stop.yaml",
+                                     "base_model: m\ndatasets: [{name: d}]\n"
+                                     "task: {kind: completion, prompt: '{q}', answer: '{a}', stop: [' ', ',']}\n");
+  std::vector<std::string> stopped = json;
+  stopped[5] = stopping;
+  EXPECT_EQ(Run(stopped), kOk) << err();
+  EXPECT_EQ(nlohmann::json::parse(out())["unended"], 0);
+  EXPECT_EQ(Run({"eval", data, "--model", model_, "-f", job, "--answers", "x"}), kUsage) << "needs --generate";
+}
+
+TEST_F(LocalVerbs, EvalKnowsBuiltInTasksAndTables) {
+  const std::string table = Write("rows.tsv", "sentence\tlabel\nlovely \t1\nbad\tnegative\n");
+  const std::string job = Write("job.yaml", "base_model: m\ndatasets: [{name: d}]\ntask: {template: sst2}\n");
+  EXPECT_EQ(Run({"eval", table, "--model", model_, "-f", job}), kOk) << err();
+  EXPECT_THAT(out(), AllOf(HasSubstr("rows:"), HasSubstr("F1 of 'positive'")));
+}
+
 TEST_F(LocalVerbs, GenerateContinuesAPromptTheSameWayTwice) {
   const std::vector<std::string> arguments = {
       "generate",      "--model", model_,   "--prompt", "Once upon a time", "--max-tokens", "12",

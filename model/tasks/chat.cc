@@ -1,7 +1,6 @@
 #include "model/tasks/chat.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
@@ -9,39 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/text.h"
-#include "model/tasks/row.h"
 #include "model/tokenizer/utf8.h"
 
 namespace qzo::model {
 namespace {
-
-using nlohmann::json;
-
-absl::StatusOr<ChatMessage> ReadMessage(const json& value, size_t index) {
-  const auto error = [index](const auto&... parts) {
-    return absl::InvalidArgumentError(absl::StrCat("messages[", index, "]", parts...));
-  };
-  if (!value.is_object()) return error(": found ", value.type_name(), ", expected {\"role\", \"content\"}");
-  ChatMessage message;
-  for (const auto& item : value.items()) {
-    if (item.key() != "role" && item.key() != "content") {
-      return error(": unknown key '", Excerpt(item.key(), 60), "'; expected role and content alone");
-    }
-    if (!item.value().is_string())
-      return error(".", item.key(), ": found ", item.value().type_name(), ", expected a string");
-    (item.key() == "role" ? message.role : message.content) = item.value().get_ref<const std::string&>();
-  }
-  if (!value.contains("role")) return error(" has no role");
-  if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-    return error(".role: found '", Excerpt(message.role, 60), "', expected system, user or assistant",
-                 base::DidYouMean(Excerpt(message.role, 60), {"system", "user", "assistant"}));
-  }
-  if (message.role == "system" && index > 0) return error(".role: a system message must be the first");
-  if (message.role == "assistant" && index == 0) return error(".role: the first message must not be the assistant's");
-  if (!value.contains("content")) return error(" has no content");
-  if (IsBlank(message.content)) return error(".content: empty");
-  return message;
-}
 
 // Whether the tokenizer begins every text with a blank, as SentencePiece vocabularies ask for with "add_space_prefix".
 absl::StatusOr<bool> AddsBlank(const Tokenizer& tokenizer) {
@@ -50,27 +20,6 @@ absl::StatusOr<bool> AddsBlank(const Tokenizer& tokenizer) {
 }
 
 }  // namespace
-
-absl::StatusOr<std::vector<ChatMessage>> ReadMessages(const json& row, bool inference) {
-  const auto field = row.find("messages");
-  if (field == row.end()) return MissingField(row, "messages");
-  if (!field->is_array()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("field 'messages': found ", field->type_name(), ", expected an array"));
-  }
-  if (field->empty()) return absl::InvalidArgumentError("field 'messages' is empty");
-  std::vector<ChatMessage> messages;
-  for (const json& value : *field) {
-    QZO_ASSIGN_OR_RETURN(ChatMessage message, ReadMessage(value, messages.size()));
-    messages.push_back(std::move(message));
-  }
-  if ((messages.back().role == "assistant") == inference) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "messages[", messages.size() - 1, "].role: found ", messages.back().role,
-        inference ? ", but there is nothing left to answer" : ", expected the last message to be the assistant's"));
-  }
-  return messages;
-}
 
 ChatFormat DefaultChatFormat(const Tokenizer& tokenizer) {
   if (tokenizer.chat_template().has_value()) return ChatFormat::kModelTemplate;
@@ -111,6 +60,11 @@ class ChatEncoder::Writer {
   }
   absl::StatusOr<Example> Finish() && {
     QZO_RETURN_IF_ERROR(Flush());
+    while (!example_.scored.empty() &&
+           example_.scored.back() == 0) {  // what follows the last scored token changes nothing
+      example_.scored.pop_back();
+      example_.branches[0].pop_back();
+    }
     return std::move(example_);
   }
 
@@ -236,14 +190,14 @@ absl::StatusOr<Example> ChatEncoder::Encode(const std::vector<ChatMessage>& mess
   return format_ == ChatFormat::kPlain ? EncodePlain(messages, inference) : EncodeStyled(messages, inference);
 }
 
-absl::Status ChatEncoder::WriteAssistant(std::string_view content, bool is_last, bool inference, Writer* out) const {
+absl::Status ChatEncoder::WriteAssistant(const ChatMessage& message, bool is_last, bool inference, Writer* out) const {
   if (!BlankBeginsAnswers()) QZO_RETURN_IF_ERROR(out->Write(begin_assistant_));
   if (is_last) out->Text(style_.empty_thought);
   if (!inference) QZO_RETURN_IF_ERROR(out->StartBranch());
-  QZO_RETURN_IF_ERROR(out->SetScored(true));
+  QZO_RETURN_IF_ERROR(out->SetScored(message.scored));
   // As in PLAIN, the blank before an answer goes with it. Such formats have one after it, too.
   if (BlankBeginsAnswers() && !blank_comes_by_itself_) out->Text(" ");
-  out->Text(Content(content));
+  out->Text(Content(message.content));
   if (BlankBeginsAnswers()) out->Text(" ");
   QZO_RETURN_IF_ERROR(out->Write(end_assistant_));
   QZO_RETURN_IF_ERROR(out->SetScored(false));
@@ -263,7 +217,7 @@ absl::StatusOr<Example> ChatEncoder::EncodeStyled(const std::vector<ChatMessage>
   }
   for (size_t i = has_system ? 1 : 0; i < messages.size(); ++i) {
     if (messages[i].role == "assistant") {
-      QZO_RETURN_IF_ERROR(WriteAssistant(messages[i].content, i + 1 == messages.size(), inference, &out));
+      QZO_RETURN_IF_ERROR(WriteAssistant(messages[i], i + 1 == messages.size(), inference, &out));
       continue;
     }
     QZO_RETURN_IF_ERROR(out.Write(begin_user_));
@@ -288,7 +242,7 @@ absl::StatusOr<Example> ChatEncoder::EncodeStyled(const std::vector<ChatMessage>
 absl::StatusOr<Example> ChatEncoder::EncodePlain(const std::vector<ChatMessage>& messages, bool inference) const {
   Writer out(tokenizer_);
   for (size_t i = 0; i < messages.size(); ++i) {
-    const auto& [role, content] = messages[i];
+    const auto& [role, content, scored] = messages[i];
     if (i > 0 && messages[i - 1].role == "assistant") out.Text("\n");
     if (role != "assistant") {
       out.Text(absl::StrCat(role == "user" ? "User: " : "System: ", content, "\n"));
@@ -296,7 +250,7 @@ absl::StatusOr<Example> ChatEncoder::EncodePlain(const std::vector<ChatMessage>&
     }
     out.Text("Assistant:");
     if (!inference) QZO_RETURN_IF_ERROR(out.StartBranch());
-    QZO_RETURN_IF_ERROR(out.SetScored(true));
+    QZO_RETURN_IF_ERROR(out.SetScored(scored));
     // The blank goes with the content: byte-level BPE has words that begin with one and none that end with one.
     out.Text(absl::StrCat(blank_comes_by_itself_ ? "" : " ", content));
     if (turn_end_.has_value()) QZO_RETURN_IF_ERROR(out.Token(*turn_end_));

@@ -1,4 +1,5 @@
-// Conversations as token ids. Loss counts on the assistant's turns alone, their end-of-turn token included.
+// Conversations as token ids. Loss counts on the assistant's turns alone, their end-of-turn token included, and of
+// those on the ones that are to be scored.
 //
 //   CHATML          <|im_start|>role\ncontent<|im_end|>\n        for every turn; <|im_end|> ends a turn
 //   PLAIN           User: content\nAssistant: content<eos>\n…    <eos> where there is one; also "System: …"
@@ -11,7 +12,6 @@
 #define QZO_MODEL_TASKS_CHAT_H_
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,12 +28,8 @@ namespace qzo::model {
 struct ChatMessage {
   std::string role;  // "system" (first only), "user" or "assistant"
   std::string content;
+  bool scored = true;  // whether an assistant's turn counts
 };
-
-// The row's "messages". For training the last one must be the assistant's, for inference it must not be.
-// INVALID_ARGUMENT names the message and what is wrong with it: a role, an order, an empty content, a key that is
-// neither role nor content.
-absl::StatusOr<std::vector<ChatMessage>> ReadMessages(const nlohmann::json& row, bool inference);
 
 // The format of jobs that name none: the model's own template, else CHATML when its vocabulary has <|im_start|>, else
 // PLAIN.
@@ -64,7 +60,7 @@ class ChatEncoder {
   std::string Content(std::string_view content) const;
 
   absl::StatusOr<Example> EncodeStyled(const std::vector<ChatMessage>& messages, bool inference) const;
-  absl::Status WriteAssistant(std::string_view content, bool is_last, bool inference, Writer* out) const;
+  absl::Status WriteAssistant(const ChatMessage& message, bool is_last, bool inference, Writer* out) const;
   bool BlankBeginsAnswers() const { return style_.begin_assistant == " "; }  // Llama 2
   absl::StatusOr<Example> EncodePlain(const std::vector<ChatMessage>& messages, bool inference) const;
 

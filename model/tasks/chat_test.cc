@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "tests/support/byte_tokenizer.h"
 #include "tests/support/status_matchers.h"
 
@@ -118,47 +116,15 @@ TEST(Chat, ChatMlNeedsItsTokens) {
   EXPECT_OK(ChatEncoder::Make(ChatFormat::kPlain, tokenizer));
 }
 
-TEST(ChatMessages, ReadsRolesAndContents) {
-  const auto row = nlohmann::json::parse(
-      R"({"id": 7, "messages": [{"role": "user", "content": "Hi"}, {"content": "Hello", "role": "assistant"}]})");
-  ASSERT_OK_AND_ASSIGN(const std::vector<ChatMessage> messages, ReadMessages(row, /*inference=*/false));
-  ASSERT_EQ(messages.size(), 2u);
-  EXPECT_EQ(messages[0].role, "user");
-  EXPECT_EQ(messages[1].content, "Hello");
-}
-
-TEST(ChatMessages, EveryDefectIsNamed) {
-  const auto expect_error = [](const std::string& messages, const std::string& message) {
-    const auto row = nlohmann::json::parse("{\"messages\": " + messages + "}");
-    EXPECT_THAT(ReadMessages(row, /*inference=*/false),
-                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)))
-        << messages;
-  };
-  const std::string user = R"({"role": "user", "content": "Hi"})";
-  expect_error("3", "field 'messages': found number, expected an array");
-  expect_error("[]", "field 'messages' is empty");
-  expect_error("[\"Hi\"]", "messages[0]: found string");
-  expect_error(R"([{"content": "Hi"}])", "messages[0] has no role");
-  expect_error(R"([{"role": "user"}])", "messages[0] has no content");
-  expect_error(R"([{"role": "user", "content": null}])", "messages[0].content: found null, expected a string");
-  expect_error(R"([{"role": "user", "content": " \n"}])", "messages[0].content: empty");
-  expect_error(R"([{"role": "usr", "content": "Hi"}])",
-               "found 'usr', expected system, user or assistant (did you mean");
-  expect_error(R"([{"role": "user", "content": "Hi", "weight": 0}])", "messages[0]: unknown key 'weight'");
-  expect_error(R"([{"role": "assistant", "content": "Hi"}])", "the first message must not be the assistant's");
-  expect_error("[" + user + R"(, {"role": "system", "content": "x"}])",
-               "messages[1].role: a system message must be the first");
-  expect_error("[" + user + "]", "messages[0].role: found user, expected the last message to be the assistant's");
-  EXPECT_THAT(ReadMessages(nlohmann::json::parse(R"({"message": []})"), false),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean 'message'?")));
-}
-
-TEST(ChatMessages, InferenceEndsWithTheTurnToAnswer) {
-  const auto answered = nlohmann::json::parse(
-      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})");
-  EXPECT_THAT(ReadMessages(answered, /*inference=*/true),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nothing left to answer")));
-  EXPECT_OK(ReadMessages(nlohmann::json::parse(R"({"messages": [{"role": "user", "content": "a"}]})"), true));
+TEST(Chat, ATurnOfWeightZeroDoesNotCount) {
+  std::vector<ChatMessage> messages = kTwoTurns;
+  messages[2].scored = false;
+  EXPECT_EQ(Scored(EncodeOrDie(ChatFormat::kPlain, ByteTokenizer(), messages, /*inference=*/false)),
+            " Hello</s>\nUser: Bye\nAssistant:[ Ciao</s>]");
+  messages[2].scored = true;
+  messages[4].scored = false;
+  EXPECT_EQ(Scored(EncodeOrDie(ChatFormat::kChatMl, ByteTokenizer(), messages, /*inference=*/false)),
+            "[Hello<|im_end|>]");
 }
 
 }  // namespace

@@ -10,7 +10,8 @@ namespace {
 
 constexpr double kZ95 = 1.959963984540054;  // 97.5 % quantile of the normal distribution
 
-// Wilson, J. Am. Stat. Assoc. 22 (1927): the score interval without continuity correction.
+}  // namespace
+
 void WilsonInterval(double correct, double n, double* low, double* high) {
   const double p = correct / n;
   const double z2 = kZ95 * kZ95;
@@ -19,8 +20,6 @@ void WilsonInterval(double correct, double n, double* low, double* high) {
   *low = std::max(0.0, (centre - half_width) / (1 + z2 / n));
   *high = std::min(1.0, (centre + half_width) / (1 + z2 / n));
 }
-
-}  // namespace
 
 void EvalSums::Merge(const EvalSums& other) {
   loss_sum += other.loss_sum;

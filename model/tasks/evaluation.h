@@ -30,6 +30,10 @@ struct EvalFigures {
 
 EvalFigures Figures(const EvalSums& sums);
 
+// 95 % score interval of a share, correct of n > 0, without continuity correction (Wilson, J. Am. Stat. Assoc. 22,
+// 1927).
+void WilsonInterval(double correct, double n, double* low, double* high);
+
 }  // namespace qzo::model
 
 #endif  // QZO_MODEL_TASKS_EVALUATION_H_

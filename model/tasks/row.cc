@@ -5,7 +5,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
 #include "base/text.h"
 
 namespace qzo::model {
@@ -28,9 +31,11 @@ std::string Reason(const json::exception& error) {
 
 }  // namespace
 
-absl::StatusOr<json> ParseRow(std::string_view line, int64_t* column) {
+absl::Status CheckLine(std::string_view line, std::string_view expected, int64_t* column) {
   *column = 0;
-  if (IsBlank(line)) return absl::InvalidArgumentError("blank line; expected one JSON object a line");
+  if (IsBlank(line)) {
+    return absl::InvalidArgumentError(absl::StrCat("blank line; expected ", base::ToAbsl(expected), " a line"));
+  }
   if (line.size() > kMaxRowBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("row of ", base::HumanBytes(line.size()), "; expected at most ", base::HumanBytes(kMaxRowBytes)));
@@ -41,6 +46,11 @@ absl::StatusOr<json> ParseRow(std::string_view line, int64_t* column) {
                                                    absl::Hex(static_cast<unsigned char>(line[at]), absl::kZeroPad2),
                                                    " is not valid UTF-8; save the file as UTF-8"));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<json> ParseRow(std::string_view line, int64_t* column) {
+  QZO_RETURN_IF_ERROR(CheckLine(line, "one JSON object", column));
   // Which of two equal keys counts is each parser's own choice, so a row that has them is ambiguous.
   std::vector<std::set<std::string>> open_objects;
   std::string twice;
@@ -68,13 +78,49 @@ absl::StatusOr<json> ParseRow(std::string_view line, int64_t* column) {
   return row;
 }
 
+const json* FindField(const json& row, std::string_view name) {
+  if (const auto field = row.find(std::string(name)); field != row.end()) return &*field;
+  const json* at = &row;
+  const std::vector<std::string> steps = absl::StrSplit(base::ToAbsl(name), '.');
+  for (const std::string& step : steps) {
+    size_t index = 0;
+    if (at->is_object() && at->contains(step)) {
+      at = &(*at)[step];
+    } else if (at->is_array() && absl::SimpleAtoi(step, &index) && index < at->size()) {
+      at = &(*at)[index];
+    } else {
+      return nullptr;
+    }
+  }
+  return at;
+}
+
 absl::StatusOr<std::string> FieldText(const json& row, const std::string& name) {
-  const auto field = row.find(name);
-  if (field == row.end()) return MissingField(row, name);
+  const json* field = FindField(row, name);
+  if (field == nullptr) return MissingField(row, name);
   if (field->is_string()) return field->get<std::string>();
   if (field->is_number()) return field->dump();
   return absl::InvalidArgumentError(
       absl::StrCat("field '", name, "': found ", field->type_name(), ", expected a string or a number"));
+}
+
+absl::StatusOr<std::vector<std::string>> FieldTexts(const json& row, const std::string& name) {
+  const json* field = FindField(row, name);
+  if (field == nullptr) return MissingField(row, name);
+  std::vector<std::string> texts;
+  if (!field->is_array()) {
+    QZO_ASSIGN_OR_RETURN(texts.emplace_back(), FieldText(row, name));
+    return texts;
+  }
+  for (const json& text : *field) {
+    if (!text.is_string()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("field '", name, "': found ", text.type_name(), " in it, expected strings"));
+    }
+    texts.push_back(text.get<std::string>());
+  }
+  if (texts.empty()) return absl::InvalidArgumentError(absl::StrCat("field '", name, "' is empty"));
+  return texts;
 }
 
 absl::Status MissingField(const json& row, std::string_view name) {

@@ -30,6 +30,18 @@ class Violations {
     }
   }
 
+  // Texts that may read fields.
+  void CheckOptions(const std::vector<std::string>& options, std::string_view forbidden_field) {
+    for (size_t i = 0; i < options.size(); ++i) {
+      const absl::StatusOr<Template> parsed = Template::Parse(options[i]);
+      if (!parsed.ok()) {
+        Add("options", "[", i, "]: ", parsed.status().message());
+      } else if (parsed->HasField(forbidden_field)) {
+        Add("options", "[", i, "] reads {", base::ToAbsl(forbidden_field), "}, which is the label");
+      }
+    }
+  }
+
   void CheckUnset(std::string_view field, bool is_set, std::string_view kind) {
     if (is_set) Add(field, "set, but a ", base::ToAbsl(kind), " task does not use it");
   }
@@ -63,6 +75,7 @@ absl::Status TaskSpec::Validate() const {
         v.Add("options", "found ", options.size(), ", expected 2 to ", kMaxOptions);
       } else {
         v.CheckDistinct("options", options);
+        v.CheckOptions(options, label_field);
       }
       if (!label_names.empty() && label_names.size() != options.size()) {
         v.Add("label_names", "found ", label_names.size(), ", expected none or one per option (", options.size(), ")");
@@ -83,6 +96,11 @@ absl::Status TaskSpec::Validate() const {
       v.CheckUnset("label_names", !label_names.empty(), "chat");
       break;
   }
+  if (kind != TaskKind::kCompletion) {
+    v.CheckUnset("stop", !stop.empty(), kind == TaskKind::kChat ? "chat" : "classification");
+    v.CheckUnset("references", !references.empty(), kind == TaskKind::kChat ? "chat" : "classification");
+  }
+  v.CheckDistinct("stop", stop);
   if (sequence_len < kMinSequenceLen || sequence_len > kMaxSequenceLen) {
     v.Add("sequence_len", "found ", sequence_len, ", expected ", kMinSequenceLen, " to ", kMaxSequenceLen);
   }

@@ -105,13 +105,51 @@ TEST(Classification, UnknownLabelsAreNamed) {
   EXPECT_EQ(ErrorOf(spec, row("-1")), "0: field 'label': found -1, expected an integer from 0 to 1");
   EXPECT_EQ(ErrorOf(spec, row("18446744073709551615")),
             "0: field 'label': found 18446744073709551615, expected an integer from 0 to 1");
-  EXPECT_EQ(ErrorOf(spec, row("true")), "0: field 'label': found boolean, expected an integer from 0 to 1");
+  EXPECT_EQ(ErrorOf(spec, row("null")), "0: field 'label': found null, expected an integer from 0 to 1");
   EXPECT_EQ(ErrorOf(spec, row("1.0")), "0: field 'label': found number, expected an integer from 0 to 1");
   EXPECT_EQ(ErrorOf(spec, row("\"1\"")), "0: field 'label': found '1', expected an integer from 0 to 1");
   spec.label_names = {"ham", "spam"};
   EXPECT_EQ(
       ErrorOf(spec, row("\"spem\"")),
       "0: field 'label': found 'spem', expected an integer from 0 to 1 or one of ham, spam (did you mean 'spam'?)");
+}
+
+TEST(Classification, TrueIsTheSecondOfTwoOptions) {
+  ASSERT_OK_AND_ASSIGN(const TaskDataset data,
+                       Load(Classification(), "{\"text\":\"a\",\"label\":true}\n{\"text\":\"a\",\"label\":false}"));
+  EXPECT_EQ(data.example(0).label, 1);
+  EXPECT_EQ(data.example(1).label, 0);
+  TaskSpec three = Classification();
+  three.options.emplace_back(" maybe");
+  EXPECT_EQ(ErrorOf(three, R"({"text":"a","label":true})"),
+            "0: field 'label': found boolean, expected an integer from 0 to 2");
+}
+
+TEST(Classification, OptionsMayReadTheRow) {
+  TaskSpec spec = Classification();
+  spec.options = {" {choices.0}", " {choices.1}"};
+  ASSERT_OK_AND_ASSIGN(const TaskDataset data, Load(spec, R"({"text":"a","label":0,"choices":["x","y"]})"
+                                                          "\n"
+                                                          R"({"text":"a","label":1,"choices":["long","z"]})"));
+  EXPECT_EQ(Text(data.example(0).branches[1]), " y");
+  EXPECT_EQ(Text(data.example(1).branches[0]), " long");
+  const auto error = [&](const std::string& row) { return std::string(Load(spec, row).status().message()); };
+  EXPECT_THAT(error(R"({"text":"a","label":0,"choices":["x","x"]})"),
+              HasSubstr("task.options[1]: the same tokens as an option before it"));
+  EXPECT_THAT(error(R"({"text":"a","label":0,"choices":["x"]})"),
+              HasSubstr("task.options[1]: row has no field 'choices.1'"));
+  spec.options = {" {a", " {label}"};
+  EXPECT_THAT(spec.Validate(), StatusIs(kInvalid, AllOf(HasSubstr("task.options: [0]: byte 2: '{' is not closed"),
+                                                        HasSubstr("task.options: [1] reads {label}"))));
+}
+
+TEST(Classification, FiltersChangeWhatARowHolds) {
+  TaskSpec spec = Classification();
+  spec.prompt = "{text|map yes=Y no=N}{a|strip|end ?|capital}";
+  ASSERT_OK_AND_ASSIGN(const TaskDataset data, Load(spec, R"({"text":"no","a":" is it\n","label":0})"));
+  EXPECT_EQ(Text(data.example(0).prompt), "NIs it?");
+  EXPECT_THAT(Load(spec, R"({"text":"x","a":"b","label":0})"),
+              StatusIs(kInvalid, HasSubstr("field 'text': found 'x', expected yes or no")));
 }
 
 TEST(Classification, OptionThatCannotFitIsAnErrorOfTheSpec) {
@@ -139,7 +177,7 @@ TEST(Classification, OptionsMustDifferInTokens) {
               StatusIs(kInvalid, HasSubstr("task.options[1]: the same tokens as an option before it")));
   spec.options = {" ", "yes"};
   EXPECT_THAT(Load(spec, row, nullptr, BlanklessTokenizer()),
-              StatusIs(kInvalid, HasSubstr("task.options[0]: no token in it")));
+              StatusIs(kInvalid, HasSubstr("task.options[0]: the text is empty")));
 }
 
 TEST(Completion, AnswerEndsWithEos) {
@@ -222,6 +260,55 @@ TEST(Truncation, AnswerMustFitWithOnePromptToken) {
   EXPECT_EQ(Text(data.example(0).prompt), "=");
   EXPECT_EQ(ErrorOf(spec, R"({"q":"q","a":"1234567"})"),
             "0: an answer of 8 tokens leaves no room for a prompt in task.sequence_len = 8");
+}
+
+TEST(Truncation, ChatsLoseTheirLastTurnsFirst) {
+  TaskSpec spec = Chat();
+  spec.chat_format = ChatFormat::kPlain;
+  const std::string row = R"({"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"},)"
+                          R"({"role":"user","content":"Well"},{"role":"assistant","content":"Good"},)"
+                          R"({"role":"user","content":"Bye"},{"role":"assistant","content":"Ciao"}]})";
+  const auto load = [&](int32_t sequence_len, DatasetReport* report) {
+    spec.sequence_len = sequence_len;
+    const auto data = Load(spec, row, report);
+    if (!data.ok()) return std::string(data.status().message());
+    return Text(data->example(0).prompt) + "|" + Text(data->example(0).branches[0]);
+  };
+  // "User: Hi\nAssistant:" is 19 tokens, " Hello</s>" 7, each of the two further exchanges 1 + 21 + 6 and 1 + 20 + 6.
+  const std::string one = "User: Hi\nAssistant:| Hello</s>";
+  const std::string two = one + "\nUser: Well\nAssistant: Good</s>";
+  const std::string three = two + "\nUser: Bye\nAssistant: Ciao</s>";
+  DatasetReport report;
+  EXPECT_EQ(load(81, &report), three);
+  EXPECT_EQ(report.truncated_rows, 0);
+  EXPECT_EQ(load(80, &report), two);
+  EXPECT_EQ(report.truncated_rows, 1);
+  EXPECT_EQ(report.shortened_chats, 1);
+  EXPECT_EQ(report.lost_tokens, 27);
+  EXPECT_EQ(report.longest, 81);
+  EXPECT_EQ(load(54, &report), two);
+  EXPECT_EQ(load(53, &report), one);
+  EXPECT_EQ(report.lost_tokens, 55);
+  EXPECT_EQ(load(20, &report), "Hi\nAssistant:| Hello</s>") << "then the beginning";
+  EXPECT_EQ(report.lost_tokens, 61);
+  EXPECT_EQ(load(8, &report), ":| Hello</s>");
+  EXPECT_THAT(load(7, &report), HasSubstr("an answer of 7 tokens leaves no room"));
+}
+
+TEST(Completion, AnAnswerThatStopsHasNoEndOfText) {
+  TaskSpec spec = Completion();
+  spec.answer = "{a}\n";
+  spec.stop = {";", "\n"};
+  ASSERT_OK_AND_ASSIGN(const TaskDataset data, Load(spec, R"({"q":"a","a":"b"})"));
+  EXPECT_EQ(Text(data.example(0).branches[0]), "b\n");
+  ASSERT_OK_AND_ASSIGN(const std::vector<Question> questions,
+                       LoadQuestions(spec, ByteTokenizer(), "q\ta\na\tb \n", "d"));
+  EXPECT_THAT(questions.at(0).references, ElementsAre("b"));
+  spec.references = "more";
+  EXPECT_THAT(LoadQuestions(spec, ByteTokenizer(), R"({"q":"a","a":"b","more":[]})", "d"),
+              StatusIs(kInvalid, HasSubstr("field 'more' is empty")));
+  EXPECT_THAT(LoadQuestions(Classification(), ByteTokenizer(), "{}", "d"),
+              StatusIs(kInvalid, HasSubstr("only answers of completion tasks")));
 }
 
 TEST(Report, CountsWhatAForwardPassReads) {

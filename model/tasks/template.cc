@@ -54,7 +54,21 @@ absl::StatusOr<Template> Template::Parse(std::string_view text) {
     if (end == i + 1) return ErrorAt(i, "'{}' names no field; write '{{}}' for braces");
     AppendText(literal, &result.pieces_);
     literal.clear();
-    result.pieces_.push_back({Piece::Kind::kField, std::string(text.substr(i + 1, end - i - 1))});
+    Piece field{Piece::Kind::kField, ""};
+    for (size_t begin = i + 1; begin <= end;) {
+      const size_t stop = std::min(text.find('|', begin), end);
+      const std::string_view part = text.substr(begin, stop - begin);
+      if (begin == i + 1) {
+        if (part.empty()) return ErrorAt(i, "'{' names no field before its filters");
+        field.text = std::string(part);
+      } else {
+        absl::StatusOr<Filter> filter = Filter::Parse(part);
+        if (!filter.ok()) return ErrorAt(begin, std::string(filter.status().message()));
+        field.filters.push_back(*std::move(filter));
+      }
+      begin = stop + 1;
+    }
+    result.pieces_.push_back(std::move(field));
     i = end;
   }
   AppendText(literal, &result.pieces_);

@@ -1,4 +1,6 @@
-// Text with {field} placeholders, parsed once. "{{" and "}}" are literal braces. Immutable; thread-safe.
+// Text with {field} placeholders, parsed once; filters may follow the field: {question|strip|end ?} (filter.h). "{{"
+// and
+// "}}" are literal braces. Immutable; thread-safe.
 #ifndef QZO_MODEL_TASKS_TEMPLATE_H_
 #define QZO_MODEL_TASKS_TEMPLATE_H_
 
@@ -8,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/tasks/filter.h"
 
 namespace qzo::model {
 
@@ -21,10 +24,11 @@ class Template {
     };
     Kind kind;
     std::string text;
+    std::vector<Filter> filters = {};  // kField
   };
 
   // INVALID_ARGUMENT with the byte (from 1) of the offence: a '{' that is not closed on its line, a '}' that closes
-  // nothing, an empty name.
+  // nothing, an empty name, an unknown filter.
   static absl::StatusOr<Template> Parse(std::string_view text);
 
   const std::vector<Piece>& pieces() const { return pieces_; }

@@ -61,6 +61,34 @@ TEST(Template, ErrorsNameTheByte) {
   expect_error("{a{b}", "byte 1: '{' is not closed");
   expect_error("{a} }", "byte 5: '}' closes nothing");
   expect_error("ab{}", "byte 3: '{}' names no field");
+  expect_error("ab{|strip}", "byte 3: '{' names no field before its filters");
+  expect_error("{a|stripe}",
+               "byte 4: filter 'stripe' is unknown, expected one of strip, lower, capital, uncapital, cut, ");
+  expect_error("{a|strip|}", "byte 10: filter '' is unknown");
+  expect_error("{a|strip x}", "byte 4: filter 'strip' takes no text after its name");
+  expect_error("{a|cut}", "byte 4: filter 'cut' takes text after its name");
+  expect_error("{a|map b}", "byte 4: filter 'map': found 'b', expected text=text");
+}
+
+TEST(Template, FiltersSayWhatBecomesOfAField) {
+  const auto filtered = [](const std::string& filter, std::string text) {
+    const absl::StatusOr<Filter> parsed = Filter::Parse(filter);
+    EXPECT_OK(parsed);
+    const auto result = parsed->Apply(std::move(text));
+    return result.ok() ? *result : std::string(result.status().message());
+  };
+  EXPECT_EQ(filtered("strip", " a b\n"), "a b");
+  EXPECT_EQ(filtered("lower", "He\u00C9"), "he\u00C9") << "ASCII's letters";
+  EXPECT_EQ(filtered("capital", "is it"), "Is it");
+  EXPECT_EQ(filtered("capital", ""), "");
+  EXPECT_EQ(filtered("uncapital", "The Man"), "the Man");
+  EXPECT_EQ(filtered("uncapital", "I ran"), "I ran");
+  EXPECT_EQ(filtered("cut .", "It rained. "), "It rained");
+  EXPECT_EQ(filtered("cut .", "So what?"), "So what?");
+  EXPECT_EQ(filtered("end ?", "is it"), "is it?");
+  EXPECT_EQ(filtered("end ?", "is it?"), "is it?");
+  EXPECT_EQ(filtered("map cause=because effect=so", "effect"), "so");
+  EXPECT_EQ(filtered("map cause=because effect=so", "end"), "found 'end', expected cause or effect");
 }
 
 }  // namespace

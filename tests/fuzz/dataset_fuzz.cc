@@ -24,8 +24,8 @@ TaskSpec SpecOf(uint8_t choice, uint8_t length) {
   spec.sequence_len = 8 + length;
   switch (choice % 4) {
     case 0:
-      spec.prompt = "<|im_start|>{text}<|im_end|>";
-      spec.options = {" no", " yes"};
+      spec.prompt = "<|im_start|>{text|strip|cut .}<|im_end|>";
+      spec.options = {" no", length % 2 == 0 ? " yes" : " {text|uncapital}"};
       spec.label_names = {"no", "yes"};
       break;
     case 1:
@@ -75,7 +75,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   QZO_CHECK(report.errors_total > 0 || report.rows == 0);
   QZO_CHECK(static_cast<int64_t>(report.errors.size()) == std::min<int64_t>(20, report.errors_total));
   for (const auto& error : report.errors) {
-    QZO_CHECK(error.line >= 1 && error.line <= report.rows);
+    QZO_CHECK(error.line >= 1 && error.line <= report.rows + 1);  // a table's names stand above its rows
     QZO_CHECK(error.column >= 0 && error.column <= static_cast<int64_t>(jsonl.size()) + 1);
     QZO_CHECK(!error.reason.empty() && error.reason.size() < 1000);
     QZO_CHECK(qzo::base::FindInvalidUtf8(error.reason) == std::string_view::npos);

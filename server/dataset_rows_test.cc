@@ -1,4 +1,4 @@
-#include "server/json_lines.h"
+#include "server/dataset_rows.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,18 +11,18 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST(JsonLines, GoodRowsAreCounted) {
-  EXPECT_EQ(CheckJsonLines("").rows, 0);
+TEST(DatasetRows, GoodRowsAreCounted) {
+  EXPECT_EQ(CheckRows("").rows, 0);
   for (const char* text :
        {"{\"a\":1}\n{\"b\":[{}]}", "{\"a\":1}\n{\"b\":2}\n", "\xEF\xBB\xBF{\"a\":1}\r\n{\"b\":2}\r\n"}) {
-    const model::DatasetReport report = CheckJsonLines(text);
+    const model::DatasetReport report = CheckRows(text);
     EXPECT_EQ(report.rows, 2) << text;
     EXPECT_EQ(report.errors_total, 0) << text;
   }
 }
 
-TEST(JsonLines, BadRowsAreNamedByLineAndColumn) {
-  const model::DatasetReport report = CheckJsonLines("{\"a\":1}\n\n[1]\n{\"a\" 1}\n{\"a\":\"\xC0\"}\n1\n");
+TEST(DatasetRows, BadRowsAreNamedByLineAndColumn) {
+  const model::DatasetReport report = CheckRows("{\"a\":1}\n\n[1]\n{\"a\" 1}\n{\"a\":\"\xC0\"}\n1\n");
   EXPECT_EQ(report.rows, 6);
   EXPECT_EQ(report.errors_total, 5);
   ASSERT_EQ(report.errors.size(), 5u);
@@ -32,10 +32,10 @@ TEST(JsonLines, BadRowsAreNamedByLineAndColumn) {
   EXPECT_EQ(report.errors[3].column, 7);
 }
 
-TEST(JsonLines, ErrorsBecomeViolationsWithTheRestCounted) {
+TEST(DatasetRows, ErrorsBecomeViolationsWithTheRestCounted) {
   std::string text;
   for (int i = 0; i < 25; ++i) text += "?\n";
-  const absl::Status status = BadRows(CheckJsonLines(text), "rows.jsonl");
+  const absl::Status status = BadRows(CheckRows(text), "rows.jsonl");
   EXPECT_THAT(status,
               testing::StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("rows.jsonl: 25 bad rows of 25")));
   ASSERT_TRUE(rpc::BadRequestOf(status).has_value());

@@ -1,35 +1,31 @@
-#include "server/json_lines.h"
+#include "server/dataset_rows.h"
 
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
-#include "model/tasks/row.h"
+#include "model/tasks/row_reader.h"
 #include "proto/grpc_status.h"
 
 namespace qzo::server {
 namespace {
 
 constexpr size_t kShownErrors = 20;
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 }  // namespace
 
-model::DatasetReport CheckJsonLines(std::string_view bytes) {
+model::DatasetReport CheckRows(std::string_view bytes) {
   model::DatasetReport report;
-  if (bytes.starts_with(kByteOrderMark)) bytes.remove_prefix(kByteOrderMark.size());
-  while (!bytes.empty()) {
-    const size_t end = bytes.find('\n');
-    const std::string_view line = bytes.substr(0, end);
-    bytes.remove_prefix(end == std::string_view::npos ? bytes.size() : end + 1);
+  model::RowReader reader(bytes);
+  while (reader.Next()) {
     ++report.rows;
     int64_t column = 0;
-    const absl::StatusOr<nlohmann::json> row = model::ParseRow(line, &column);
+    const absl::StatusOr<nlohmann::json> row = reader.Parse(&column);
     if (row.ok()) continue;
     ++report.errors_total;
     if (report.errors.size() < kShownErrors) {
-      report.errors.push_back({report.rows, column, std::string(row.status().message())});
+      report.errors.push_back({reader.line(), column, std::string(row.status().message())});
     }
   }
   return report;
