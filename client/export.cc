@@ -1,15 +1,13 @@
 #include "client/export.h"
 
-#include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "client/requantize.h"
 #include "kernels/weights.h"
 #include "model/formats/gguf_patch.h"
 
@@ -18,52 +16,6 @@ namespace {
 
 using ::qzo::model::GgmlType;
 using ::qzo::model::GgufTensor;
-
-float Bf16ToFloat(uint16_t value) { return std::bit_cast<float>(uint32_t{value} << 16); }
-uint32_t FloatBits(float value) { return std::bit_cast<uint32_t>(value); }
-
-// How a stored number is read, written and bounded.
-struct Half {
-  using Stored = uint16_t;
-  static float Load(Stored stored) { return kernels::HalfToFloat(stored); }
-  static Stored Store(float value) { return FloatToHalf(value); }
-  static constexpr float kLargest = 65504.0f;
-  static constexpr float kSmallestNormal = 0x1p-14f;
-};
-struct Bf16 {
-  using Stored = uint16_t;
-  static float Load(Stored stored) { return Bf16ToFloat(stored); }
-  static Stored Store(float value) { return FloatToBf16(value); }
-  static constexpr float kLargest = 0x1.fep127f;
-  static constexpr float kSmallestNormal = 0x1p-126f;
-};
-struct Single {
-  using Stored = uint32_t;
-  static float Load(Stored stored) { return std::bit_cast<float>(stored); }
-  static Stored Store(float value) { return FloatBits(value); }
-  static constexpr float kLargest = 0x1.fffffep127f;
-  static constexpr float kSmallestNormal = 0x1p-126f;
-};
-
-// Multiplies the number stored at `at`, which has any alignment.
-template <typename Format>
-void Multiply(float multiplier, char* at, ExportReport* report) {
-  typename Format::Stored stored;
-  std::memcpy(&stored, at, sizeof stored);
-  const double exact = double{multiplier} * double{Format::Load(stored)};
-  float rounded = Format::Load(Format::Store(static_cast<float>(exact)));
-  ++report->values;
-  if (std::isinf(rounded)) {
-    ++report->overflowed;
-    rounded = std::copysign(Format::kLargest, rounded);
-  } else if (exact != 0 && std::fabs(exact) < double{Format::kSmallestNormal}) {
-    ++report->subnormal;
-  } else if (exact != 0) {
-    report->max_relative_error = std::max(report->max_relative_error, std::fabs(double{rounded} / exact - 1));
-  }
-  stored = Format::Store(rounded);
-  std::memcpy(at, &stored, sizeof stored);
-}
 
 // Where a block of a quantized type has the half-precision scale, and minimum, to which all its values are
 // proportional. Empty for types without: MXFP4's scale is a power of two, IQ1_M's is in pieces.
@@ -92,76 +44,153 @@ std::vector<size_t> HalvesOf(GgmlType type) {
   }
 }
 
-absl::StatusOr<std::string> MultiplyTensor(const GgufTensor& tensor, const method::PartitionTensor& trained,
-                                           absl::Span<const float> multipliers, ExportReport* report) {
-  const model::GgmlTypeInfo& type = *model::FindGgmlType(static_cast<uint32_t>(tensor.type));
-  const int64_t blocks_per_row = trained.shape.cols / type.block_values;
-  const int64_t per_row = trained.count / trained.shape.rows;  // multipliers of a row: 1, or one per scale group
+// IQ1_M spreads the half over the highest four bits of each of the last four words.
+void MultiplySpreadHalf(float multiplier, char* block, Rounding* rounding) {
+  constexpr size_t kWords = 48;
+  uint16_t words[4];
+  std::memcpy(words, block + kWords, sizeof words);
+  uint16_t half = 0;
+  for (int i = 0; i < 4; ++i) half = static_cast<uint16_t>(half | (words[i] >> 12) << 4 * i);
+  half = MultiplyHalf(multiplier, half, rounding);
+  for (int i = 0; i < 4; ++i) words[i] = static_cast<uint16_t>((words[i] & 0x0FFF) | (half >> 4 * i & 0xF) << 12);
+  std::memcpy(block + kWords, words, sizeof words);
+}
+
+const model::GgmlTypeInfo& InfoOf(GgmlType type) { return *model::FindGgmlType(static_cast<uint32_t>(type)); }
+
+// How the multipliers of a tensor lie beside its blocks.
+struct Layout {
+  int64_t blocks_per_row = 0;
+  int64_t per_row = 0;  // multipliers: 1, or one per scale group
+};
+
+Layout LayoutOf(GgmlType type, const method::PartitionTensor& trained) {
+  return {.blocks_per_row = trained.shape.cols / InfoOf(type).block_values,
+          .per_row = trained.count / trained.shape.rows};
+}
+
+bool Holds(GgmlType type, const method::PartitionTensor& trained) {
+  const Layout layout = LayoutOf(type, trained);
+  return type != GgmlType::kMXFP4 && layout.per_row <= layout.blocks_per_row;
+}
+
+absl::Status CheckShape(const GgufTensor& tensor, const method::PartitionTensor& trained) {
+  const int64_t blocks = trained.shape.rows * LayoutOf(tensor.type, trained).blocks_per_row;
+  if (static_cast<int64_t>(tensor.bytes.size()) == blocks * InfoOf(tensor.type).block_bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(tensor.name, ": ", tensor.bytes.size(), " bytes, which is not the shape trained"));
+}
+
+// In the tensor's own type.
+std::string Multiply(const GgufTensor& tensor, const method::PartitionTensor& trained,
+                     absl::Span<const float> multipliers, Rounding* rounding) {
+  const Layout layout = LayoutOf(tensor.type, trained);
   const std::vector<size_t> halves = HalvesOf(tensor.type);
   std::string bytes(tensor.bytes);
-  if (static_cast<int64_t>(bytes.size()) != trained.shape.rows * blocks_per_row * type.block_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(tensor.name, ": ", bytes.size(), " bytes, which is not the shape trained"));
-  }
-  if (halves.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(tensor.name, ": type ", std::string(type.name),
-                                                   " cannot be exported: its blocks have no scale in half precision"));
-  }
-  if (per_row > blocks_per_row) {
-    return absl::InvalidArgumentError(absl::StrCat(tensor.name, ": type ", std::string(type.name),
-                                                   " keeps one scale in half precision for ", per_row / blocks_per_row,
-                                                   " scale groups: export needs an adapter of granularity CHANNEL"));
-  }
   char* block = bytes.data();
   for (int64_t row = 0; row < trained.shape.rows; ++row) {
-    for (int64_t i = 0; i < blocks_per_row; ++i, block += type.block_bytes) {
-      const float multiplier =
-          multipliers[static_cast<size_t>(trained.offset + row * per_row + i * per_row / blocks_per_row)];
+    for (int64_t i = 0; i < layout.blocks_per_row; ++i, block += InfoOf(tensor.type).block_bytes) {
+      const float multiplier = multipliers[static_cast<size_t>(trained.offset + row * layout.per_row +
+                                                               i * layout.per_row / layout.blocks_per_row)];
       if (tensor.type == GgmlType::kF32) {
-        Multiply<Single>(multiplier, block, report);
+        MultiplyStored(Number::kF32, multiplier, block, rounding);
       } else if (tensor.type == GgmlType::kBF16) {
-        Multiply<Bf16>(multiplier, block, report);
+        MultiplyStored(Number::kBF16, multiplier, block, rounding);
+      } else if (tensor.type == GgmlType::kIQ1_M) {
+        MultiplySpreadHalf(multiplier, block, rounding);
       } else {
-        for (const size_t half : halves) Multiply<Half>(multiplier, block + half, report);
+        for (const size_t half : halves) MultiplyStored(Number::kF16, multiplier, block + half, rounding);
       }
     }
   }
-  ++report->tensors;
+  return bytes;
+}
+
+// In another type.
+std::string Convert(const GgufTensor& tensor, const method::PartitionTensor& trained,
+                    absl::Span<const float> multipliers, GgmlType type) {
+  const method::TensorShape& shape = trained.shape;
+  const int64_t per_row = LayoutOf(tensor.type, trained).per_row;
+  const kernels::WeightMatrix matrix{.type = *kernels::FindWeightType(InfoOf(tensor.type).name),
+                                     .data = reinterpret_cast<const std::byte*>(tensor.bytes.data()),
+                                     .rows = shape.rows,
+                                     .cols = shape.cols};
+  std::string bytes;
+  bytes.reserve(static_cast<size_t>(shape.rows * shape.cols / InfoOf(type).block_values * InfoOf(type).block_bytes));
+  std::vector<float> row(static_cast<size_t>(shape.cols));
+  for (int64_t n = 0; n < shape.rows; ++n) {
+    kernels::DequantizeRow(matrix, n, row.data());
+    for (int64_t k = 0; k < shape.cols; ++k) {
+      row[static_cast<size_t>(k)] *=
+          multipliers[static_cast<size_t>(trained.offset + n * per_row + k * per_row / shape.cols)];
+    }
+    AppendRow(type, row, &bytes);
+  }
   return bytes;
 }
 
 }  // namespace
 
-uint16_t FloatToHalf(float value) {
-  const uint32_t bits = FloatBits(value);
-  const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
-  const uint32_t magnitude = bits & 0x7FFFFFFF;
-  if (magnitude > 0x7F800000) return sign | 0x7E00;
-  if (magnitude >= 0x477FF000) return sign | 0x7C00;  // from 65520 on, half way to the next power, ties to even go up
-  if (magnitude < 0x38800000) {  // below 2^-14: adding 1/2 shifts the bits into place and rounds them
-    return sign | static_cast<uint16_t>(FloatBits(std::bit_cast<float>(magnitude) + 0.5f) - FloatBits(0.5f));
+std::vector<std::string> TensorsThatCannotHold(const model::GgufFile& file, const method::Partition& partition) {
+  std::vector<std::string> names;
+  for (const method::PartitionTensor& trained : partition.tensors()) {
+    const GgufTensor* tensor = file.FindTensor(trained.shape.name);
+    if (tensor == nullptr || Holds(tensor->type, trained)) continue;
+    names.push_back(absl::StrCat(tensor->name, " (", std::string(InfoOf(tensor->type).name), ")"));
   }
-  const uint32_t rounded = magnitude + 0xFFF + (magnitude >> 13 & 1);
-  return sign | static_cast<uint16_t>((rounded - 0x38000000) >> 13);
+  return names;
 }
 
-uint16_t FloatToBf16(float value) {
-  const uint32_t bits = FloatBits(value);
-  if ((bits & 0x7FFFFFFF) > 0x7F800000) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+std::vector<float> NearestHeld(const model::GgufFile& file, const method::Partition& partition,
+                               absl::Span<const float> multipliers) {
+  std::vector<float> held(multipliers.begin(), multipliers.end());
+  for (const method::PartitionTensor& trained : partition.tensors()) {
+    const GgufTensor* tensor = file.FindTensor(trained.shape.name);
+    if (tensor == nullptr || Holds(tensor->type, trained)) continue;
+    const Layout layout = LayoutOf(tensor->type, trained);
+    const absl::Span<float> ours =
+        absl::MakeSpan(held).subspan(static_cast<size_t>(trained.offset), static_cast<size_t>(trained.count));
+    if (tensor->type == GgmlType::kMXFP4) {
+      for (float& k : ours) k = std::exp2(std::round(std::log2(k)));
+      continue;
+    }
+    const auto of_block = static_cast<size_t>(layout.per_row / layout.blocks_per_row);
+    for (size_t first = 0; first < ours.size(); first += of_block) {
+      double sum = 0;
+      for (const float k : ours.subspan(first, of_block)) sum += double{k};
+      for (float& k : ours.subspan(first, of_block)) k = static_cast<float>(sum / static_cast<double>(of_block));
+    }
+  }
+  return held;
 }
 
 absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufFile& file,
                                         const method::Partition& partition, absl::Span<const float> multipliers,
-                                        const std::string& destination) {
+                                        std::optional<GgmlType> fallback, const std::string& destination) {
   ExportReport report;
   std::map<std::string, model::TensorReplacement> replacements;
+  std::map<std::string, GgmlType> types;
   for (const method::PartitionTensor& trained : partition.tensors()) {
-    replacements[trained.shape.name] = [&trained, multipliers, &report](const GgufTensor& tensor) {
-      return MultiplyTensor(tensor, trained, multipliers, &report);
+    const std::string& name = trained.shape.name;
+    if (const GgufTensor* tensor = file.FindTensor(name); tensor != nullptr) {
+      QZO_RETURN_IF_ERROR(CheckShape(*tensor, trained));
+      if (!Holds(tensor->type, trained)) {
+        if (!fallback) {
+          return absl::InvalidArgumentError(absl::StrCat(name, ": type ", std::string(InfoOf(tensor->type).name),
+                                                         " cannot hold the adapter's multipliers"));
+        }
+        types[name] = *fallback;
+        ++report.converted;
+      }
+    }
+    ++report.tensors;
+    replacements[name] = [&, multipliers](const GgufTensor& tensor) -> absl::StatusOr<std::string> {
+      const auto type = types.find(tensor.name);
+      return type == types.end() ? Multiply(tensor, trained, multipliers, &report.rounding)
+                                 : Convert(tensor, trained, multipliers, type->second);
     };
   }
-  QZO_RETURN_IF_ERROR(model::WriteGgufWithReplacedTensors(fs, file, replacements, destination));
+  QZO_RETURN_IF_ERROR(model::WriteGgufWithReplacedTensors(fs, file, replacements, types, destination));
   return report;
 }
 

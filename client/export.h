@@ -1,38 +1,60 @@
-// A model and its trained multipliers as one ordinary GGUF file of the same types, for any program that reads GGUF.
+// A model and its trained multipliers as an ordinary file or directory of the same kind, for any program that reads
+// those: GGUF files, and checkpoint directories (plain, GPTQ, AWQ, NF4, AQLM).
 #ifndef QZO_CLIENT_EXPORT_H_
 #define QZO_CLIENT_EXPORT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/fs.h"
+#include "client/stored_numbers.h"
 #include "method/partition.h"
+#include "model/formats/checkpoint.h"
+#include "model/formats/checkpoint_info.h"
 #include "model/formats/gguf.h"
 
 namespace qzo::client {
 
-// What storing k · scale in the file's own precision did to the products.
 struct ExportReport {
-  int64_t tensors = 0;
-  int64_t values = 0;             // products stored: scales and minima of blocks, weights of plain tensors
-  int64_t overflowed = 0;         // beyond the type's largest number, which was stored instead
-  int64_t subnormal = 0;          // below its smallest normal number: fewer digits
-  double max_relative_error = 0;  // of the products that are neither
+  int64_t tensors = 0;    // that were multiplied
+  int64_t converted = 0;  // of these, that are stored as another type now
+  Rounding rounding;
 };
 
+// Trained tensors whose type cannot hold their multipliers, "blk.0.ffn_down.weight (Q6_K)": one scale in half precision
+// for several multipliers (K-quants, IQ, by group), or a scale that is a power of two (MXFP4).
+std::vector<std::string> TensorsThatCannotHold(const model::GgufFile& file, const method::Partition& partition);
+// The multipliers nearest to `multipliers` that the file's types can hold: means over blocks, powers of two.
+std::vector<float> NearestHeld(const model::GgufFile& file, const method::Partition& partition,
+                               absl::Span<const float> multipliers);
+
 // Writes `file` to `destination` with every trained tensor multiplied: the half-precision scale of each block, and its
-// minimum where it has one, or every plain weight, products rounded to nearest even. `multipliers` is the flat array of
-// `partition`. Possible errors: INVALID_ARGUMENT (a tensor is missing, its type has no such scale, or one for several
-// multipliers), those of WriteGgufWithReplacedTensors.
+// minimum where it has one, or every plain weight, products rounded to nearest even. Tensors that cannot hold their
+// multipliers are stored as `fallback` (F16, Q8_0 or Q4_1). `multipliers` is the flat array of `partition`. Possible
+// errors: INVALID_ARGUMENT (a tensor is missing, or cannot hold its multipliers, and there is no fallback), those of
+// WriteGgufWithReplacedTensors.
 absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufFile& file,
                                         const method::Partition& partition, absl::Span<const float> multipliers,
-                                        const std::string& destination);
+                                        std::optional<model::GgmlType> fallback, const std::string& destination);
 
-// IEEE binary32 to binary16 and bfloat16, to nearest even; what is too large becomes infinite, NaN stays one.
-uint16_t FloatToHalf(float value);
-uint16_t FloatToBf16(float value);
+// Writes the checkpoint to the directory `destination`, with the scales of every quantized layer and the weights of
+// plain ones multiplied and rounded in their stored type, codes and zeros as they are; besides, the tokenizer's and
+// licence's files that lie beside the model. config.json comes last: a directory without it is unfinished. Possible
+// errors: ALREADY_EXISTS when there is something in it, those of the file system.
+absl::StatusOr<ExportReport> ExportCheckpoint(base::FileSystem* fs, const model::Checkpoint& checkpoint,
+                                              const method::Partition& partition, absl::Span<const float> multipliers,
+                                              const std::string& destination);
+
+// Writes the multipliers alone, as a safetensors file: F32, [rows] or [rows, groups] under each tensor's name, with
+// `metadata`. Possible errors: those of the file system.
+absl::Status ExportMultipliers(base::FileSystem* fs, const method::Partition& partition,
+                               absl::Span<const float> multipliers,
+                               const std::vector<std::pair<std::string, std::string>>& metadata,
+                               const std::string& destination);
 
 }  // namespace qzo::client
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <random>
 
 #include "client/local_model.h"
@@ -87,11 +88,11 @@ TEST_P(RoundTrip, ExportedLogitsAreTheAdaptersWithinRounding) {
   testing::TempDir dir;
   ASSERT_OK_AND_ASSIGN(const ExportReport report,
                        ExportGguf(base::RealFileSystem(), trained->model().file(), trained->replica().partition(),
-                                  trained->replica().multipliers(), dir.File("out.gguf")));
+                                  trained->replica().multipliers(), std::nullopt, dir.File("out.gguf")));
   EXPECT_EQ(report.tensors, static_cast<int64_t>(adapter.tensors.size()));
-  EXPECT_EQ(report.overflowed, 0);
-  EXPECT_GT(report.values, 0);
-  EXPECT_LE(report.max_relative_error, rounding);
+  EXPECT_EQ(report.rounding.overflowed, 0);
+  EXPECT_GT(report.rounding.values, 0);
+  EXPECT_LE(report.rounding.max_relative_error, rounding);
 
   ASSERT_OK_AND_ASSIGN(const auto exported,
                        LocalModel::Load(dir.File("out.gguf"), nullptr, 1, kernels::Arithmetic::kFp32));
@@ -125,8 +126,23 @@ class OneTensor {
         partition_(granularity, {{.name = "w", .rows = 2, .cols = cols, .group = group}}) {
     file_ = std::move(model::GgufFile::ParseBytes(bytes_, "one.gguf")).value();
   }
-  absl::StatusOr<ExportReport> Export(const std::vector<float>& multipliers) {
-    return ExportGguf(base::RealFileSystem(), *file_, partition_, multipliers, dir_.File("out.gguf"));
+  absl::StatusOr<ExportReport> Export(const std::vector<float>& multipliers,
+                                      std::optional<GgmlType> fallback = std::nullopt) {
+    return ExportGguf(base::RealFileSystem(), *file_, partition_, multipliers, fallback, dir_.File("out.gguf"));
+  }
+  std::vector<std::string> CannotHold() { return TensorsThatCannotHold(*file_, partition_); }
+  std::vector<float> Held(const std::vector<float>& multipliers) {
+    return NearestHeld(*file_, partition_, multipliers);
+  }
+  // Values of the exported tensor.
+  std::vector<float> Values(kernels::WeightType type, int64_t cols) {
+    const std::string data = Data();
+    std::vector<float> values(static_cast<size_t>(2 * cols));
+    for (int64_t row = 0; row < 2; ++row) {
+      kernels::DequantizeRow({type, reinterpret_cast<const std::byte*>(data.data()), 2, cols}, row,
+                             values.data() + row * cols);
+    }
+    return values;
   }
   std::string Data() {
     auto out = model::GgufFile::Open(dir_.File("out.gguf"));
@@ -149,9 +165,9 @@ TEST(Export, CountsWhatTheTypeCannotHold) {
   // Rows of two halves: 60000 and 2^-14, the smallest normal one.
   OneTensor file(GgmlType::kF16, 2, Bytes<uint16_t>({0x7B53, 0x0400, 0x7B53, 0x0400}), 2);
   ASSERT_OK_AND_ASSIGN(const ExportReport report, file.Export({2.0f, 0.5f}));
-  EXPECT_EQ(report.values, 4);
-  EXPECT_EQ(report.overflowed, 1);
-  EXPECT_EQ(report.subnormal, 1);
+  EXPECT_EQ(report.rounding.values, 4);
+  EXPECT_EQ(report.rounding.overflowed, 1);
+  EXPECT_EQ(report.rounding.subnormal, 1);
   EXPECT_EQ(file.Data(), Bytes<uint16_t>({0x7BFF, 0x0800, 0x7753, 0x0200}));
 }
 
@@ -189,12 +205,12 @@ TEST(Export, EveryTypeWithAHalfScaleDecodesToItsMultiple) {
     const std::vector<std::byte> bytes = kernels::RandomWeights(random, type, 2, 256);
     OneTensor file(stored, 256, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 256);
     const absl::StatusOr<ExportReport> report = file.Export({2.0f, 0.5f});
-    if (stored == GgmlType::kMXFP4 || stored == GgmlType::kIQ1_M) {
-      EXPECT_THAT(report, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("have no scale in half precision")));
+    if (stored == GgmlType::kMXFP4) {
+      EXPECT_THAT(report, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("w: type MXFP4 cannot hold")));
       continue;
     }
     ASSERT_OK(report);
-    if (report->subnormal > 0) continue;  // then halves are rounded
+    if (report->rounding.subnormal > 0) continue;  // then halves are rounded
     const std::string exported = file.Data();
     std::vector<float> before(256), after(256);
     for (int64_t row = 0; row < 2; ++row) {
@@ -207,9 +223,51 @@ TEST(Export, EveryTypeWithAHalfScaleDecodesToItsMultiple) {
 
 TEST(Export, RefusesMoreMultipliersThanStoredScales) {
   OneTensor file(GgmlType::kQ6_K, 256, std::string(420, '\0'), 16, method::Granularity::kGroup);
+  EXPECT_THAT(file.CannotHold(), ::testing::ElementsAre("w (Q6_K)"));
   EXPECT_THAT(file.Export(std::vector<float>(32, 1.0f)),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("w: type Q6_K keeps one scale in half precision for 16 scale groups")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("w: type Q6_K cannot hold the adapter's")));
+  std::vector<float> multipliers(32, 1.0f);
+  multipliers[3] = 2.0f;
+  std::vector<float> means(32, 1.0f);
+  std::fill(means.begin(), means.begin() + 16, 1.0625f);
+  EXPECT_EQ(file.Held(multipliers), means);
+
+  OneTensor powers(GgmlType::kMXFP4, 32, std::string(34, 'A'), 32);
+  EXPECT_EQ(powers.Held({1.3f, 0.6f}), (std::vector<float>{1.0f, 0.5f}));
+  OneTensor held(GgmlType::kQ6_K, 256, std::string(420, '\0'), 16);
+  EXPECT_TRUE(held.CannotHold().empty());
+}
+
+// What cannot hold the multipliers becomes a type that can, within that type's rounding of k · w.
+TEST(Export, StoresWhatCannotHoldThemAsAnotherType) {
+  std::mt19937 random(9);
+  const std::vector<std::byte> bytes = kernels::RandomWeights(random, kernels::WeightType::kQ4_K, 2, 256);
+  OneTensor file(GgmlType::kQ4_K, 256, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 32,
+                 method::Granularity::kGroup);
+  std::vector<float> multipliers(16);
+  for (size_t i = 0; i < multipliers.size(); ++i) multipliers[i] = 0.5f + static_cast<float>(i) / 8;
+  std::vector<float> exact(512);
+  for (int64_t row = 0; row < 2; ++row) {
+    kernels::DequantizeRow({kernels::WeightType::kQ4_K, bytes.data(), 2, 256}, row, exact.data() + 256 * row);
+  }
+  for (size_t i = 0; i < exact.size(); ++i) exact[i] *= multipliers[i / 32];
+  struct Case {
+    GgmlType type;
+    kernels::WeightType read_as;
+    double share;  // of a block's range that a value may be off: half a step, and what rounding the scale adds
+  };
+  for (const auto& [type, read_as, share] : {Case{GgmlType::kF16, kernels::WeightType::kF16, 0x1p-11},
+                                             Case{GgmlType::kQ8_0, kernels::WeightType::kQ8_0, 0.5 / 127 + 0x1p-11},
+                                             Case{GgmlType::kQ4_1, kernels::WeightType::kQ4_1, 0.5 / 15 + 0x1p-10}}) {
+    ASSERT_OK_AND_ASSIGN(const ExportReport report, file.Export(multipliers, type));
+    EXPECT_EQ(report.converted, 1);
+    const std::vector<float> values = file.Values(read_as, 256);
+    for (size_t block = 0; block < exact.size(); block += 32) {
+      double range = 0;
+      for (size_t i = block; i < block + 32; ++i) range = std::max(range, 2 * std::fabs(double{exact[i]}));
+      for (size_t i = block; i < block + 32; ++i) ASSERT_NEAR(values[i], exact[i], share * range + 0x1p-24) << i;
+    }
+  }
 }
 
 }  // namespace

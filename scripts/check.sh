@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
 #   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser] [http]
-#     [languages] [docs]
+#     [languages] [docs] [interop]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python tokenizers deploy browser http languages docs fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python tokenizers deploy browser http languages docs interop fuzz)
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
 
 sources() { git ls-files '*.h' '*.cc'; }
@@ -56,6 +56,10 @@ for part in "${parts[@]}"; do
     tokenizers)
       scripts/build.sh release tokenize
       scripts/tokenizer-test.sh
+      ;;
+    interop)
+      scripts/build.sh release qzoctl
+      scripts/interop-test.sh
       ;;
     fuzz) # QZO_FUZZ_SECONDS each, 600 by default
       scripts/build.sh fuzz

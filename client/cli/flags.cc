@@ -282,11 +282,23 @@ class AppBuilder {
         ->needs(answers);
     eval->add_option("--answers", local.answers, "JSON Lines file for the answers and their scores")->needs(answers);
 
-    LocalVerb("verify", "replay how an adapter was made, and compare", &Verify, true);
-    CLI::App* exports = LocalVerb("export", "write model and adapter as one GGUF file", &Export, true);
-    exports->add_option("FILE", local.destination, "where to")->required();
-    exports->add_option("--dataset", local.dataset,
-                        "measure the loss before and after rounding on this JSON Lines file");
+    const auto type = [&local](CLI::App* verb) {
+      return verb
+          ->add_option("--type", local.type,
+                       "GGUF: store what cannot hold the multipliers as f16, q8_0 or q4_1 instead")
+          ->check(CLI::IsMember({"f16", "q8_0", "q4_1"}));
+    };
+    CLI::App* verify = LocalVerb("verify", "replay how an adapter was made, and compare", &Verify, true);
+    CLI::Option* exported =
+        verify->add_option("--exported", local.exported, "file or directory that export has written: compare it, too");
+    type(verify)->needs(exported);
+    CLI::App* exports = LocalVerb("export", "write model and adapter as an ordinary model", &Export, true);
+    exports->add_option("FILE", local.destination, "where to: a file, or for a checkpoint a directory")->required();
+    CLI::Option* dataset =
+        exports->add_option("--dataset", local.dataset, "measure the loss before and after rounding on this dataset");
+    CLI::Option* alone =
+        exports->add_flag("--multipliers", local.multipliers, "write the multipliers alone, as safetensors");
+    alone->excludes(dataset)->excludes(type(exports));
   }
 
   void Own() {

@@ -79,6 +79,9 @@ struct LocalFlags {
   std::string prompt;
   bool chat = false;
   std::string destination;
+  std::string type;  // export: for what cannot be folded
+  bool multipliers = false;
+  std::string exported;  // verify
   int max_tokens = 128;
   double temperature = 0;
   int top_k = 0;

@@ -7,6 +7,7 @@
 #include "client/cli/exit_code.h"
 #include "client/cli/json_output.h"
 #include "client/cli/verbs.h"
+#include "client/comparing_file_system.h"
 #include "client/export.h"
 #include "client/local_model.h"
 #include "model/tasks/evaluation.h"
@@ -16,11 +17,72 @@ namespace {
 
 using ::nlohmann::ordered_json;
 
+std::optional<model::GgmlType> TypeNamed(const std::string& name) {
+  if (name == "f16") return model::GgmlType::kF16;
+  if (name == "q8_0") return model::GgmlType::kQ8_0;
+  if (name == "q4_1") return model::GgmlType::kQ4_1;
+  return std::nullopt;
+}
+
+// Writes the model with its replica's multipliers through `fs`.
+absl::StatusOr<ExportReport> WriteModel(base::FileSystem* fs, LocalModel& local, const std::string& type,
+                                        const std::string& destination) {
+  const model::Model& model = local.model();
+  const method::Partition& partition = local.replica().partition();
+  if (model.from_gguf()) {
+    return ExportGguf(fs, model.file(), partition, local.replica().multipliers(), TypeNamed(type), destination);
+  }
+  if (!type.empty()) return absl::InvalidArgumentError(absl::StrCat(model.path(), ": --type is for GGUF files"));
+  return ExportCheckpoint(fs, model.checkpoint(), partition, local.replica().multipliers(), destination);
+}
+
 // Mean loss over a dataset, of the model as loaded.
 absl::StatusOr<double> LossOf(LocalModel& local, const v1::Task& task, const std::string& dataset) {
   QZO_ASSIGN_OR_RETURN(const model::TaskSpec spec, TaskFor(local.model(), task));
   QZO_ASSIGN_OR_RETURN(const model::EvalSums sums, local.Evaluate(spec, dataset));
   return model::Figures(sums).loss;
+}
+
+// What keeps the model's types from holding the multipliers, and what it would cost to make them.
+absl::Status RefuseWhatCannotBeHeld(LocalModel& local, const LocalFlags& flags, const std::optional<v1::Task>& task,
+                                    std::optional<double> loss) {
+  if (!local.model().from_gguf() || !flags.type.empty()) return absl::OkStatus();
+  model::Replica& replica = local.replica();
+  const model::GgufFile& file = local.model().file();
+  const std::vector<std::string> tensors = TensorsThatCannotHold(file, replica.partition());
+  if (tensors.empty()) return absl::OkStatus();
+  std::string cost = "--dataset DATA measures the loss that the nearest ones they can hold would cost";
+  if (task) {
+    const std::vector<float> held = NearestHeld(file, replica.partition(), replica.multipliers());
+    QZO_RETURN_IF_ERROR(replica.Restore(replica.step(), held));
+    QZO_ASSIGN_OR_RETURN(const double held_loss, LossOf(local, *task, flags.dataset));
+    cost =
+        absl::StrFormat("with the nearest ones they can hold the loss would be %.6f instead of %.6f", held_loss, *loss);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(file.path(), ": ", tensors.size(), " tensors cannot hold the adapter's multipliers, the first ",
+                   tensors[0], "; ", cost, "; --type f16, q8_0 or q4_1 stores them as another type"));
+}
+
+absl::StatusOr<int> ExportMultipliersAlone(Session& session, const LocalFlags& flags, const method::Adapter& adapter,
+                                           LocalModel& local) {
+  const method::Partition& partition = local.replica().partition();
+  QZO_RETURN_IF_ERROR(
+      ExportMultipliers(session.fs(), partition, local.replica().multipliers(),
+                        {{"base_model_digest", adapter.base_model_digest},
+                         {"granularity", partition.granularity() == method::Granularity::kGroup ? "group" : "channel"},
+                         {"step", absl::StrCat(local.replica().step())},
+                         {"job", adapter.job}},
+                        flags.destination));
+  if (WantsJson(session)) {
+    PrintJson(session, {{"file", flags.destination},
+                        {"tensors", partition.tensors().size()},
+                        {"multipliers", partition.multipliers()}});
+  } else {
+    session.out() << absl::StrFormat("wrote %s: %d multipliers of %d tensors\n", flags.destination,
+                                     partition.multipliers(), partition.tensors().size());
+  }
+  return kOk;
 }
 
 }  // namespace
@@ -31,14 +93,22 @@ absl::StatusOr<int> Verify(Session& session, const LocalFlags& flags) {
   const absl::StatusOr<VerifyReport> report = VerifyAdapter(path, adapter, session.flags().threads);
   if (!report.ok())
     return absl::Status(report.status().code(), absl::StrCat(flags.adapter, ": ", report.status().message()));
+  if (!flags.exported.empty()) {
+    QZO_ASSIGN_OR_RETURN(const auto local,
+                         LocalModel::Load(path, &adapter, session.flags().threads, session.flags().arithmetic));
+    ComparingFileSystem compare(session.fs());
+    QZO_RETURN_IF_ERROR(WriteModel(&compare, *local, flags.type, flags.exported).status());
+  }
   const std::string digest = absl::StrFormat("%016x", report->replica_digest);
   if (WantsJson(session)) {
-    PrintJson(session, {{"steps", report->steps},
-                        {"multipliers", report->multipliers},
-                        {"replicaDigest", digest},
-                        {"digestRecorded", report->digest_recorded},
-                        {"baseModelDigest", adapter.base_model_digest},
-                        {"job", adapter.job}});
+    ordered_json json = {{"steps", report->steps},
+                         {"multipliers", report->multipliers},
+                         {"replicaDigest", digest},
+                         {"digestRecorded", report->digest_recorded},
+                         {"baseModelDigest", adapter.base_model_digest},
+                         {"job", adapter.job}};
+    if (!flags.exported.empty()) json["exported"] = flags.exported;
+    PrintJson(session, json);
     return kOk;
   }
   session.out() << absl::StrFormat("base model   %s\n", adapter.base_model_digest)
@@ -47,6 +117,9 @@ absl::StatusOr<int> Verify(Session& session, const LocalFlags& flags) {
                 << absl::StrFormat("replica      %s, %d multipliers%s\n", digest, report->multipliers,
                                    report->digest_recorded ? ": as the adapter says"
                                                            : "; the adapter names no digest to compare with");
+  if (!flags.exported.empty()) {
+    session.out() << absl::StrFormat("exported     %s is this model with this adapter, bit for bit\n", flags.exported);
+  }
   return kOk;
 }
 
@@ -55,40 +128,43 @@ absl::StatusOr<int> Export(Session& session, const LocalFlags& flags) {
   QZO_ASSIGN_OR_RETURN(const std::string path, session.FindModel(flags.model, adapter.base_model_digest));
   QZO_ASSIGN_OR_RETURN(const auto local,
                        LocalModel::Load(path, &adapter, session.flags().threads, session.flags().arithmetic));
-  if (!local->model().from_gguf()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": only GGUF models can be exported"));
-  }
+  if (flags.multipliers) return ExportMultipliersAlone(session, flags, adapter, *local);
   std::optional<v1::Task> task;
   std::optional<double> loss_before;
   if (!flags.dataset.empty()) {
     QZO_ASSIGN_OR_RETURN(task, TaskOf(adapter));
     QZO_ASSIGN_OR_RETURN(loss_before, LossOf(*local, *task, flags.dataset));
   }
-  QZO_ASSIGN_OR_RETURN(const ExportReport report,
-                       ExportGguf(session.fs(), local->model().file(), local->replica().partition(),
-                                  local->replica().multipliers(), flags.destination));
+  QZO_RETURN_IF_ERROR(RefuseWhatCannotBeHeld(*local, flags, task, loss_before));
+  QZO_ASSIGN_OR_RETURN(const ExportReport report, WriteModel(session.fs(), *local, flags.type, flags.destination));
   std::optional<double> loss_after;
   if (task) {
     QZO_ASSIGN_OR_RETURN(const auto exported, LocalModel::Load(flags.destination, nullptr, session.flags().threads,
                                                                session.flags().arithmetic));
     QZO_ASSIGN_OR_RETURN(loss_after, LossOf(*exported, *task, flags.dataset));
   }
-  if (report.overflowed > 0) {
+  const Rounding& rounding = report.rounding;
+  if (rounding.overflowed > 0) {
     session.Note(
-        absl::StrCat("warning: ", report.overflowed, " scales are too large for the file's type and were cut"));
+        absl::StrCat("warning: ", rounding.overflowed, " scales are too large for the file's type and were cut"));
   }
   if (WantsJson(session)) {
-    ordered_json json = {{"file", flags.destination},     {"tensors", report.tensors},
-                         {"values", report.values},       {"overflowed", report.overflowed},
-                         {"subnormal", report.subnormal}, {"maxRelativeError", report.max_relative_error}};
+    ordered_json json = {{"file", flags.destination},
+                         {"tensors", report.tensors},
+                         {"converted", report.converted},
+                         {"values", rounding.values},
+                         {"overflowed", rounding.overflowed},
+                         {"subnormal", rounding.subnormal},
+                         {"maxRelativeError", rounding.max_relative_error}};
     if (loss_after) json.update({{"lossBeforeRounding", *loss_before}, {"lossAfterRounding", *loss_after}});
     PrintJson(session, json);
     return kOk;
   }
-  session.out() << absl::StrFormat("wrote %s: %d tensors, %d numbers multiplied\n", flags.destination, report.tensors,
-                                   report.values)
-                << absl::StrFormat("rounding: at most %.2g relative; %d too large, %d subnormal\n",
-                                   report.max_relative_error, report.overflowed, report.subnormal);
+  session.out() << absl::StrFormat("wrote %s: %d tensors, %d numbers multiplied", flags.destination, report.tensors,
+                                   rounding.values);
+  if (report.converted > 0) session.out() << absl::StrFormat("; %d tensors stored as %s", report.converted, flags.type);
+  session.out() << absl::StrFormat("\nrounding: at most %.2g relative; %d too large, %d subnormal\n",
+                                   rounding.max_relative_error, rounding.overflowed, rounding.subnormal);
   if (loss_after)
     session.out() << absl::StrFormat("loss: %.6f as trained, %.6f as exported\n", *loss_before, *loss_after);
   return kOk;

@@ -487,6 +487,25 @@ TEST_F(LocalVerbs, ExportMeasuresWhatRoundingCost) {
   EXPECT_NEAR(report["lossBeforeRounding"].get<double>(), report["lossAfterRounding"].get<double>(), 0.01);
   EXPECT_EQ(report["overflowed"], 0);
   EXPECT_TRUE(base::RealFileSystem()->Exists(dir_.File("out.gguf")));
+  const std::vector<std::string> verify = {"verify",     dir_.File("a.safetensors"), "--model", model_,
+                                           "--exported", dir_.File("out.gguf")};
+  EXPECT_EQ(Run(verify), kOk) << err();
+  EXPECT_THAT(out(), HasSubstr("is this model with this adapter, bit for bit"));
+  ASSERT_OK_AND_ASSIGN(std::string bytes, base::RealFileSystem()->Read(dir_.File("out.gguf")));
+  bytes[bytes.size() - 40] ^= 1;
+  Write("out.gguf", bytes);
+  EXPECT_EQ(Run(verify), kFailed);
+  EXPECT_THAT(err(), HasSubstr("the byte is another"));
+}
+
+TEST_F(LocalVerbs, ExportWritesTheMultipliersAlone) {
+  EXPECT_EQ(Run({"export", dir_.File("a.safetensors"), dir_.File("m.safetensors"), "--model", model_, "--multipliers"}),
+            kOk)
+      << err();
+  EXPECT_THAT(out(), HasSubstr("multipliers of 35 tensors"));
+  EXPECT_EQ(
+      Run({"export", dir_.File("a.safetensors"), dir_.File("m"), "--model", model_, "--multipliers", "--type", "f16"}),
+      kUsage);
 }
 
 TEST_F(QzoctlTest, CompletionKnowsEveryVerb) {

@@ -116,6 +116,12 @@ std::string_view Checkpoint::File(std::string_view name) const {
   return at == files_.end() ? std::string_view() : at->second;
 }
 
+std::vector<std::string> Checkpoint::FileNames() const {
+  std::vector<std::string> names;
+  for (const auto& [name, bytes] : files_) names.push_back(name);
+  return names;
+}
+
 const SafetensorsTensor* Checkpoint::FindTensor(std::string_view name) const {
   const auto at = tensor_index_.find(ToAbsl(name));
   return at == tensor_index_.end() ? nullptr : &tensors_[at->second];

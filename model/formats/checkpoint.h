@@ -31,6 +31,8 @@ class Checkpoint {
   const std::string& path() const { return path_; }
   // Bytes of a file of the directory, "" when there is none.
   std::string_view File(std::string_view name) const;
+  // Of the files that make the model, sorted.
+  std::vector<std::string> FileNames() const;
   absl::Span<const SafetensorsTensor> tensors() const { return tensors_; }
   // nullptr when absent.
   const SafetensorsTensor* FindTensor(std::string_view name) const;

@@ -148,6 +148,7 @@ class GgufFile::Parser {
     QZO_RETURN_IF_ERROR(ReadHeader(&tensor_count, &value_count));
     for (uint64_t i = 0; i < value_count; ++i) QZO_RETURN_IF_ERROR(ReadKeyValue(i));
     QZO_RETURN_IF_ERROR(ReadAlignment());
+    file_.tensor_infos_offset_ = at_;
     for (uint64_t i = 0; i < tensor_count; ++i) QZO_RETURN_IF_ERROR(ReadTensorInfo(i));
     QZO_RETURN_IF_ERROR(PlaceTensors());
     return CheckOverlap();

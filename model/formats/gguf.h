@@ -75,7 +75,8 @@ class GgufFile {
   static absl::StatusOr<std::unique_ptr<GgufFile>> ParseBytes(std::string_view bytes, std::string path_for_errors);
 
   const std::string& path() const { return path_; }
-  std::string_view bytes() const { return bytes_; }  // of a split model, those of the first part
+  std::string_view bytes() const { return bytes_; }                      // of a split model, those of the first part
+  uint64_t tensor_infos_offset() const { return tensor_infos_offset_; }  // where keys and values end
   // Whether all tensors are here: false for a part of a split model that was not opened by its path.
   bool complete() const { return complete_; }
   absl::Span<const std::unique_ptr<GgufFile>> other_parts() const { return other_parts_; }
@@ -121,6 +122,7 @@ class GgufFile {
   std::unique_ptr<base::MappedFile> mapping_;
   std::string_view bytes_;
   uint32_t version_ = 0;
+  uint64_t tensor_infos_offset_ = 0;
   bool complete_ = true;
   std::vector<std::unique_ptr<GgufFile>> other_parts_;
   std::vector<std::pair<std::string, Value>> values_;

@@ -25,8 +25,9 @@ std::string ThreeTensors(char middle) {
 
 class GgufPatch : public ::testing::Test {
  protected:
-  absl::Status Write(const std::map<std::string, TensorReplacement>& replacements) {
-    return WriteGgufWithReplacedTensors(base::RealFileSystem(), *file_, replacements, destination_);
+  absl::Status Write(const std::map<std::string, TensorReplacement>& replacements,
+                     const std::map<std::string, GgmlType>& types = {}) {
+    return WriteGgufWithReplacedTensors(base::RealFileSystem(), *file_, replacements, types, destination_);
   }
 
   testing::TempDir dir_;
@@ -54,6 +55,20 @@ TEST_F(GgufPatch, ReplacesInFileOrderWhateverTheNames) {
   EXPECT_EQ(out->FindTensor("a")->bytes, std::string(12, 'A'));
   EXPECT_EQ(out->FindTensor("b")->bytes, std::string(10, 'b'));
   EXPECT_EQ(out->FindTensor("c")->bytes, std::string(34, 'C'));
+}
+
+TEST_F(GgufPatch, GivesTensorsOtherTypes) {
+  const TensorReplacement halves = [](const GgufTensor&) { return std::string(64, 'H'); };
+  ASSERT_OK(Write({{"c", halves}}, {{"c", GgmlType::kF16}}));
+  ASSERT_OK_AND_ASSIGN(auto out, GgufFile::Open(destination_));
+  EXPECT_EQ(out->FindTensor("c")->type, GgmlType::kF16);
+  EXPECT_EQ(out->FindTensor("c")->bytes, std::string(64, 'H'));
+  EXPECT_EQ(out->FindTensor("b")->bytes, std::string(10, 'b'));
+  EXPECT_EQ(out->FindTensor("a")->bytes, std::string(12, 'a'));
+  EXPECT_EQ(out->GetString("general.architecture").value(), "llama");
+  EXPECT_THAT(Write({{"b", halves}}, {{"b", GgmlType::kQ8_0}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("the rows of 5 values of tensor 'b' are no whole Q8_0 blocks of 32")));
 }
 
 TEST_F(GgufPatch, LeavesNothingBehindOnErrors) {

@@ -48,7 +48,7 @@ TEST_F(SplitTest, OpensAllPartsByThePathOfTheFirst) {
   EXPECT_EQ(file->Digest(),
             base::Sha256Hex(base::Sha256Hex(first_) + "  m-00001-of-00003.gguf\n" + base::Sha256Hex(second_) +
                             "  m-00002-of-00003.gguf\n" + base::Sha256Hex(third_) + "  m-00003-of-00003.gguf\n"));
-  EXPECT_THAT(WriteGgufWithReplacedTensors(base::RealFileSystem(), *file, {}, directory_.File("out.gguf")),
+  EXPECT_THAT(WriteGgufWithReplacedTensors(base::RealFileSystem(), *file, {}, {}, directory_.File("out.gguf")),
               StatusIs(kInvalid, HasSubstr("a split model; put its parts together")));
 }
 

@@ -231,6 +231,11 @@ const GgufFile& Model::file() const {
   return *file_;
 }
 
+const Checkpoint& Model::checkpoint() const {
+  QZO_CHECK(!from_gguf());
+  return *checkpoint_;
+}
+
 const std::string& Model::path() const { return from_gguf() ? file_->path() : checkpoint_->path(); }
 
 std::string Model::Digest() const { return from_gguf() ? file_->Digest() : checkpoint_->Digest(); }

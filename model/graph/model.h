@@ -60,6 +60,7 @@ class Model {
   // The file, of a model that was loaded from a GGUF file.
   bool from_gguf() const { return file_ != nullptr; }
   const GgufFile& file() const;
+  const Checkpoint& checkpoint() const;  // else
   const std::string& path() const;
   // What adapters name the model by: SHA-256 of the file, or Checkpoint::Digest. Reads all of it.
   std::string Digest() const;
