@@ -157,6 +157,10 @@ TEST_F(AccessTest, EveryMethodHasARuleOfItsOwn) {
     const AccessRule* rule = RuleOf(method->input_type());
     ASSERT_NE(rule, nullptr) << method->full_name();
     EXPECT_EQ(std::string(rule->method), method->full_name()) << "two methods share a request";
+    const std::string seed = absl::StrCat("fuzz/corpus/rpc/", method->service()->name(), ".", method->name());
+    EXPECT_THAT(base::RealFileSystem()->Read(testing::TestFile(seed)).value_or(""),
+                ::testing::StartsWith(absl::StrCat(method->service()->name(), ".", method->name(), " ")))
+        << "the fuzzer needs a call to begin with";
   }
 }
 
