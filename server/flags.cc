@@ -83,6 +83,17 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->check(CLI::NonNegativeNumber);
   add("--max-open-calls", "QZO_MAX_OPEN_CALLS", server.open_calls, "of one token or certificate at once; 0 = any")
       ->check(CLI::NonNegativeNumber);
+  const auto bytes = [](CLI::Option* option) { return option->transform(CLI::AsSizeValue(/*kb_is_1000=*/true)); };
+  bytes(add("--max-open-bytes", "QZO_MAX_OPEN_BYTES", server.open_bytes,
+            "of requests of one token or certificate at once, as 256MiB; 0 = any"));
+  bytes(add("--max-project-bytes", "QZO_MAX_PROJECT_BYTES", server.project_bytes,
+            "that a project's datasets, models and adapters may come to, as 1TiB; 0 = any"));
+  add("--max-project-jobs", "QZO_MAX_PROJECT_JOBS", server.project_jobs, "of a project that have not ended; 0 = any")
+      ->check(CLI::NonNegativeNumber);
+  double audit_days = absl::ToDoubleHours(server.audit_kept) / 24;
+  add("--audit-days", "QZO_AUDIT_DAYS", audit_days, "that audit records are kept")->check(CLI::Range(0.0, 36'500.0));
+  add("--audit-records", "QZO_AUDIT_RECORDS", server.audit_records, "that are kept at most")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40));
   app.add_flag("--insecure", server.insecure, "allow clear text and no authentication beyond this machine")
       ->envname("QZO_INSECURE");
   app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");
@@ -104,6 +115,7 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   try {
     app.parse(base::ArgumentsForCli(argc, argv));
     if (flags.dev && page->empty()) server.page_address = "127.0.0.1:7080";
+    server.audit_kept = absl::Hours(24 * audit_days);
     CheckListeners(server, metrics_open);
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;

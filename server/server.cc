@@ -20,6 +20,8 @@
 #include "base/status_macros.h"
 #include "server/adapter_files.h"
 #include "server/adapter_service.h"
+#include "server/audit_log.h"
+#include "server/audit_service.h"
 #include "server/backend.h"
 #include "server/call_interceptor.h"
 #include "server/coordination_service.h"
@@ -32,7 +34,9 @@
 #include "server/models.h"
 #include "server/page/site.h"
 #include "server/page/web_server.h"
+#include "server/project_quota.h"
 #include "server/sqlite_store.h"
+#include "server/ticker.h"
 #include "server/token_service.h"
 #include "server/tokens.h"
 #include "server/worker_service.h"
@@ -54,7 +58,7 @@ size_t MachineMemoryBytes() {
 
 // A worker's stream is silent while it computes: pings find dead peers on both sides. Window probing would add pings to
 // every step's few bytes; a fixed window serves uploads instead.
-void ConfigureTransport(grpc::ServerBuilder* builder) {
+void ConfigureTransport(absl::Duration handshake, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxMessageBytes);
   // A second server on the port is an error, not a load balancer.
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -67,7 +71,8 @@ void ConfigureTransport(grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   // Strangers: those who open connections and say nothing, and those who keep them for ever. A connection that has
   // reached its age finishes its calls, however long they take, and gets no new ones.
-  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 20'000);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              static_cast<int>(absl::ToInt64Milliseconds(handshake)));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 10 * 60'000);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, 60 * 60'000);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
@@ -80,7 +85,7 @@ void ConfigureTransport(grpc::ServerBuilder* builder) {
 
 class Server::Impl {
  public:
-  explicit Impl(const Options& options) : options_(options) {}
+  explicit Impl(const Options& options) : options_(options), streams_(options.clock) {}
 
   absl::Status Start() {
     QZO_RETURN_IF_ERROR(ExposeMetrics());
@@ -125,7 +130,8 @@ class Server::Impl {
   absl::Status OpenStorage() {
     base::FileSystem* const fs = base::RealFileSystem();
     QZO_RETURN_IF_ERROR(fs->CreateDirectories(options_.data_directory));
-    QZO_ASSIGN_OR_RETURN(store_, SqliteStore::Open({.path = absl::StrCat(options_.data_directory, "/qzo.db")}));
+    QZO_ASSIGN_OR_RETURN(
+        store_, SqliteStore::Open({.path = absl::StrCat(options_.data_directory, "/qzo.db"), .clock = options_.clock}));
     QZO_ASSIGN_OR_RETURN(blobs_, BlobStore::Open(absl::StrCat(options_.data_directory, "/blobs"), fs));
     keeper_ = std::make_unique<BlobKeeper>(store_.get(), blobs_.get());
     models_ = std::make_unique<ModelCache>(blobs_.get(), kModelsKept);
@@ -136,11 +142,20 @@ class Server::Impl {
       return StoreAdapterFile(blobs_.get(), models_.get(), job, journal, digest);
     };
     coordinator.discard_blob = [this](const std::string& digest) { keeper_->Discard(digest); };
-    coordinator_ =
-        std::make_unique<Coordinator>(coordinator, store_.get(), blobs_.get(), base::SystemClock(), &metrics_);
-    backend_ = {
-        coordinator_.get(), store_.get(),  blobs_.get(),        keeper_.get(),         models_.get(), &calls_, &heavy_,
-        &streams_,          access_.get(), base::SystemClock(), options_.sign_of_life, options_.stall};
+    coordinator_ = std::make_unique<Coordinator>(coordinator, store_.get(), blobs_.get(), options_.clock, &metrics_);
+    backend_ = {.coordinator = coordinator_.get(),
+                .store = store_.get(),
+                .blobs = blobs_.get(),
+                .keeper = keeper_.get(),
+                .models = models_.get(),
+                .calls = &calls_,
+                .heavy = &heavy_,
+                .streams = &streams_,
+                .access = access_.get(),
+                .quota = quota_.get(),
+                .clock = options_.clock,
+                .sign_of_life = options_.sign_of_life,
+                .stall = options_.stall};
     return absl::OkStatus();
   }
 
@@ -155,8 +170,19 @@ class Server::Impl {
     if (access.required) {
       access.calls_per_second = options_.calls_per_second;
       access.open_calls = options_.open_calls;
+      access.open_bytes = options_.open_bytes;
     }
-    access_ = std::make_unique<Access>(access, tokens_.get(), base::SystemClock());
+    AuditLog::Options audit;
+    audit.kept = options_.audit_kept;
+    audit.max_records = options_.audit_records;
+    audit_ = std::make_unique<AuditLog>(audit, store_.get(), options_.clock, &metrics_.audit_unstored);
+    quota_ = std::make_unique<ProjectQuota>(
+        ProjectQuota::Options{.bytes = options_.project_bytes, .open_jobs = options_.project_jobs}, store_.get());
+    access_ = std::make_unique<Access>(access, tokens_.get(), audit_.get(), &streams_, options_.clock);
+    housekeeper_ = std::make_unique<Ticker>(options_.housekeeping, [this] {
+      access_->CheckStreams();
+      audit_->Tick();
+    });
     return absl::OkStatus();
   }
 
@@ -170,14 +196,15 @@ class Server::Impl {
     services_.push_back(std::make_unique<AdapterService>(backend_));
     services_.push_back(std::make_unique<WorkerService>(backend_));
     services_.push_back(std::make_unique<TokenService>(backend_));
+    services_.push_back(std::make_unique<AuditService>(backend_));
     services_.push_back(std::make_unique<InferenceService>(backend_, &router_));
     services_.push_back(std::make_unique<CoordinationService>(backend_));
     services_.push_back(std::make_unique<ServingService>(backend_, &router_));
     grpc::ServerBuilder builder;
-    ConfigureTransport(&builder);
+    ConfigureTransport(options_.handshake, &builder);
     for (const auto& service : services_) builder.RegisterService(service.get());
     std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-    interceptors.push_back(std::make_unique<CallInterceptorFactory>(metrics_.registry.get(), base::SystemClock()));
+    interceptors.push_back(std::make_unique<CallInterceptorFactory>(metrics_.registry.get(), options_.clock));
     builder.experimental().SetInterceptorCreators(std::move(interceptors));
     builder.AddListeningPort(options_.listen, credentials, &port_);
     grpc_ = builder.BuildAndStart();
@@ -199,8 +226,7 @@ class Server::Impl {
       const std::optional<Identity> identity = tokens_->Find(secret);
       return identity ? identity->project : kEveryProject;
     };
-    site_ =
-        std::make_unique<Site>(std::move(site), grpc_->InProcessChannel(grpc::ChannelArguments()), base::SystemClock());
+    site_ = std::make_unique<Site>(std::move(site), grpc_->InProcessChannel(grpc::ChannelArguments()), options_.clock);
     QZO_ASSIGN_OR_RETURN(page_,
                          WebServer::Start({options_.page_address, options_.tls, !needs_credentials()},
                                           [this](const PageRequest& request) { return site_->Answer(request); }));
@@ -231,13 +257,16 @@ class Server::Impl {
   std::atomic<const char*> not_ready_ = "recovering";  // "" once it serves
   std::unique_ptr<SqliteStore> store_;
   std::unique_ptr<Tokens> tokens_;
+  std::unique_ptr<AuditLog> audit_;
+  std::unique_ptr<ProjectQuota> quota_;
+  OpenStreams streams_;
   std::unique_ptr<Access> access_;
+  std::unique_ptr<Ticker> housekeeper_;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<BlobKeeper> keeper_;
   std::unique_ptr<ModelCache> models_;
   std::unique_ptr<Coordinator> coordinator_;
   InferenceRouter router_;
-  OpenStreams streams_;
   Executor calls_{kCallThreads};
   Executor heavy_{kHeavyThreads};
   Backend backend_;
