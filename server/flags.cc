@@ -36,6 +36,9 @@ std::string CheckOptionalAddress(const std::string& address) { return address.em
 
 // CLI11 wants an exception that names the flag.
 void CheckListeners(const Server::Options& server, bool metrics_open) {
+  if (server.metrics_secured && server.admin_token_file.empty()) {
+    throw CLI::ValidationError("--metrics-secured", "needs --admin-token-file: without it there are no tokens");
+  }
   const auto check = [](const char* flag, const absl::Status& status) {
     if (!status.ok()) throw CLI::ValidationError(flag, std::string(status.message()));
   };
@@ -45,7 +48,9 @@ void CheckListeners(const Server::Options& server, bool metrics_open) {
   check("--listen", CheckListen(listening(server.listen)));
   if (!server.page_address.empty()) check("--page-address", CheckListen(listening(server.page_address)));
   if (server.metrics_address.empty()) return;
-  check("--metrics-address", base::CheckMetricsAddress(server.metrics_address, metrics_open || server.insecure));
+  check("--metrics-address",
+        base::CheckMetricsAddress(server.metrics_address, metrics_open || server.insecure ||
+                                                              (server.metrics_secured && !server.tls.cert.empty())));
 }
 
 }  // namespace
@@ -67,6 +72,9 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   bool metrics_open = false;
   app.add_flag("--metrics-open", metrics_open, "allow metrics, which are clear text for everyone, beyond this machine")
       ->envname("QZO_METRICS_OPEN");
+  app.add_flag("--metrics-secured", server.metrics_secured,
+               "serve metrics over TLS, with --tls-cert, and to tokens that may view every project alone")
+      ->envname("QZO_METRICS_SECURED");
   add("--metrics-jobs", "QZO_METRICS_JOBS", server.metrics_jobs, "jobs, at most, that have metrics of their own")
       ->check(CLI::Range(0, 1000));
   CLI::Option* const page =

@@ -46,6 +46,9 @@ TEST(Flags, DefaultsServeThisMachine) {
   EXPECT_EQ(Parse({"--dev"}).flags->server.page_address, "127.0.0.1:7080");
   EXPECT_EQ(Parse({"--dev", "--page-address="}).flags->server.page_address, "");
   EXPECT_EQ(Parse({"--metrics-address=0.0.0.0:1", "--metrics-open"}).flags->server.metrics_address, "0.0.0.0:1");
+  EXPECT_TRUE(
+      Parse({"--metrics-address=0.0.0.0:1", "--metrics-secured", "--admin-token-file=t", "--tls-cert=c", "--tls-key=k"})
+          .flags->server.metrics_secured);
   EXPECT_THAT(Parse({"--dev"}).flags->server.data_directory, HasSubstr("/qzo/dev"));
 }
 
@@ -110,6 +113,8 @@ TEST(Flags, BadOnesExitWithTwoAndNameTheFlag) {
       {{"--tls-cert=c", "--tls-key=k", "--dev"}, "--dev"},
       {{"--metrics-address", "here"}, "--metrics-address"},
       {{"--metrics-address", "0.0.0.0:9464"}, "--metrics-open"},
+      {{"--metrics-secured"}, "--admin-token-file"},
+      {{"--metrics-address=0.0.0.0:1", "--metrics-secured", "--admin-token-file=t"}, "--metrics-address"},
       {{"--page-address", "0.0.0.0:7080"}, "--page-address"},
       {{"--import-model", "/nonexistent.gguf"}, "--import-model"},
       {{"--dev-worker-threads", "-1"}, "--dev-worker-threads"},

@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
@@ -118,6 +119,7 @@ class Server::Impl {
     grpc_->Wait();
   }
 
+  int metrics_port() const { return monitor_ == nullptr ? 0 : monitor_->port(); }
   int page_port() const { return page_ == nullptr ? 0 : page_->port(); }
 
   std::string LocalAddress() const {
@@ -165,6 +167,7 @@ class Server::Impl {
       QZO_ASSIGN_OR_RETURN(const std::string secret, ReadOrMakeSecret(options_.admin_token_file));
       tokens_->Add(base::Sha256Hex(secret), {"admin-token-file", v1::Token::ADMIN, kEveryProject});
     }
+    watchers_ = tokens_.get();
     Access::Options access;
     access.required = needs_credentials();
     if (access.required) {
@@ -242,11 +245,33 @@ class Server::Impl {
 
   absl::Status ExposeMetrics() {
     if (options_.metrics_address.empty()) return absl::OkStatus();
-    QZO_ASSIGN_OR_RETURN(monitor_, base::MonitorServer::Start({options_.metrics_address, QZO_VERSION,
-                                                               [this] { return std::string(not_ready_.load()); }}));
+    base::MonitorServer::Options monitor;
+    monitor.address = options_.metrics_address;
+    monitor.version = QZO_VERSION;
+    monitor.why_not_ready = [this] { return std::string(not_ready_.load()); };
+    if (options_.metrics_secured) {
+      if (!options_.tls.cert.empty()) {
+        QZO_RETURN_IF_ERROR(rpc::WatchTlsFiles({"", options_.tls.cert, options_.tls.key}).status());
+      }
+      monitor.cert = options_.tls.cert;
+      monitor.key = options_.tls.key;
+      monitor.may_watch = [this](const std::string& authorization) { return MayWatch(authorization); };
+    }
+    QZO_ASSIGN_OR_RETURN(monitor_, base::MonitorServer::Start(std::move(monitor)));
     monitor_->Add(metrics_.registry);
     spdlog::info("metrics on port {}", monitor_->port());
     return absl::OkStatus();
+  }
+
+  // Metrics name the jobs of every project.
+  bool MayWatch(const std::string& authorization) const {
+    constexpr absl::string_view kScheme = "bearer ";
+    const Tokens* const tokens = watchers_.load();
+    if (tokens == nullptr || !absl::StartsWithIgnoreCase(authorization, kScheme)) return false;
+    const std::optional<Identity> caller =
+        tokens->Find(std::string(absl::StripAsciiWhitespace(authorization.substr(kScheme.size()))));
+    return caller && options_.clock->Now() < caller->expires && caller->project == kEveryProject &&
+           caller->role != v1::Token::WORKER;
   }
 
   // In the order of dependence: what comes later uses what comes before.
@@ -257,6 +282,7 @@ class Server::Impl {
   std::atomic<const char*> not_ready_ = "recovering";  // "" once it serves
   std::unique_ptr<SqliteStore> store_;
   std::unique_ptr<Tokens> tokens_;
+  std::atomic<const Tokens*> watchers_ = nullptr;  // tokens_ once they are known
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<ProjectQuota> quota_;
   OpenStreams streams_;
@@ -287,6 +313,7 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() { Stop(); }
 void Server::Stop() { impl_->Stop(); }
 std::string Server::local_address() const { return impl_->LocalAddress(); }
+int Server::metrics_port() const { return impl_->metrics_port(); }
 int Server::page_port() const { return impl_->page_port(); }
 
 }  // namespace qzo::server

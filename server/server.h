@@ -20,6 +20,7 @@ class Server {
     std::string listen = "127.0.0.1:7070";           // host:port (port 0: any free one) or unix:path
     std::string data_directory;                      // made when it is not there
     std::string metrics_address = "127.0.0.1:9464";  // "" = none
+    bool metrics_secured = false;                    // over TLS where there is, to who may view every project
     int metrics_jobs = 20;                           // jobs with series of their own
     std::string page_address;                        // of the status page; "" = none
     bool insecure = false;                           // clear text or no authentication beyond loopback
@@ -57,6 +58,8 @@ class Server {
 
   // Where it can be reached on this machine: host:port or unix:path.
   std::string local_address() const;
+  // Of the metrics, on this machine; 0 = none.
+  int metrics_port() const;
   // Of the status page, on this machine; 0 = none.
   int page_port() const;
 

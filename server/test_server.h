@@ -100,6 +100,7 @@ class TestServer {
   }
   void Stop() { server_.reset(); }
   int page_port() const { return server_->page_port(); }
+  int metrics_port() const { return server_->metrics_port(); }
 
   // The method of a stub, called with a deadline: Call(server.jobs, &v1::JobService::Stub::GetJob, request).
   template <typename Stub, typename Request, typename Response>
