@@ -25,7 +25,7 @@ FROM debian:bookworm-slim AS runtime
 # hadolint ignore=DL3008
 RUN apt-get update \
   && apt-get install -y --no-install-recommends \
-    libabsl20220623 libcivetweb1 libfmt9 libgrpc++1.51 libgrpc29 libpcre2-8-0 libprometheus-cpp-core1.0 \
+    libabsl20220623 libcpp-httplib0.11 libfmt9 libgrpc++1.51 libgrpc29 libpcre2-8-0 libprometheus-cpp-core1.0 \
     libprotobuf32 libspdlog1.10 libssl3 libutf8proc2 libxxhash0 \
   && rm -rf /var/lib/apt/lists/* \
   && useradd --uid 10001 --create-home --home-dir /home/qzo --shell /usr/sbin/nologin qzo
@@ -34,7 +34,7 @@ COPY LICENSE /usr/share/doc/qzo/
 FROM runtime AS coordinator
 # hadolint ignore=DL3008
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends libcpp-httplib0.11 libpng16-16 libsqlite3-0 libyaml-cpp0.7 \
+  && apt-get install -y --no-install-recommends libpng16-16 libsqlite3-0 libyaml-cpp0.7 \
   && rm -rf /var/lib/apt/lists/* \
   && install -d -o qzo -g qzo /var/lib/qzo
 COPY --from=build /src/build/release/bin/qzo-server /src/build/release/bin/qzoctl /usr/local/bin/

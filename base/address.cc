@@ -22,7 +22,7 @@ absl::Status CheckMetricsAddress(std::string_view address, bool open) {
   return absl::FailedPreconditionError(absl::StrCat(
       "refusing to serve metrics on ", ToAbsl(address),
       ": they are clear text, name running jobs and ask nobody for credentials; listen on 127.0.0.1, or pass "
-      "--metrics-open on a network that you trust"));
+      "--metrics-open on a network that you trust, or --metrics-secured to a server with TLS and tokens"));
 }
 
 }  // namespace qzo::base

@@ -1,15 +1,11 @@
 #include "base/monitor_server.h"
 
-#include <civetweb.h>
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
-#include <spdlog/spdlog.h>
 
-#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
 #include "base/process_metrics.h"
 
 namespace qzo::base {
@@ -26,14 +22,7 @@ class BuildInfo final : public prometheus::Collectable {
   prometheus::ClientMetric metric_;
 };
 
-// Returns what civetweb wants of its callback.
-int Answer(mg_connection* connection, int code, const char* phrase, const std::string& body) {
-  mg_printf(connection,
-            "HTTP/1.1 %d %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: %zu\r\n\r\n",
-            code, phrase, body.size());
-  mg_write(connection, body.data(), body.size());
-  return code;
-}
+constexpr char kType[] = "text/plain; version=0.0.4; charset=utf-8";
 
 }  // namespace
 
@@ -41,46 +30,37 @@ absl::StatusOr<std::unique_ptr<MonitorServer>> MonitorServer::Start(Options opti
   std::unique_ptr<MonitorServer> server(new MonitorServer(std::move(options)));
   server->Add(std::make_shared<BuildInfo>(server->options_.version));
   server->Add(std::make_shared<ProcessMetrics>());
-  mg_callbacks callbacks{};
-  callbacks.begin_request = &OnRequest;
-  callbacks.log_message = [](const mg_connection*, const char* message) {
-    spdlog::debug("metrics: {}", message);
-    return 1;
-  };
-  const char* settings[] = {"listening_ports", server->options_.address.c_str(), "num_threads", "2", nullptr};
-  server->context_ = mg_start(&callbacks, server.get(), settings);
-  if (server->context_ != nullptr) return server;
-  return absl::UnavailableError(absl::StrCat(
-      "cannot serve metrics on ", server->options_.address,
-      ": the port is in use, or the address is not this machine's (--metrics-address= turns metrics off)"));
+  const Options& o = server->options_;
+  absl::StatusOr<std::unique_ptr<HttpServer>> http =
+      HttpServer::Start({.what = "metrics", .address = o.address, .cert = o.cert, .key = o.key},
+                        [raw = server.get()](const HttpRequest& request) { return raw->Answer(request); });
+  if (!http.ok()) {
+    return absl::Status(http.status().code(),
+                        absl::StrCat(http.status().message(), " (--metrics-address= turns metrics off)"));
+  }
+  server->http_ = *std::move(http);
+  return server;
 }
 
-MonitorServer::~MonitorServer() {
-  if (context_ != nullptr) mg_stop(context_);
-}
+MonitorServer::~MonitorServer() { http_.reset(); }
 
 void MonitorServer::Add(std::shared_ptr<const prometheus::Collectable> metrics) {
   MutexLock lock(&mu_);
   metrics_.push_back(std::move(metrics));
 }
 
-int MonitorServer::port() const {
-  mg_server_port port{};
-  QZO_CHECK(mg_get_server_ports(context_, 1, &port) == 1);
-  return port.port;
-}
-
-int MonitorServer::OnRequest(mg_connection* connection) {
-  auto* server = static_cast<MonitorServer*>(mg_get_user_data(mg_get_context(connection)));
-  const mg_request_info& request = *mg_get_request_info(connection);
-  const std::string_view path = request.local_uri;
-  if (std::string_view(request.request_method) != "GET") return Answer(connection, 405, "Method Not Allowed", "");
-  if (path == "/metrics") return Answer(connection, 200, "OK", server->Metrics());
-  if (path == "/livez") return Answer(connection, 200, "OK", "ok\n");
-  if (path != "/readyz") return Answer(connection, 404, "Not Found", "here are /metrics, /livez and /readyz\n");
-  const std::string reason = server->options_.why_not_ready();
-  if (reason.empty()) return Answer(connection, 200, "OK", "ok\n");
-  return Answer(connection, 503, "Service Unavailable", absl::StrCat(reason, "\n"));
+HttpAnswer MonitorServer::Answer(const HttpRequest& request) {
+  if (request.method != "GET") return {405, kType, ""};
+  if (request.path == "/livez") return {200, kType, "ok\n"};
+  if (request.path == "/readyz") {
+    const std::string reason = options_.why_not_ready();
+    return reason.empty() ? HttpAnswer{200, kType, "ok\n"} : HttpAnswer{503, kType, absl::StrCat(reason, "\n")};
+  }
+  if (request.path != "/metrics") return {404, kType, "here are /metrics, /livez and /readyz\n"};
+  if (options_.may_watch && !options_.may_watch(request.authorization)) {
+    return {401, kType, "a token is needed that may view every project\n", {{"WWW-Authenticate", "Bearer"}}};
+  }
+  return {200, kType, Metrics()};
 }
 
 std::string MonitorServer::Metrics() {

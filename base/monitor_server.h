@@ -10,10 +10,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/http_server.h"
 #include "base/mutex.h"
-
-struct mg_connection;
-struct mg_context;
 
 namespace qzo::base {
 
@@ -25,9 +23,13 @@ class MonitorServer {
     std::string address;  // host:port; port 0 = any free one
     std::string version;
     std::function<std::string()> why_not_ready;  // "" = ready; called on the server's threads
+    std::string cert = {};                       // as of HttpServer
+    std::string key = {};
+    // Whether who sends this Authorization header may see /metrics; none = everyone may. Called likewise.
+    std::function<bool(const std::string& authorization)> may_watch = nullptr;
   };
 
-  // UNAVAILABLE when the address cannot be bound.
+  // Errors as of HttpServer.
   static absl::StatusOr<std::unique_ptr<MonitorServer>> Start(Options options);
   // Waits for requests in progress; nothing that was added is called afterwards.
   ~MonitorServer();
@@ -35,18 +37,18 @@ class MonitorServer {
   MonitorServer& operator=(const MonitorServer&) = delete;
 
   void Add(std::shared_ptr<const prometheus::Collectable> metrics);
-  int port() const;
+  int port() const { return http_->port(); }
 
  private:
   explicit MonitorServer(Options options) : options_(std::move(options)) {}
 
-  static int OnRequest(mg_connection* connection);
+  HttpAnswer Answer(const HttpRequest& request);
   std::string Metrics();
 
   const Options options_;
-  mg_context* context_ = nullptr;
   Mutex mu_;
   std::vector<std::shared_ptr<const prometheus::Collectable>> metrics_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<HttpServer> http_;  // calls this object
 };
 
 }  // namespace qzo::base

@@ -36,7 +36,7 @@ class MonitorServerTest : public ::testing::Test {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(static_cast<uint16_t>(server_->port()));
     EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    const std::string request = absl::StrCat(method, " ", path, " HTTP/1.0\r\n\r\n");
+    const std::string request = absl::StrCat(method, " ", path, " HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
     EXPECT_EQ(::send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
     std::string answer;
     std::array<char, 4096> buffer;
@@ -74,10 +74,12 @@ TEST_F(MonitorServerTest, NothingElseIsServed) {
 
 TEST_F(MonitorServerTest, AnAddressThatCannotBeBoundIsNamed) {
   const std::string taken = absl::StrCat("127.0.0.1:", server_->port());
-  for (const std::string& address : {taken, std::string("256.0.0.1:9464"), std::string("nonsense")}) {
+  for (const std::string& address : {taken, std::string("256.0.0.1:9464")}) {
     EXPECT_THAT(MonitorServer::Start({address, "", [] { return ""; }}),
                 StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
   }
+  EXPECT_THAT(MonitorServer::Start({"nonsense", "", [] { return ""; }}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("metrics: 'nonsense'")));
 }
 
 TEST(ProcessMetrics, HaveTheNamesThatDashboardsKnow) {

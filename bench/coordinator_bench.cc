@@ -87,6 +87,9 @@ class TimedStore final : public Store {
   absl::StatusOr<std::vector<StoredEvaluation>> ReadEvaluations(std::string_view uid) override {
     return store_->ReadEvaluations(uid);
   }
+  absl::StatusOr<std::vector<StoredAudit>> ListAudit(const AuditQuery& query) override {
+    return store_->ListAudit(query);
+  }
   StoreStats Stats() const override { return store_->Stats(); }
 
  private:

@@ -91,6 +91,7 @@ Client::Client(std::shared_ptr<grpc::Channel> channel, ClientOptions options)
       adapters_(v1::AdapterService::NewStub(channel)),
       workers_(v1::WorkerService::NewStub(channel)),
       tokens_(v1::TokenService::NewStub(channel)),
+      audit_(v1::AuditService::NewStub(channel)),
       inference_(v1::InferenceService::NewStub(channel)) {}
 
 void Client::Arm(grpc::ClientContext* context, absl::Duration timeout) const {
@@ -324,6 +325,18 @@ absl::StatusOr<std::vector<v1::Token>> Client::ListTokens(const std::string& par
 absl::Status Client::RevokeToken(const std::string& name) {
   return Unary(tokens_.get(), &v1::TokenService::Stub::RevokeToken, Named<v1::RevokeTokenRequest>(name), false)
       .status();
+}
+
+absl::StatusOr<std::vector<v1::AuditRecord>> Client::ListAuditRecords(v1::ListAuditRecordsRequest request, int limit) {
+  std::vector<v1::AuditRecord> records;
+  do {
+    request.set_page_size(std::min(kPageSize, limit - static_cast<int>(records.size())));
+    QZO_ASSIGN_OR_RETURN(v1::ListAuditRecordsResponse page,
+                         Unary(audit_.get(), &v1::AuditService::Stub::ListAuditRecords, request, true));
+    for (v1::AuditRecord& record : *page.mutable_records()) records.push_back(std::move(record));
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty() && static_cast<int>(records.size()) < limit);
+  return records;
 }
 
 }  // namespace qzo::client

@@ -24,6 +24,7 @@
 #include "client/interrupt.h"
 #include "proto/dial.h"
 #include "qzo/v1/adapter.grpc.pb.h"
+#include "qzo/v1/audit.grpc.pb.h"
 #include "qzo/v1/dataset.grpc.pb.h"
 #include "qzo/v1/inference.grpc.pb.h"
 #include "qzo/v1/job.grpc.pb.h"
@@ -128,6 +129,9 @@ class Client {
   absl::StatusOr<std::vector<v1::Token>> ListTokens(const std::string& parent);
   absl::Status RevokeToken(const std::string& name);
 
+  // The newest `limit` records that fit.
+  absl::StatusOr<std::vector<v1::AuditRecord>> ListAuditRecords(v1::ListAuditRecordsRequest request, int limit);
+
  private:
   absl::Status Attempts(bool repeatable, const std::function<absl::Status()>& call);
   template <typename Stub, typename Request, typename Response>
@@ -152,6 +156,7 @@ class Client {
   const std::unique_ptr<v1::AdapterService::Stub> adapters_;
   const std::unique_ptr<v1::WorkerService::Stub> workers_;
   const std::unique_ptr<v1::TokenService::Stub> tokens_;
+  const std::unique_ptr<v1::AuditService::Stub> audit_;
   const std::unique_ptr<v1::InferenceService::Stub> inference_;
 };
 

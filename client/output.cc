@@ -181,6 +181,20 @@ Table TokenTable(const std::vector<v1::Token>& tokens, bool wide, absl::Time now
   return table;
 }
 
+Table AuditTable(const std::vector<v1::AuditRecord>& records, bool wide, absl::TimeZone zone) {
+  std::vector<std::string> headers = {"TIME", "CALLER", "METHOD", "RESOURCE", "CODE"};
+  if (wide) headers.insert(headers.end(), {"REASON", "PEER", "SEQUENCE"});
+  Table table(std::move(headers));
+  for (const v1::AuditRecord& record : records) {
+    std::vector<std::string> row = {absl::FormatTime("%Y-%m-%d %H:%M:%S", ToTime(record.time()), zone), record.caller(),
+                                    record.method().substr(record.method().rfind('.') + 1), record.resource(),
+                                    record.code()};
+    if (wide) row.insert(row.end(), {record.reason(), record.peer(), absl::StrCat(record.sequence())});
+    table.Add(std::move(row));
+  }
+  return table;
+}
+
 Table AdapterTable(const std::vector<v1::Adapter>& adapters, bool wide, absl::Time now) {
   std::vector<std::string> headers = {"NAME", "JOB", "STEP", "SIZE", "DEV-ACC", "TEST-ACC", "AGE"};
   if (wide) headers.insert(headers.end(), {"MULTIPLIERS", "BASE-MODEL"});

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "client/table.h"
 #include "qzo/v1/adapter.pb.h"
+#include "qzo/v1/audit.pb.h"
 #include "qzo/v1/dataset.pb.h"
 #include "qzo/v1/job.pb.h"
 #include "qzo/v1/model.pb.h"
@@ -33,6 +34,7 @@ Table WorkerTable(const std::vector<v1::Worker>& workers, bool wide, absl::Time 
 Table DatasetTable(const std::vector<v1::Dataset>& datasets, bool wide, absl::Time now);
 Table ModelTable(const std::vector<v1::Model>& models, bool wide, absl::Time now);
 Table TokenTable(const std::vector<v1::Token>& tokens, bool wide, absl::Time now);
+Table AuditTable(const std::vector<v1::AuditRecord>& records, bool wide, absl::TimeZone zone);
 Table AdapterTable(const std::vector<v1::Adapter>& adapters, bool wide, absl::Time now);
 
 }  // namespace qzo::client

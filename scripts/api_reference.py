@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROTO = ROOT / "proto/qzo/v1"
 OUT = ROOT / "docs/api.md"
 # Coordination and Serving are between programs of one release; stored.proto never leaves the server.
-FILES = ["common", "job", "dataset", "model", "adapter", "inference", "token", "worker"]
+FILES = ["common", "job", "dataset", "model", "adapter", "inference", "token", "audit", "worker"]
 BETWEEN_PROGRAMS = {"Coordination", "Serving"}
 SCALARS = {"string", "bytes", "bool", "double", "float", "int32", "int64", "uint32", "uint64", "fixed64"}
 

@@ -1,7 +1,6 @@
 #include "server/access.h"
 
 #include <grpc/grpc_security_constants.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <optional>
@@ -9,7 +8,6 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -31,6 +29,11 @@ std::string UsageName(const Identity& caller, const AccessRule& rule) {
 
 absl::Status Unauthenticated(std::string_view text, std::string_view reason) {
   return rpc::WithReason(absl::UnauthenticatedError(base::ToAbsl(text)), reason);
+}
+
+absl::Status CheckExpiry(const Identity& caller, absl::Time now) {
+  if (now < caller.expires) return absl::OkStatus();
+  return Unauthenticated(absl::StrCat(caller.name, " has expired"), "TOKEN_EXPIRED");
 }
 
 // "ipv4:10.0.0.1:4711" without the port, which changes with every connection.
@@ -64,15 +67,17 @@ std::optional<Identity> OfCertificate(const grpc::AuthContext& context) {
   return std::nullopt;
 }
 
-// One value of the audit log: what callers send cannot look like another value, nor like another line.
-std::string Quoted(std::string_view text) { return absl::StrCat("\"", absl::CHexEscape(base::ToAbsl(text)), "\""); }
-
 // The error's code and reason, not its message: that may repeat what was sent, rows of a dataset say.
-void Audit(const std::string& caller, const std::string& peer, const AccessRule& rule, const std::string& resource,
-           const absl::Status& outcome) {
-  const std::string reason = outcome.ok() ? "" : absl::StrCat(" reason=", Quoted(rpc::ReasonOf(outcome)));
-  spdlog::info("audit caller={} peer={} method={} resource={} code={}{}", Quoted(caller), Quoted(peer),
-               std::string(rule.method), Quoted(resource), absl::StatusCodeToString(outcome.code()), reason);
+StoredAudit AuditRecord(const std::string& caller, const std::string& peer, const AccessRule& rule,
+                        const std::string& resource, const absl::Status& outcome) {
+  StoredAudit record;
+  record.caller = caller;
+  record.peer = peer;
+  record.method = std::string(rule.method);
+  record.resource = resource;
+  record.code = absl::StatusCodeToString(outcome.code());
+  if (!outcome.ok()) record.reason = rpc::ReasonOf(outcome);
+  return record;
 }
 
 }  // namespace
@@ -81,10 +86,8 @@ absl::StatusOr<Identity> Access::Identify(const grpc::CallbackServerContext& con
   if (const std::optional<std::string> secret = BearerToken(context)) {
     std::optional<Identity> identity = tokens_->Find(*secret);
     if (!identity) return Unauthenticated("the token is not known here, or was revoked", "BAD_TOKEN");
-    if (identity->expires <= clock_->Now()) {
-      return Unauthenticated(absl::StrCat(identity->name, " has expired"), "TOKEN_EXPIRED");
-    }
-    return *identity;
+    QZO_RETURN_IF_ERROR(CheckExpiry(*identity, clock_->Now()));
+    return *std::move(identity);
   }
   if (std::optional<Identity> identity = OfCertificate(*context.auth_context())) return *identity;
   if (!options_.required) return Identity{"anonymous", v1::Token::ADMIN, kEveryProject};
@@ -101,7 +104,10 @@ absl::StatusOr<std::shared_ptr<Admission>> Access::Admit(grpc::CallbackServerCon
   if (rule == nullptr) return absl::PermissionDeniedError("no rule says who may call this");
   const std::string peer = Host(context->peer());
   const auto refuse = [&](const std::string& caller, const absl::Status& status) {
-    if (rule->changes) Audit(caller, peer, *rule, request == nullptr ? "" : ResourceOf(*rule, *request), status);
+    if (rule->changes) {
+      const std::string resource = request == nullptr ? "" : ResourceOf(*rule, *request);
+      audit_->Add(AuditRecord(caller, peer, *rule, resource, status));
+    }
     return status;
   };
   absl::StatusOr<Identity> identity = Identify(*context);
@@ -113,8 +119,9 @@ absl::StatusOr<std::shared_ptr<Admission>> Access::Admit(grpc::CallbackServerCon
   auto admission = std::make_shared<Admission>(this, *std::move(identity), rule, peer);
   if (request != nullptr) admission->resource_ = ResourceOf(*rule, *request);
   const auto* method = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(std::string(rule->method));
-  if (method->client_streaming() || method->server_streaming()) admission->stream_ = context;
-  if (const absl::Status begun = Begin(admission->caller_, *rule, admission->stream_); !begun.ok()) {
+  if (request != nullptr) admission->bytes_ = request->ByteSizeLong();
+  if (method->client_streaming() || method->server_streaming()) admission->bytes_ += kStreamBytes;
+  if (const absl::Status begun = Begin(admission->caller_, *rule, admission->bytes_); !begun.ok()) {
     admission->Note(begun);
     return begun;
   }
@@ -122,10 +129,11 @@ absl::StatusOr<std::shared_ptr<Admission>> Access::Admit(grpc::CallbackServerCon
   return admission;
 }
 
-absl::Status Access::Begin(const Identity& caller, const AccessRule& rule, grpc::CallbackServerContext* stream) {
+absl::Status Access::Begin(const Identity& caller, const AccessRule& rule, uint64_t bytes) {
   const int share = rule.role == v1::Token::WORKER ? kWorkerShare : 1;
   const double rate = options_.calls_per_second * share;
   const int open = options_.open_calls * share;
+  const uint64_t open_bytes = options_.open_bytes * static_cast<uint64_t>(share);
   const absl::Duration now = clock_->Monotonic();
   base::MutexLock lock(&mu_);
   // Names are few, but whoever issues certificates can make many.
@@ -148,44 +156,63 @@ absl::Status Access::Begin(const Identity& caller, const AccessRule& rule, grpc:
                         "TOO_MANY_OPEN_CALLS"),
         absl::Seconds(1));
   }
+  if (open_bytes > 0 && usage.bytes + bytes > open_bytes) {
+    return rpc::WithRetryDelay(
+        rpc::WithReason(absl::ResourceExhaustedError(absl::StrCat(caller.name, " has ", base::HumanBytes(usage.bytes),
+                                                                  " in calls that are open, and may have ",
+                                                                  base::HumanBytes(open_bytes))),
+                        "TOO_MANY_BYTES"),
+        absl::Seconds(1));
+  }
   usage.allowance -= 1;
   ++usage.open;
-  if (stream != nullptr) usage.streams.insert(stream);
+  usage.bytes += bytes;
   return absl::OkStatus();
 }
 
-void Access::End(const Identity& caller, const AccessRule& rule, grpc::CallbackServerContext* stream) {
+void Access::End(const Identity& caller, const AccessRule& rule, uint64_t bytes) {
   base::MutexLock lock(&mu_);
   Usage& usage = usage_.at(UsageName(caller, rule));
   --usage.open;
-  usage.streams.erase(stream);
+  usage.bytes -= bytes;
 }
 
 void Access::Revoke(const std::string& token) {
   tokens_->Remove(token);
-  base::MutexLock lock(&mu_);
-  for (auto& [name, usage] : usage_) {
-    if (name != token && name != absl::StrCat(token, kAsWorker)) continue;
-    for (grpc::CallbackServerContext* stream : usage.streams) stream->TryCancel();
-  }
+  CheckStreams();
+}
+
+// Certificates count when a connection is made: there is nothing to look up later.
+void Access::CheckStreams() {
+  streams_->Check([this](const Identity& caller) {
+    if (caller.secret_sha256.empty()) return absl::OkStatus();
+    const std::optional<Identity> known = tokens_->FindByHash(caller.secret_sha256);
+    if (!known) return Unauthenticated(absl::StrCat(caller.name, " was revoked"), "TOKEN_REVOKED");
+    return CheckExpiry(*known, clock_->Now());
+  });
 }
 
 Admission::~Admission() {
-  if (begun_) access_->End(caller_, *rule_, stream_);
-  if (rule_->changes) Audit(caller_.name, peer_, *rule_, resource_, outcome_);
+  if (begun_) access_->End(caller_, *rule_, bytes_);
+  if (rule_->changes && !recorded_) access_->audit_->Add(Record());
 }
+
+StoredAudit Admission::Record() const { return AuditRecord(caller_.name, peer_, *rule_, resource_, outcome_); }
 
 absl::Status Admission::CheckHeader(const google::protobuf::Message& header) {
   resource_ = ResourceOf(*rule_, header);
   return CheckProjects(*rule_, caller_, header);
 }
 
-void Admission::Note(const absl::Status& outcome, const google::protobuf::Message* response) {
+void Admission::Conclude(const absl::Status& outcome, const google::protobuf::Message& response) {
   outcome_ = outcome;
-  if (!outcome.ok() || response == nullptr) return;
-  if (const auto* made = dynamic_cast<const v1::CreateTokenResponse*>(response)) response = &made->token();
-  const google::protobuf::FieldDescriptor* name = response->GetDescriptor()->FindFieldByName("name");
-  if (name != nullptr) resource_ = response->GetReflection()->GetString(*response, name);
+  if (!outcome.ok() || !rule_->changes) return;
+  const google::protobuf::Message* made = &response;
+  if (const auto* token = dynamic_cast<const v1::CreateTokenResponse*>(made)) made = &token->token();
+  const google::protobuf::FieldDescriptor* name = made->GetDescriptor()->FindFieldByName("name");
+  if (name != nullptr) resource_ = made->GetReflection()->GetString(*made, name);
+  access_->audit_->AddDurably(Record());
+  recorded_ = true;
 }
 
 }  // namespace qzo::server

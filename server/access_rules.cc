@@ -63,6 +63,8 @@ const std::vector<AccessRule>& Rules() {
       {"qzo.v1.TokenService.ListTokens", Role::ADMIN, "parent"},
       {"qzo.v1.TokenService.RevokeToken", Role::ADMIN, "name", kChanges},
 
+      {"qzo.v1.AuditService.ListAuditRecords", Role::ADMIN, "parent"},
+
       {"qzo.v1.WorkerService.GetWorker", Role::VIEWER},
       {"qzo.v1.WorkerService.ListWorkers", Role::VIEWER},
       {"qzo.v1.WorkerService.DrainWorker", Role::ADMIN, "", kChanges},

@@ -32,7 +32,7 @@ using Role = v1::Token;
 std::optional<v1::Token::Role> RoleFor(const MethodDescriptor& method) {
   const std::string service = method.service()->name();
   if (service == "Coordination" || service == "Serving") return Role::WORKER;
-  if (service == "TokenService" || method.name() == "DrainWorker") return Role::ADMIN;
+  if (service == "TokenService" || service == "AuditService" || method.name() == "DrainWorker") return Role::ADMIN;
   for (const char* verb : {"Get", "List", "Watch", "Download", "Generate", "Score"}) {
     if (absl::StartsWith(method.name(), verb)) return Role::VIEWER;
   }
@@ -57,7 +57,8 @@ std::string CollectionOf(const MethodDescriptor& method) {
 // Whether the request is about a whole project rather than something in it.
 bool OfProject(const MethodDescriptor& method) {
   return method.name() == "List" + method.service()->name().substr(0, method.service()->name().find("Service")) + "s" ||
-         absl::StartsWith(method.name(), "Create") || method.service()->name() == "InferenceService";
+         absl::StartsWith(method.name(), "Create") || method.service()->name() == "InferenceService" ||
+         method.service()->name() == "AuditService";
 }
 
 std::unique_ptr<Message> RequestFor(const MethodDescriptor& method, const std::string& project) {
@@ -100,13 +101,9 @@ absl::StatusCode Barrier(const MethodDescriptor& method, const Caller& caller, c
 
 class AccessTest : public ::testing::Test {
  protected:
-  AccessTest() { server_.secret = ReadSecret(); }
-  std::string ReadSecret() {
-    return std::string(
-        absl::StripAsciiWhitespace(base::RealFileSystem()->Read(server_.directory().File("admin")).value_or("")));
-  }
+  AccessTest() { server_.secret = server_.AdminSecret(); }
   static void Configure(Server::Options* options) {
-    options->admin_token_file = absl::StrCat(options->data_directory, "/../admin");
+    RequireTokens(options);
     options->calls_per_second = 0;
   }
   // Things of this project for others to want: a model, a dataset and a job.
@@ -157,6 +154,10 @@ TEST_F(AccessTest, EveryMethodHasARuleOfItsOwn) {
     const AccessRule* rule = RuleOf(method->input_type());
     ASSERT_NE(rule, nullptr) << method->full_name();
     EXPECT_EQ(std::string(rule->method), method->full_name()) << "two methods share a request";
+    const std::string seed = absl::StrCat("fuzz/corpus/rpc/", method->service()->name(), ".", method->name());
+    EXPECT_THAT(base::RealFileSystem()->Read(testing::TestFile(seed)).value_or(""),
+                ::testing::StartsWith(absl::StrCat(method->service()->name(), ".", method->name(), " ")))
+        << "the fuzzer needs a call to begin with";
   }
 }
 
@@ -171,9 +172,7 @@ TEST_F(AccessTest, EveryMethodLetsInExactlyWhoMay) {
       {"a revoked token", server_.NewToken("-", "revoked", Role::ADMIN), Role::ROLE_UNSPECIFIED, ""},
       {"admin of all", server_.secret, Role::ADMIN, kEveryProject},
   };
-  v1::RevokeTokenRequest revoke;
-  revoke.set_name("projects/-/tokens/revoked");
-  ASSERT_OK(server_.Call(server_.tokens, &v1::TokenService::Stub::RevokeToken, revoke));
+  ASSERT_OK(server_.RevokeToken("projects/-/tokens/revoked"));
   for (const v1::Token::Role role : {Role::VIEWER, Role::SUBMITTER, Role::ADMIN, Role::WORKER}) {
     for (const std::string project : {"p", "-"}) {
       if (role == Role::WORKER && project == "p") continue;  // there is none

@@ -10,6 +10,7 @@
 #include "server/executor.h"
 #include "server/model_cache.h"
 #include "server/open_streams.h"
+#include "server/project_quota.h"
 #include "server/store.h"
 
 namespace qzo::server {
@@ -24,6 +25,7 @@ struct Backend {
   Executor* heavy = nullptr;  // whole files: digests, parsing, tokenizing
   OpenStreams* streams = nullptr;
   Access* access = nullptr;
+  ProjectQuota* quota = nullptr;
   const base::Clock* clock = nullptr;
   absl::Duration sign_of_life = absl::Seconds(15);  // longest silence of WatchJob
   absl::Duration stall = absl::Minutes(1);          // that transfers wait for a peer

@@ -41,7 +41,7 @@ v1::DatasetReport ToProto(const model::DatasetReport& report) {
 class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::Header, v1::Dataset> {
  public:
   explicit DatasetReceiver(const Backend& backend)
-      : backend_(backend), intake_(backend.keeper, kMaxDatasetBytes, /*digest_suffices=*/nullptr) {}
+      : backend_(backend), intake_(backend.keeper, backend.quota, kMaxDatasetBytes, /*digest_suffices=*/nullptr) {}
 
   absl::StatusOr<bool> Begin(const v1::CreateDatasetRequest::Header& header, const Identity&) override {
     header_ = header;
@@ -57,7 +57,7 @@ class DatasetReceiver final : public UploadReceiver<v1::CreateDatasetRequest::He
         return true;
       }
     }
-    return intake_.Begin(header.digest());
+    return intake_.Begin(project_, header.digest());
   }
 
   absl::Status Append(std::string_view data) override { return intake_.Append(data); }

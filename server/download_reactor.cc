@@ -24,6 +24,10 @@ DownloadReactor::DownloadReactor(const Backend& backend, grpc::CallbackServerCon
   }
   admission_ = *std::move(admission);
   guard_.emplace(backend.stall, [context] { context->TryCancel(); });
+  stream_ = std::make_unique<OpenStreams::Entry>(
+      backend.streams,
+      OpenStreams::Stream{
+          .caller = admission_->caller(), .context = context, .end = [this](const absl::Status& why) { Cut(why); }});
   executor_->Run([this, source = std::move(source)] {
     absl::StatusOr<Payload> payload = source();
     if (!payload.ok()) return End(payload.status());
@@ -38,7 +42,18 @@ void DownloadReactor::OnWriteDone(bool ok) {
   executor_->Run([this, ok] { ok ? SendNext() : End(absl::CancelledError("the connection broke")); });
 }
 
+void DownloadReactor::Cut(const absl::Status& why) {
+  base::MutexLock lock(&mu_);
+  cut_ = why;
+}
+
 void DownloadReactor::SendNext() {
+  absl::Status cut;
+  {
+    base::MutexLock lock(&mu_);
+    cut = cut_;
+  }
+  if (!cut.ok()) return End(cut);
   if (rest_.empty()) return End(absl::OkStatus());
   const std::string_view piece = rest_.substr(0, kChunkBytes);
   chunk_.set_data(piece.data(), piece.size());
@@ -48,6 +63,7 @@ void DownloadReactor::SendNext() {
 }
 
 void DownloadReactor::End(const absl::Status& status) {
+  stream_.reset();
   guard_.reset();
   admission_->Note(status);
   admission_.reset();

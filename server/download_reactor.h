@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/fs.h"
+#include "base/mutex.h"
 #include "qzo/v1/common.pb.h"
 #include "server/backend.h"
 #include "server/stall_guard.h"
@@ -38,15 +39,20 @@ class DownloadReactor final : public grpc::ServerWriteReactor<v1::Chunk> {
   void OnDone() override { delete this; }
 
  private:
+  void Cut(const absl::Status& why);
   void SendNext();
   void End(const absl::Status& status);
 
   Executor* const executor_;
   std::shared_ptr<Admission> admission_;
   std::optional<StallGuard> guard_;
+  std::unique_ptr<OpenStreams::Entry> stream_;
   Payload payload_;
   std::string_view rest_;
   v1::Chunk chunk_;
+
+  base::Mutex mu_;
+  absl::Status cut_ ABSL_GUARDED_BY(mu_);  // not OK: nothing more is sent
 };
 
 }  // namespace qzo::server

@@ -19,11 +19,12 @@ bool FileIntake::Held(const std::string& digest) const {
   return keeper_->blobs()->Exists(digest) && digest_suffices_(digest);
 }
 
-absl::StatusOr<bool> FileIntake::Begin(const std::string& digest) {
+absl::StatusOr<bool> FileIntake::Begin(const std::string& project, const std::string& digest) {
   if (!digest.empty() && !base::IsSha256Hex(digest)) {
     return InvalidField("digest", "expected a SHA-256 as 64 lower-case hexadecimal digits");
   }
   expected_digest_ = digest;
+  QZO_ASSIGN_OR_RETURN(room_, quota_->Open(project));
   if (digest.empty() || !digest_suffices_) return false;
   hold_.emplace(keeper_);
   if (Held(digest)) return true;
@@ -40,6 +41,7 @@ absl::Status FileIntake::Append(std::string_view data) {
         absl::ResourceExhaustedError(absl::StrCat("the file is larger than ", base::HumanBytes(max_bytes_))),
         "FILE_TOO_LARGE");
   }
+  QZO_RETURN_IF_ERROR(room_->Take(data.size()));
   return writer_->Append(data);
 }
 
@@ -54,10 +56,13 @@ absl::StatusOr<std::string> FileIntake::Finish(const std::function<bool()>& abor
                              "DATA_NEEDED");
     }
     digest_ = expected_digest_;
-    return digest_;
+    QZO_ASSIGN_OR_RETURN(const uint64_t bytes, keeper_->blobs()->Size(digest_));
+    QZO_RETURN_IF_ERROR(room_->Take(bytes));
+  } else {
+    if (aborted()) return absl::CancelledError("the upload was broken off");
+    QZO_ASSIGN_OR_RETURN(digest_, writer_->Finish(expected_digest_));
   }
-  if (aborted()) return absl::CancelledError("the upload was broken off");
-  QZO_ASSIGN_OR_RETURN(digest_, writer_->Finish(expected_digest_));
+  QZO_RETURN_IF_ERROR(room_->Confirm());
   return digest_;
 }
 

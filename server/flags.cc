@@ -36,6 +36,9 @@ std::string CheckOptionalAddress(const std::string& address) { return address.em
 
 // CLI11 wants an exception that names the flag.
 void CheckListeners(const Server::Options& server, bool metrics_open) {
+  if (server.metrics_secured && server.admin_token_file.empty()) {
+    throw CLI::ValidationError("--metrics-secured", "needs --admin-token-file: without it there are no tokens");
+  }
   const auto check = [](const char* flag, const absl::Status& status) {
     if (!status.ok()) throw CLI::ValidationError(flag, std::string(status.message()));
   };
@@ -45,7 +48,9 @@ void CheckListeners(const Server::Options& server, bool metrics_open) {
   check("--listen", CheckListen(listening(server.listen)));
   if (!server.page_address.empty()) check("--page-address", CheckListen(listening(server.page_address)));
   if (server.metrics_address.empty()) return;
-  check("--metrics-address", base::CheckMetricsAddress(server.metrics_address, metrics_open || server.insecure));
+  check("--metrics-address",
+        base::CheckMetricsAddress(server.metrics_address, metrics_open || server.insecure ||
+                                                              (server.metrics_secured && !server.tls.cert.empty())));
 }
 
 }  // namespace
@@ -67,6 +72,9 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   bool metrics_open = false;
   app.add_flag("--metrics-open", metrics_open, "allow metrics, which are clear text for everyone, beyond this machine")
       ->envname("QZO_METRICS_OPEN");
+  app.add_flag("--metrics-secured", server.metrics_secured,
+               "serve metrics over TLS, with --tls-cert, and to tokens that may view every project alone")
+      ->envname("QZO_METRICS_SECURED");
   add("--metrics-jobs", "QZO_METRICS_JOBS", server.metrics_jobs, "jobs, at most, that have metrics of their own")
       ->check(CLI::Range(0, 1000));
   CLI::Option* const page =
@@ -83,6 +91,17 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->check(CLI::NonNegativeNumber);
   add("--max-open-calls", "QZO_MAX_OPEN_CALLS", server.open_calls, "of one token or certificate at once; 0 = any")
       ->check(CLI::NonNegativeNumber);
+  const auto bytes = [](CLI::Option* option) { return option->transform(CLI::AsSizeValue(/*kb_is_1000=*/true)); };
+  bytes(add("--max-open-bytes", "QZO_MAX_OPEN_BYTES", server.open_bytes,
+            "of requests of one token or certificate at once, as 256MiB; 0 = any"));
+  bytes(add("--max-project-bytes", "QZO_MAX_PROJECT_BYTES", server.project_bytes,
+            "that a project's datasets, models and adapters may come to, as 1TiB; 0 = any"));
+  add("--max-project-jobs", "QZO_MAX_PROJECT_JOBS", server.project_jobs, "of a project that have not ended; 0 = any")
+      ->check(CLI::NonNegativeNumber);
+  double audit_days = absl::ToDoubleHours(server.audit_kept) / 24;
+  add("--audit-days", "QZO_AUDIT_DAYS", audit_days, "that audit records are kept")->check(CLI::Range(0.0, 36'500.0));
+  add("--audit-records", "QZO_AUDIT_RECORDS", server.audit_records, "that are kept at most")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40));
   app.add_flag("--insecure", server.insecure, "allow clear text and no authentication beyond this machine")
       ->envname("QZO_INSECURE");
   app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");
@@ -104,6 +123,7 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   try {
     app.parse(base::ArgumentsForCli(argc, argv));
     if (flags.dev && page->empty()) server.page_address = "127.0.0.1:7080";
+    server.audit_kept = absl::Hours(24 * audit_days);
     CheckListeners(server, metrics_open);
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;

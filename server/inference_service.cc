@@ -83,7 +83,10 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
     admission_ = *std::move(admission);
     guard_.emplace(backend_.stall, [context] { context->TryCancel(); });
     stream_ = std::make_unique<OpenStreams::Entry>(
-        backend_.streams, [this] { EndWith(absl::UnavailableError("the server is shutting down")); });
+        backend_.streams, OpenStreams::Stream{.caller = admission_->caller(),
+                                              .context = context,
+                                              .end = [this](const absl::Status& why) { EndWith(why); },
+                                              .endless = true});
     backend_.calls->Run([this, request] { Begin(request); });
   }
 
@@ -200,19 +203,24 @@ class ServeReactor final : public grpc::ServerBidiReactor<v1::ServingMessage, v1
     }
     admission_ = *std::move(admission);
     stream_ = std::make_unique<OpenStreams::Entry>(
-        backend.streams, [this] { Close(absl::UnavailableError("the server is shutting down")); });
+        backend.streams, OpenStreams::Stream{.caller = admission_->caller(),
+                                             .context = context,
+                                             .end = [this](const absl::Status& why) { Close(why); },
+                                             .endless = true});
     StartRead(&incoming_);
   }
 
   void OnReadDone(bool ok) override {
     const absl::Status status = ok ? Receive() : absl::OkStatus();
     if (!ok || !status.ok()) Close(status);
+    absl::Status end;
     {
       base::MutexLock lock(&mu_);
       if (!closed_) return StartRead(&incoming_);  // under the lock: no read after Finish
+      end = *closed_;
     }
     if (worker_) router_->RemoveWorker(*worker_);
-    admission_->Note(status);
+    admission_->Note(end);
     stream_.reset();
   }
   void OnWriteDone(bool ok) override {

@@ -70,6 +70,8 @@ absl::StatusOr<v1::FineTuningJob> JobService::Create(const v1::CreateJobRequest&
   *job.mutable_spec() = std::move(resolved.spec);
   *job.mutable_plan() = std::move(resolved.plan);
   if (request.validate_only()) return job;
+  base::MutexLock lock(&opening_);
+  QZO_RETURN_IF_ERROR(backend_.quota->CheckJobs(project));
   return backend_.coordinator->Create(std::move(job), resolved.facts, request.request_id());
 }
 
@@ -110,7 +112,7 @@ grpc::ServerUnaryReactor* JobService::RetryJob(grpc::CallbackServerContext* cont
 }
 
 absl::StatusOr<v1::FineTuningJob> JobService::Retry(const std::string& name) {
-  QZO_RETURN_IF_ERROR(ParseName(kJobKind, "name", name).status());
+  QZO_ASSIGN_OR_RETURN(const ResourceKey key, ParseName(kJobKind, "name", name));
   const BlobKeeper::Hold hold(backend_.keeper);
   QZO_ASSIGN_OR_RETURN(const v1::FineTuningJob job, backend_.coordinator->Get(name));
   // A job that has ended does not keep its inputs from being deleted.
@@ -126,6 +128,8 @@ absl::StatusOr<v1::FineTuningJob> JobService::Retry(const std::string& name) {
         absl::FailedPreconditionError(absl::StrCat("cannot retry ", name, ": ", input, " was deleted")),
         "INPUT_DELETED");
   }
+  base::MutexLock lock(&opening_);
+  if (IsTerminal(job.state())) QZO_RETURN_IF_ERROR(backend_.quota->CheckJobs(key.project));
   return backend_.coordinator->Retry(name);
 }
 

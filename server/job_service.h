@@ -3,6 +3,7 @@
 #define QZO_SERVER_JOB_SERVICE_H_
 
 #include "absl/status/statusor.h"
+#include "base/mutex.h"
 #include "qzo/v1/job.grpc.pb.h"
 #include "server/backend.h"
 
@@ -51,6 +52,7 @@ class JobService final : public v1::JobService::CallbackService {
                                   absl::StatusOr<v1::FineTuningJob> (Coordinator::*verb)(const std::string&));
 
   const Backend backend_;
+  base::Mutex opening_;  // held from the count of open jobs until there is one more
 };
 
 }  // namespace qzo::server

@@ -4,8 +4,13 @@
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
+#include <set>
 #include <sstream>
 
 #include "absl/strings/ascii.h"
@@ -40,11 +45,10 @@ class LimitsTest : public ::testing::Test {
   }
   void Start(const std::function<void(Server::Options*)>& change = [](Server::Options*) {}) {
     server_ = std::make_unique<TestServer>([change](Server::Options* options) {
-      options->admin_token_file = absl::StrCat(options->data_directory, "/../admin");
+      RequireTokens(options);
       change(options);
     });
-    server_->secret = std::string(
-        absl::StripAsciiWhitespace(base::RealFileSystem()->Read(server_->directory().File("admin")).value_or("")));
+    server_->secret = server_->AdminSecret();
   }
   // Of a server that logs no more.
   std::vector<std::string> AuditLines() {
@@ -124,17 +128,54 @@ TEST_F(LimitsTest, CallsThatAreOpenAreCounted) {
   Drain(second.get()).IgnoreError();
 }
 
-TEST_F(LimitsTest, ARevokedTokensStreamsEnd) {
-  Start();
+TEST_F(LimitsTest, BytesOfCallsThatAreOpenAreCounted) {
+  Start([](Server::Options* options) { options->open_bytes = 2 << 20; });  // as many streams
   MakeQueuedJob();
-  const std::string admin = server_->secret;
-  server_->secret = server_->NewToken("p", "leaked", Role::VIEWER);
-  const auto watch = OpenWatch();
+  const std::string other = server_->NewToken("p", "other", Role::SUBMITTER);
+  const auto first = OpenWatch();
+  EXPECT_OK(server_->GetJob("projects/p/jobs/j"));
+  v1::CreateJobRequest large = JobRequest("large");
+  large.mutable_job()->set_display_name(std::string(1 << 20, 'x'));
+  const absl::Status refused = server_->Call(server_->jobs, &v1::JobService::Stub::CreateJob, large).status();
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("1.0 MiB in calls that are open")));
+  EXPECT_EQ(rpc::ReasonOf(refused), "TOO_MANY_BYTES");
+  EXPECT_TRUE(rpc::RetryDelayOf(refused).has_value());
+  const std::string admin = std::exchange(server_->secret, other);
+  const auto create = [&] { return server_->Call(server_->jobs, &v1::JobService::Stub::CreateJob, large).status(); };
+  EXPECT_THAT(create(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("display_name"))) << "others may";
   server_->secret = admin;
-  v1::RevokeTokenRequest request;
-  request.set_name("projects/p/tokens/leaked");
-  ASSERT_OK(server_->Call(server_->tokens, &v1::TokenService::Stub::RevokeToken, request));
-  EXPECT_THAT(Drain(watch.get()), StatusIs(absl::StatusCode::kCancelled, ::testing::_));
+  first->context.TryCancel();
+  Drain(first.get()).IgnoreError();
+  EXPECT_TRUE(testing::Eventually([&] { return absl::IsInvalidArgument(create()); }));
+}
+
+TEST_F(LimitsTest, ADownloadThatIsNotReadIsCutOff) {
+  Start([](Server::Options* options) { options->stall = absl::Milliseconds(50); });
+  ASSERT_OK_AND_ASSIGN(const v1::Dataset large, server_->UploadDataset("large", LargeRows(24)));
+  v1::FetchBlobRequest fetch;
+  fetch.set_digest(large.digest());
+  grpc::ClientContext context;
+  server_->Prepare(&context, absl::Seconds(60));
+  const auto stream = server_->coordination->FetchBlob(&context, fetch);
+  v1::Chunk chunk;
+  ASSERT_TRUE(stream->Read(&chunk));
+  EXPECT_TRUE(testing::Eventually([&] { return !TestServer::Maps(large.digest()); }));
+  EXPECT_THAT(TestServer::ReadAll(stream), StatusIs(absl::StatusCode::kCancelled, ::testing::_));
+}
+
+TEST_F(LimitsTest, AConnectionThatSaysNothingIsClosed) {
+  Start([](Server::Options* options) { options->handshake = absl::Milliseconds(200); });
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = server_->directory().File("socket");
+  ASSERT_LT(path.copy(address.sun_path, sizeof address.sun_path - 1), sizeof address.sun_path - 1);
+  ASSERT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  char byte = 0;
+  ssize_t got = 1;
+  while (got > 0) got = ::recv(fd, &byte, 1, 0);  // the server's settings come first
+  EXPECT_EQ(got, 0) << "closed";
+  ::close(fd);
 }
 
 TEST_F(LimitsTest, AnUploadThatStallsIsCutOffAndLeavesNothing) {
@@ -192,6 +233,57 @@ TEST_F(LimitsTest, NamesAndDigestsReachNoFiles) {
       EXPECT_THAT(server_->GetJob(name), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name")));
     }
   }
+}
+
+// Texts of requests that would be paths out of the data directory, were they ever made part of one.
+TEST_F(LimitsTest, NoTextOfAnyRequestReachesAFile) {
+  using google::protobuf::FieldDescriptor;
+  using google::protobuf::Message;
+  Start([](Server::Options* options) { options->calls_per_second = 0; });
+  const auto entries = [this] {
+    std::set<std::string> paths;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(server_->directory().path())) {
+      if (!entry.is_directory()) paths.insert(entry.path().string());
+    }
+    return paths;
+  };
+  const std::set<std::string> before = entries();
+  const auto send = [this](const google::protobuf::MethodDescriptor& method, const Message& request,
+                           const std::string& what) {
+    const grpc::Status status = testing::CallAny(server_->channel, method, {request.SerializeAsString()},
+                                                 server_->secret, std::chrono::seconds(30));
+    const grpc::StatusCode code = status.error_code();
+    EXPECT_TRUE(code != grpc::StatusCode::INTERNAL && code != grpc::StatusCode::UNKNOWN &&
+                code != grpc::StatusCode::DATA_LOSS && code != grpc::StatusCode::DEADLINE_EXCEEDED)
+        << what << ": " << code << " " << status.error_message();
+    EXPECT_THAT(status.error_message(), Not(HasSubstr(server_->directory().path()))) << what;
+  };
+  int sent = 0;
+  for (const auto* method : testing::EveryMethod()) {
+    const std::unique_ptr<Message> root(
+        google::protobuf::MessageFactory::generated_factory()->GetPrototype(method->input_type())->New());
+    // Every singular text of the request, and of the messages in it.
+    const std::function<void(Message*, int)> visit = [&](Message* message, int depth) {
+      for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
+        const FieldDescriptor* field = message->GetDescriptor()->field(i);
+        if (field->is_repeated()) continue;
+        if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && depth < 3) {
+          visit(message->GetReflection()->MutableMessage(message, field), depth + 1);
+          message->GetReflection()->ClearField(message, field);
+        }
+        if (field->type() != FieldDescriptor::TYPE_STRING) continue;
+        for (const char* path : {"../../escaped", "/etc/passwd", "projects/../../escaped/jobs/x"}) {
+          message->GetReflection()->SetString(message, field, path);
+          send(*method, *root, absl::StrCat(method->full_name(), " with ", field->full_name(), " = ", path));
+          ++sent;
+        }
+        message->GetReflection()->ClearField(message, field);
+      }
+    };
+    visit(root.get(), 0);
+  }
+  EXPECT_GT(sent, 300);
+  EXPECT_EQ(entries(), before);
 }
 
 TEST_F(LimitsTest, TheAuditLogSaysWhoDidWhat) {

@@ -54,6 +54,7 @@ Metrics::Metrics(std::shared_ptr<Registry> r)
       journal_commit_duration(OneHistogram(*r, "qzo_journal_commit_duration_seconds",
                                            "From an entry's submission to its durability", kCommitSeconds)),
       store_errors(Counters(*r, "qzo_store_errors_total", "Store operations that failed")),
+      audit_unstored(Counters(*r, "qzo_audit_unstored_total", "Audit records that are in the server's log alone")),
       divergence(One(*r, "qzo_divergence_total", "Replica digests that differed: must stay 0")),
       registry(std::move(r)) {
   // A rate sees the first of a kind only if there was a zero before it.

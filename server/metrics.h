@@ -32,9 +32,10 @@ class Metrics {
   prometheus::Counter& payload_up_bytes;
   prometheus::Counter& journal_entries;
   prometheus::Counter& journal_bytes;
-  prometheus::Histogram& journal_commit_duration;         // append submitted to durable
-  prometheus::Family<prometheus::Counter>& store_errors;  // {op}
-  prometheus::Counter& divergence;                        // replica digest mismatches: must stay 0
+  prometheus::Histogram& journal_commit_duration;           // append submitted to durable
+  prometheus::Family<prometheus::Counter>& store_errors;    // {op}
+  prometheus::Family<prometheus::Counter>& audit_unstored;  // {cause}
+  prometheus::Counter& divergence;                          // replica digest mismatches: must stay 0
 
   const std::shared_ptr<prometheus::Registry> registry;
 };

@@ -26,7 +26,7 @@ constexpr uint64_t kMaxModelBytes = uint64_t{200} << 30;
 class ModelReceiver final : public UploadReceiver<v1::CreateModelRequest::Header, v1::Model> {
  public:
   explicit ModelReceiver(const Backend& backend)
-      : backend_(backend), intake_(backend.keeper, kMaxModelBytes, [this](const std::string& digest) {
+      : backend_(backend), intake_(backend.keeper, backend.quota, kMaxModelBytes, [this](const std::string& digest) {
           return all_projects_ || HoldsModel(backend_.store, model_.project, digest);
         }) {}
 
@@ -44,7 +44,7 @@ class ModelReceiver final : public UploadReceiver<v1::CreateModelRequest::Header
       QZO_ASSIGN_OR_RETURN(earlier_, ParseBody<v1::Model>(*earlier));
       return true;
     }
-    return intake_.Begin(header.digest());
+    return intake_.Begin(model_.project, header.digest());
   }
 
   absl::Status Append(std::string_view data) override { return intake_.Append(data); }

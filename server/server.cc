@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
@@ -20,6 +21,8 @@
 #include "base/status_macros.h"
 #include "server/adapter_files.h"
 #include "server/adapter_service.h"
+#include "server/audit_log.h"
+#include "server/audit_service.h"
 #include "server/backend.h"
 #include "server/call_interceptor.h"
 #include "server/coordination_service.h"
@@ -32,7 +35,9 @@
 #include "server/models.h"
 #include "server/page/site.h"
 #include "server/page/web_server.h"
+#include "server/project_quota.h"
 #include "server/sqlite_store.h"
+#include "server/ticker.h"
 #include "server/token_service.h"
 #include "server/tokens.h"
 #include "server/worker_service.h"
@@ -54,7 +59,7 @@ size_t MachineMemoryBytes() {
 
 // A worker's stream is silent while it computes: pings find dead peers on both sides. Window probing would add pings to
 // every step's few bytes; a fixed window serves uploads instead.
-void ConfigureTransport(grpc::ServerBuilder* builder) {
+void ConfigureTransport(absl::Duration handshake, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxMessageBytes);
   // A second server on the port is an error, not a load balancer.
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -67,7 +72,8 @@ void ConfigureTransport(grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   // Strangers: those who open connections and say nothing, and those who keep them for ever. A connection that has
   // reached its age finishes its calls, however long they take, and gets no new ones.
-  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 20'000);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              static_cast<int>(absl::ToInt64Milliseconds(handshake)));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 10 * 60'000);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, 60 * 60'000);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
@@ -80,7 +86,7 @@ void ConfigureTransport(grpc::ServerBuilder* builder) {
 
 class Server::Impl {
  public:
-  explicit Impl(const Options& options) : options_(options) {}
+  explicit Impl(const Options& options) : options_(options), streams_(options.clock) {}
 
   absl::Status Start() {
     QZO_RETURN_IF_ERROR(ExposeMetrics());
@@ -113,6 +119,7 @@ class Server::Impl {
     grpc_->Wait();
   }
 
+  int metrics_port() const { return monitor_ == nullptr ? 0 : monitor_->port(); }
   int page_port() const { return page_ == nullptr ? 0 : page_->port(); }
 
   std::string LocalAddress() const {
@@ -125,7 +132,8 @@ class Server::Impl {
   absl::Status OpenStorage() {
     base::FileSystem* const fs = base::RealFileSystem();
     QZO_RETURN_IF_ERROR(fs->CreateDirectories(options_.data_directory));
-    QZO_ASSIGN_OR_RETURN(store_, SqliteStore::Open({.path = absl::StrCat(options_.data_directory, "/qzo.db")}));
+    QZO_ASSIGN_OR_RETURN(
+        store_, SqliteStore::Open({.path = absl::StrCat(options_.data_directory, "/qzo.db"), .clock = options_.clock}));
     QZO_ASSIGN_OR_RETURN(blobs_, BlobStore::Open(absl::StrCat(options_.data_directory, "/blobs"), fs));
     keeper_ = std::make_unique<BlobKeeper>(store_.get(), blobs_.get());
     models_ = std::make_unique<ModelCache>(blobs_.get(), kModelsKept);
@@ -136,11 +144,20 @@ class Server::Impl {
       return StoreAdapterFile(blobs_.get(), models_.get(), job, journal, digest);
     };
     coordinator.discard_blob = [this](const std::string& digest) { keeper_->Discard(digest); };
-    coordinator_ =
-        std::make_unique<Coordinator>(coordinator, store_.get(), blobs_.get(), base::SystemClock(), &metrics_);
-    backend_ = {
-        coordinator_.get(), store_.get(),  blobs_.get(),        keeper_.get(),         models_.get(), &calls_, &heavy_,
-        &streams_,          access_.get(), base::SystemClock(), options_.sign_of_life, options_.stall};
+    coordinator_ = std::make_unique<Coordinator>(coordinator, store_.get(), blobs_.get(), options_.clock, &metrics_);
+    backend_ = {.coordinator = coordinator_.get(),
+                .store = store_.get(),
+                .blobs = blobs_.get(),
+                .keeper = keeper_.get(),
+                .models = models_.get(),
+                .calls = &calls_,
+                .heavy = &heavy_,
+                .streams = &streams_,
+                .access = access_.get(),
+                .quota = quota_.get(),
+                .clock = options_.clock,
+                .sign_of_life = options_.sign_of_life,
+                .stall = options_.stall};
     return absl::OkStatus();
   }
 
@@ -150,13 +167,25 @@ class Server::Impl {
       QZO_ASSIGN_OR_RETURN(const std::string secret, ReadOrMakeSecret(options_.admin_token_file));
       tokens_->Add(base::Sha256Hex(secret), {"admin-token-file", v1::Token::ADMIN, kEveryProject});
     }
+    watchers_ = tokens_.get();
     Access::Options access;
     access.required = needs_credentials();
     if (access.required) {
       access.calls_per_second = options_.calls_per_second;
       access.open_calls = options_.open_calls;
+      access.open_bytes = options_.open_bytes;
     }
-    access_ = std::make_unique<Access>(access, tokens_.get(), base::SystemClock());
+    AuditLog::Options audit;
+    audit.kept = options_.audit_kept;
+    audit.max_records = options_.audit_records;
+    audit_ = std::make_unique<AuditLog>(audit, store_.get(), options_.clock, &metrics_.audit_unstored);
+    quota_ = std::make_unique<ProjectQuota>(
+        ProjectQuota::Options{.bytes = options_.project_bytes, .open_jobs = options_.project_jobs}, store_.get());
+    access_ = std::make_unique<Access>(access, tokens_.get(), audit_.get(), &streams_, options_.clock);
+    housekeeper_ = std::make_unique<Ticker>(options_.housekeeping, [this] {
+      access_->CheckStreams();
+      audit_->Tick();
+    });
     return absl::OkStatus();
   }
 
@@ -170,14 +199,15 @@ class Server::Impl {
     services_.push_back(std::make_unique<AdapterService>(backend_));
     services_.push_back(std::make_unique<WorkerService>(backend_));
     services_.push_back(std::make_unique<TokenService>(backend_));
+    services_.push_back(std::make_unique<AuditService>(backend_));
     services_.push_back(std::make_unique<InferenceService>(backend_, &router_));
     services_.push_back(std::make_unique<CoordinationService>(backend_));
     services_.push_back(std::make_unique<ServingService>(backend_, &router_));
     grpc::ServerBuilder builder;
-    ConfigureTransport(&builder);
+    ConfigureTransport(options_.handshake, &builder);
     for (const auto& service : services_) builder.RegisterService(service.get());
     std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-    interceptors.push_back(std::make_unique<CallInterceptorFactory>(metrics_.registry.get(), base::SystemClock()));
+    interceptors.push_back(std::make_unique<CallInterceptorFactory>(metrics_.registry.get(), options_.clock));
     builder.experimental().SetInterceptorCreators(std::move(interceptors));
     builder.AddListeningPort(options_.listen, credentials, &port_);
     grpc_ = builder.BuildAndStart();
@@ -199,8 +229,7 @@ class Server::Impl {
       const std::optional<Identity> identity = tokens_->Find(secret);
       return identity ? identity->project : kEveryProject;
     };
-    site_ =
-        std::make_unique<Site>(std::move(site), grpc_->InProcessChannel(grpc::ChannelArguments()), base::SystemClock());
+    site_ = std::make_unique<Site>(std::move(site), grpc_->InProcessChannel(grpc::ChannelArguments()), options_.clock);
     QZO_ASSIGN_OR_RETURN(page_,
                          WebServer::Start({options_.page_address, options_.tls, !needs_credentials()},
                                           [this](const PageRequest& request) { return site_->Answer(request); }));
@@ -216,11 +245,33 @@ class Server::Impl {
 
   absl::Status ExposeMetrics() {
     if (options_.metrics_address.empty()) return absl::OkStatus();
-    QZO_ASSIGN_OR_RETURN(monitor_, base::MonitorServer::Start({options_.metrics_address, QZO_VERSION,
-                                                               [this] { return std::string(not_ready_.load()); }}));
+    base::MonitorServer::Options monitor;
+    monitor.address = options_.metrics_address;
+    monitor.version = QZO_VERSION;
+    monitor.why_not_ready = [this] { return std::string(not_ready_.load()); };
+    if (options_.metrics_secured) {
+      if (!options_.tls.cert.empty()) {
+        QZO_RETURN_IF_ERROR(rpc::WatchTlsFiles({"", options_.tls.cert, options_.tls.key}).status());
+      }
+      monitor.cert = options_.tls.cert;
+      monitor.key = options_.tls.key;
+      monitor.may_watch = [this](const std::string& authorization) { return MayWatch(authorization); };
+    }
+    QZO_ASSIGN_OR_RETURN(monitor_, base::MonitorServer::Start(std::move(monitor)));
     monitor_->Add(metrics_.registry);
     spdlog::info("metrics on port {}", monitor_->port());
     return absl::OkStatus();
+  }
+
+  // Metrics name the jobs of every project.
+  bool MayWatch(const std::string& authorization) const {
+    constexpr absl::string_view kScheme = "bearer ";
+    const Tokens* const tokens = watchers_.load();
+    if (tokens == nullptr || !absl::StartsWithIgnoreCase(authorization, kScheme)) return false;
+    const std::optional<Identity> caller =
+        tokens->Find(std::string(absl::StripAsciiWhitespace(authorization.substr(kScheme.size()))));
+    return caller && options_.clock->Now() < caller->expires && caller->project == kEveryProject &&
+           caller->role != v1::Token::WORKER;
   }
 
   // In the order of dependence: what comes later uses what comes before.
@@ -231,13 +282,17 @@ class Server::Impl {
   std::atomic<const char*> not_ready_ = "recovering";  // "" once it serves
   std::unique_ptr<SqliteStore> store_;
   std::unique_ptr<Tokens> tokens_;
+  std::atomic<const Tokens*> watchers_ = nullptr;  // tokens_ once they are known
+  std::unique_ptr<AuditLog> audit_;
+  std::unique_ptr<ProjectQuota> quota_;
+  OpenStreams streams_;
   std::unique_ptr<Access> access_;
+  std::unique_ptr<Ticker> housekeeper_;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<BlobKeeper> keeper_;
   std::unique_ptr<ModelCache> models_;
   std::unique_ptr<Coordinator> coordinator_;
   InferenceRouter router_;
-  OpenStreams streams_;
   Executor calls_{kCallThreads};
   Executor heavy_{kHeavyThreads};
   Backend backend_;
@@ -258,6 +313,7 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() { Stop(); }
 void Server::Stop() { impl_->Stop(); }
 std::string Server::local_address() const { return impl_->LocalAddress(); }
+int Server::metrics_port() const { return impl_->metrics_port(); }
 int Server::page_port() const { return impl_->page_port(); }
 
 }  // namespace qzo::server

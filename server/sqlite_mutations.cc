@@ -95,6 +95,18 @@ struct Applier {
         "ON CONFLICT DO UPDATE SET body = excluded.body",
         number, put.step, put.name, SqlBlob{put.body});
   }
+
+  absl::Status operator()(const AppendAudit& append) const {
+    const StoredAudit& r = append.record;
+    return db->Run(
+        "INSERT INTO audit(time_ns, project, caller, peer, method, resource, code, reason) "
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        absl::ToUnixNanos(r.time), r.project, r.caller, r.peer, r.method, r.resource, r.code, r.reason);
+  }
+
+  absl::Status operator()(const ForgetAudit& forget) const {
+    return db->Run("DELETE FROM audit WHERE sequence <= ?1", forget.through);
+  }
 };
 
 absl::Status ApplyAll(SqliteConnection* db, absl::Time now, const WriteBatch& batch) {

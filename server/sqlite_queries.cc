@@ -1,6 +1,7 @@
 #include "server/sqlite_queries.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -108,6 +109,31 @@ absl::StatusOr<std::vector<StoredEvaluation>> QueryEvaluations(SqliteConnection*
       [](const SqlCursor& row) {
         return StoredEvaluation{static_cast<uint32_t>(row.Int(0)), row.String(1), row.String(2)};
       });
+}
+
+absl::StatusOr<std::vector<StoredAudit>> QueryAudit(SqliteConnection* db, const AuditQuery& query) {
+  // Without a project the table is walked in its own order, with one the index by project is: never sorted.
+  const std::string sql = absl::StrCat(
+      "SELECT sequence, time_ns, project, caller, peer, method, resource, code, reason FROM audit WHERE sequence < ?1 ",
+      query.project.empty() ? "AND ?2 = '' " : "AND project = ?2 ",
+      "AND (?3 = '' OR caller = ?3) AND (?4 = '' OR method = ?4 OR substr(method, -length(?4) - 1) = '.' || ?4) "
+      "AND (?5 = '' OR resource = ?5 OR substr(resource, 1, length(?5) + 1) = ?5 || '/') AND (?6 = '' OR code = ?6) "
+      "AND time_ns >= ?7 AND time_ns < ?8 ORDER BY sequence ",
+      query.oldest_first ? "" : "DESC ", "LIMIT ?9");
+  const uint64_t before = std::min(query.before, static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
+  return Collect(db->Query(sql, before, query.project, query.caller, query.method, query.resource, query.code,
+                           absl::ToUnixNanos(query.from), absl::ToUnixNanos(query.to), std::max(query.limit, 0)),
+                 [](const SqlCursor& row) {
+                   return StoredAudit{static_cast<uint64_t>(row.Int(0)),
+                                      absl::FromUnixNanos(row.Int(1)),
+                                      row.String(2),
+                                      row.String(3),
+                                      row.String(4),
+                                      row.String(5),
+                                      row.String(6),
+                                      row.String(7),
+                                      row.String(8)};
+                 });
 }
 
 }  // namespace qzo::server

@@ -23,6 +23,8 @@ absl::StatusOr<std::vector<StoredEvent>> QueryEvents(SqliteConnection* db, std::
 absl::StatusOr<uint64_t> QueryLastEvent(SqliteConnection* db, std::string_view uid);
 absl::StatusOr<std::vector<StoredEvaluation>> QueryEvaluations(SqliteConnection* db, std::string_view uid);
 
+absl::StatusOr<std::vector<StoredAudit>> QueryAudit(SqliteConnection* db, const AuditQuery& query);
+
 }  // namespace qzo::server
 
 #endif  // QZO_SERVER_SQLITE_QUERIES_H_

@@ -69,6 +69,19 @@ CREATE TABLE evaluation(
   body BLOB NOT NULL,
   PRIMARY KEY (job, step, name)) STRICT, WITHOUT ROWID;
 )sql",
+    R"sql(
+CREATE TABLE audit(
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+  time_ns INTEGER NOT NULL,
+  project TEXT NOT NULL,
+  caller TEXT NOT NULL,
+  peer TEXT NOT NULL,
+  method TEXT NOT NULL,
+  resource TEXT NOT NULL,
+  code TEXT NOT NULL,
+  reason TEXT NOT NULL) STRICT;
+CREATE INDEX audit_by_project ON audit(project, sequence);
+)sql",
 };
 
 }  // namespace

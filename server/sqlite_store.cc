@@ -257,6 +257,10 @@ absl::StatusOr<std::vector<StoredEvaluation>> SqliteStore::ReadEvaluations(std::
   return Read([&](SqliteConnection* db) { return QueryEvaluations(db, uid); });
 }
 
+absl::StatusOr<std::vector<StoredAudit>> SqliteStore::ListAudit(const AuditQuery& query) {
+  return Read([&](SqliteConnection* db) { return QueryAudit(db, query); });
+}
+
 StoreStats SqliteStore::Stats() const {
   base::MutexLock lock(&mu_);
   return stats_;

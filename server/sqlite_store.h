@@ -57,6 +57,7 @@ class SqliteStore final : public Store {
   absl::StatusOr<std::vector<StoredEvent>> ReadEvents(std::string_view uid, uint64_t from, int limit) override;
   absl::StatusOr<uint64_t> LastEventSequence(std::string_view uid) override;
   absl::StatusOr<std::vector<StoredEvaluation>> ReadEvaluations(std::string_view uid) override;
+  absl::StatusOr<std::vector<StoredAudit>> ListAudit(const AuditQuery& query) override;
 
   // batches and steps count what was committed; errors count batches lost to the disk, not those refused by a check.
   StoreStats Stats() const override;

@@ -119,6 +119,15 @@ TEST_F(SqliteStoreTest, MigrationsRunOnceAndInOrderAndAFailedOneLeavesNothing) {
   EXPECT_EQ(version, 2);
 }
 
+TEST_F(SqliteStoreTest, ADatabaseOfTheFirstVersionIsBroughtUpToDate) {
+  ASSERT_OK(base::RealFileSystem()->CreateDirectories(directory_.File("deep/down")));
+  ASSERT_OK(MigrateSqliteSchema(Raw().get(), path_, SqliteMigrations().first(1)));
+  auto store = OpenOrDie(Options());
+  ASSERT_OK(store->Write({NewJob("a"), NewAudit("r")}));
+  ASSERT_OK_AND_ASSIGN(const std::vector<StoredAudit> audit, store->ListAudit({}));
+  EXPECT_EQ(audit.size(), 1u);
+}
+
 TEST_F(SqliteStoreTest, ADamagedFileIsDataLossWithItsPath) {
   ASSERT_OK(base::RealFileSystem()->CreateDirectories(directory_.File("deep/down")));
   WriteFile(std::string(8192, 'x'));

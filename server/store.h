@@ -49,6 +49,19 @@ struct StoredEvent {
   std::string body;
 };
 
+// A call that changed something, or tried to. Texts are short and as they are shown.
+struct StoredAudit {
+  uint64_t sequence = 0;  // given by the store: ascending, never used again
+  absl::Time time;
+  std::string project;  // of the resource; "" = none
+  std::string caller;
+  std::string peer;
+  std::string method;
+  std::string resource;
+  std::string code;
+  std::string reason;
+};
+
 // --- mutations
 // -------------------------------------------------------------------------------------------------------------
 
@@ -92,8 +105,16 @@ struct PutEvaluation {
   std::string body;
 };
 
-using Mutation =
-    std::variant<CreateResource, UpdateResource, TakeEpoch, DeleteResource, AppendStep, AppendEvent, PutEvaluation>;
+struct AppendAudit {
+  StoredAudit record;  // but for its sequence
+};
+// Those with this sequence and all before.
+struct ForgetAudit {
+  uint64_t through = 0;
+};
+
+using Mutation = std::variant<CreateResource, UpdateResource, TakeEpoch, DeleteResource, AppendStep, AppendEvent,
+                              PutEvaluation, AppendAudit, ForgetAudit>;
 using WriteBatch = std::vector<Mutation>;
 using WriteDone = std::function<void(absl::Status)>;
 
@@ -114,6 +135,20 @@ struct StoredEvaluation {
   uint32_t step = 0;
   std::string name;
   std::string body;
+};
+
+// "" = any.
+struct AuditQuery {
+  std::string project = {};
+  std::string caller = {};
+  std::string method = {};    // whole, or what follows its last dot
+  std::string resource = {};  // it, or what begins with it and a slash
+  std::string code = {};
+  absl::Time from = absl::InfinitePast();  // inclusive
+  absl::Time to = absl::InfiniteFuture();  // exclusive
+  uint64_t before = UINT64_MAX;            // sequence; exclusive
+  bool oldest_first = false;               // otherwise the newest
+  int limit = 50;
 };
 
 struct StoreStats {
@@ -149,6 +184,8 @@ class Store {
   // 0 when there is none.
   virtual absl::StatusOr<uint64_t> LastEventSequence(std::string_view uid) = 0;
   virtual absl::StatusOr<std::vector<StoredEvaluation>> ReadEvaluations(std::string_view uid) = 0;
+
+  virtual absl::StatusOr<std::vector<StoredAudit>> ListAudit(const AuditQuery& query) = 0;
 
   virtual StoreStats Stats() const = 0;
 };

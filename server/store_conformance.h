@@ -401,6 +401,67 @@ TEST_P(StoreConformance, ADeletedJobLeavesNothingOfItself) {
   ExpectJournal(store(), "uid-b", 0, 1);
 }
 
+inline AppendAudit NewAudit(const std::string& resource, const std::string& project = "p", int64_t seconds = 0,
+                            const std::string& code = "OK", const std::string& caller = "c") {
+  AppendAudit append;
+  append.record.time = absl::FromUnixSeconds(seconds);
+  append.record.project = project;
+  append.record.caller = caller;
+  append.record.peer = "unix:";
+  append.record.method = "a.b.Make";
+  append.record.resource = resource;
+  append.record.code = code;
+  append.record.reason = "because";
+  return append;
+}
+
+TEST_P(StoreConformance, AuditRecordsAreNumberedListedAndForgotten) {
+  ASSERT_OK(store().Write({NewAudit("r/1", "p", 10), NewAudit("r/2", "q", 20, "ABORTED"), NewAudit("r/2/x", "p", 30)}));
+  ASSERT_OK(store().Write({NewAudit("r/22", "p", 40, "OK", "d")}));
+  harness_->Reopen();
+  ASSERT_OK_AND_ASSIGN(std::vector<StoredAudit> all, store().ListAudit({}));
+  ASSERT_THAT(all, ::testing::SizeIs(4));
+  EXPECT_EQ(all[0].resource, "r/22") << "the newest first";
+  EXPECT_EQ(all[2].time, absl::FromUnixSeconds(20));
+  EXPECT_EQ(absl::StrCat(all[2].project, all[2].caller, all[2].peer, all[2].method, all[2].code, all[2].reason),
+            "qcunix:a.b.MakeABORTEDbecause");
+  EXPECT_TRUE(all[3].sequence < all[2].sequence && all[1].sequence < all[0].sequence);
+
+  const auto listed = [this](const AuditQuery& query) {
+    const absl::StatusOr<std::vector<StoredAudit>> records = store().ListAudit(query);
+    EXPECT_OK(records);
+    std::vector<std::string> resources;
+    for (const StoredAudit& r : records.value_or(std::vector<StoredAudit>())) resources.push_back(r.resource);
+    return resources;
+  };
+  EXPECT_THAT(listed({.project = "p"}), ElementsAre("r/22", "r/2/x", "r/1"));
+  EXPECT_THAT(listed({.caller = "d"}), ElementsAre("r/22"));
+  EXPECT_THAT(listed({.method = "Make", .code = "ABORTED"}), ElementsAre("r/2"));
+  EXPECT_THAT(listed({.method = "a.b.Make", .limit = 1}), ElementsAre("r/22"));
+  EXPECT_THAT(listed({.method = "ake"}), IsEmpty());
+  EXPECT_THAT(listed({.resource = "r/2"}), ElementsAre("r/2/x", "r/2"));
+  EXPECT_THAT(listed({.from = absl::FromUnixSeconds(20), .to = absl::FromUnixSeconds(40)}),
+              ElementsAre("r/2/x", "r/2"));
+  EXPECT_THAT(listed({.before = all[1].sequence}), ElementsAre("r/2", "r/1"));
+  EXPECT_THAT(listed({.project = "p", .oldest_first = true, .limit = 2}), ElementsAre("r/1", "r/2/x"));
+
+  ASSERT_OK(store().Write({ForgetAudit{all[1].sequence}}));
+  EXPECT_THAT(listed({}), ElementsAre("r/22"));
+  ASSERT_OK(store().Write({ForgetAudit{all[0].sequence}}));
+  harness_->Reopen();
+  ASSERT_OK(store().Write({NewAudit("r/3")}));
+  const uint64_t last = all[0].sequence;
+  ASSERT_OK_AND_ASSIGN(all, store().ListAudit({}));
+  ASSERT_THAT(all, ::testing::SizeIs(1));
+  EXPECT_GT(all[0].sequence, last) << "numbers are not used again";
+}
+
+TEST_P(StoreConformance, ARefusedBatchLeavesNoAuditRecord) {
+  EXPECT_FALSE(store().Write({NewAudit("r"), UpdateResource{"uid-z", std::nullopt, 1, ""}}).ok());
+  ASSERT_OK_AND_ASSIGN(const std::vector<StoredAudit> all, store().ListAudit({}));
+  EXPECT_TRUE(all.empty());
+}
+
 TEST_P(StoreConformance, TheJournalKeepsEveryStepAndStateAcrossChunksAndReopening) {
   ASSERT_OK(store().Write({NewJob("a"), NewJob("other")}));
   uint32_t next = 0;

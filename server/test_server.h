@@ -6,6 +6,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,10 +15,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/fs.h"
 #include "proto/grpc_status.h"
 #include "qzo/v1/adapter.grpc.pb.h"
+#include "qzo/v1/audit.grpc.pb.h"
 #include "qzo/v1/dataset.grpc.pb.h"
 #include "qzo/v1/job.grpc.pb.h"
 #include "qzo/v1/model.grpc.pb.h"
@@ -46,6 +49,12 @@ inline std::string Rows(int rows) {
   }
   return text;
 }
+// `rows` rows of a million bytes each.
+inline std::string LargeRows(int rows) {
+  std::string text;
+  for (int i = 0; i < rows; ++i) absl::StrAppend(&text, R"({"text":")", std::string(999'988, 'a'), "\"}\n");
+  return text;
+}
 inline v1::Task SentimentTask() {
   v1::Task task;
   task.set_kind(v1::CLASSIFICATION);
@@ -53,6 +62,11 @@ inline v1::Task SentimentTask() {
   task.add_options(" sad");
   task.add_options(" happy");
   return task;
+}
+
+// Callers need tokens; TestServer::AdminSecret is one's.
+inline void RequireTokens(Server::Options* options) {
+  options->admin_token_file = absl::StrCat(options->data_directory, "/../admin");
 }
 
 class TestServer {
@@ -81,10 +95,12 @@ class TestServer {
     adapters = v1::AdapterService::NewStub(channel);
     workers = v1::WorkerService::NewStub(channel);
     tokens = v1::TokenService::NewStub(channel);
+    audit = v1::AuditService::NewStub(channel);
     coordination = v1::Coordination::NewStub(channel);
   }
   void Stop() { server_.reset(); }
   int page_port() const { return server_->page_port(); }
+  int metrics_port() const { return server_->metrics_port(); }
 
   // The method of a stub, called with a deadline: Call(server.jobs, &v1::JobService::Stub::GetJob, request).
   template <typename Stub, typename Request, typename Response>
@@ -134,15 +150,28 @@ class TestServer {
     context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
     if (!secret.empty()) context->AddMetadata("authorization", "Bearer " + secret);
   }
+  std::string AdminSecret() const {
+    return std::string(absl::StripAsciiWhitespace(base::RealFileSystem()->Read(directory_.File("admin")).value_or("")));
+  }
   // Its secret. `project` may be kEveryProject.
-  std::string NewToken(const std::string& project, const std::string& id, v1::Token::Role role) {
+  std::string NewToken(const std::string& project, const std::string& id, v1::Token::Role role,
+                       absl::Time expires = absl::InfiniteFuture()) {
     v1::CreateTokenRequest request;
     request.set_parent("projects/" + project);
     request.set_token_id(id);
     request.mutable_token()->set_role(role);
+    if (expires < absl::InfiniteFuture()) {
+      request.mutable_token()->mutable_expire_time()->set_seconds(absl::ToUnixSeconds(expires));
+    }
     const absl::StatusOr<v1::CreateTokenResponse> made = Call(tokens, &v1::TokenService::Stub::CreateToken, request);
     EXPECT_OK(made);
     return made.ok() ? made->secret() : "";
+  }
+
+  absl::Status RevokeToken(const std::string& name) {
+    v1::RevokeTokenRequest request;
+    request.set_name(name);
+    return Call(tokens, &v1::TokenService::Stub::RevokeToken, request).status();
   }
 
   // The bytes of a stream of chunks.
@@ -158,6 +187,14 @@ class TestServer {
     return bytes;
   }
 
+  // Whether the server, which is this process, has a blob open.
+  static bool Maps(const std::string& digest) {
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+      if (line.find(digest.substr(2)) != std::string::npos) return true;
+    }
+    return false;
+  }
   // Files in the blob store, finished or not.
   size_t CountBlobs() const {
     size_t files = 0;
@@ -174,6 +211,7 @@ class TestServer {
   std::unique_ptr<v1::WorkerService::Stub> workers;
   std::unique_ptr<v1::Coordination::Stub> coordination;
   std::unique_ptr<v1::TokenService::Stub> tokens;
+  std::unique_ptr<v1::AuditService::Stub> audit;
   std::shared_ptr<grpc::Channel> channel;
   std::string secret;  // of the calls to come
   const testing::TempDir& directory() const { return directory_; }

@@ -79,14 +79,16 @@ absl::StatusOr<std::unique_ptr<Tokens>> Tokens::Load(Store* store) {
   }
 }
 
-std::optional<Identity> Tokens::Find(std::string_view secret) const {
-  const std::string hash = base::Sha256Hex(secret);
+std::optional<Identity> Tokens::Find(std::string_view secret) const { return FindByHash(base::Sha256Hex(secret)); }
+
+std::optional<Identity> Tokens::FindByHash(std::string_view secret_sha256) const {
   base::MutexLock lock(&mu_);
-  const auto found = by_hash_.find(hash);
+  const auto found = by_hash_.find(base::ToAbsl(secret_sha256));
   return found == by_hash_.end() ? std::nullopt : std::optional(found->second);
 }
 
 void Tokens::Add(std::string_view secret_sha256, Identity identity) {
+  identity.secret_sha256 = secret_sha256;
   base::MutexLock lock(&mu_);
   by_hash_[std::string(secret_sha256)] = std::move(identity);
 }

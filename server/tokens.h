@@ -26,6 +26,7 @@ struct Identity {
   v1::Token::Role role = v1::Token::ROLE_UNSPECIFIED;
   std::string project;  // or kEveryProject
   absl::Time expires = absl::InfiniteFuture();
+  std::string secret_sha256 = {};  // of the token that it came with; "" = none did
 };
 
 Identity IdentityOf(const v1::Token& token, std::string_view project);
@@ -45,6 +46,7 @@ class Tokens {
   // nullopt for an unknown one. An expired one is found: whoever asks looks at Identity::expires. Equal hashes are
   // found by a hash table, so that the time that takes tells nothing about a secret.
   std::optional<Identity> Find(std::string_view secret) const;
+  std::optional<Identity> FindByHash(std::string_view secret_sha256) const;
 
   void Add(std::string_view secret_sha256, Identity identity);
   void Remove(std::string_view name);

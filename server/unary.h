@@ -36,7 +36,7 @@ grpc::ServerUnaryReactor* AnswerOn(const Backend& backend, Executor* executor, g
       }
     }();
     if (result.ok()) *response = *std::move(result);
-    admission->Note(result.status(), response);
+    admission->Conclude(result.status(), *response);
     admission.reset();  // before the context goes
     reactor->Finish(rpc::ToGrpc(result.status()));
   });

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "proto/grpc_status.h"
 #include "server/backend.h"
@@ -59,13 +60,23 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
     }
     admission_ = *std::move(admission);
     guard_.emplace(backend.stall, [context] { context->TryCancel(); });
-    Read();
+    stream_ = std::make_unique<OpenStreams::Entry>(
+        backend.streams,
+        OpenStreams::Stream{
+            .caller = admission_->caller(), .context = context, .end = [this](const absl::Status& why) { Cut(why); }});
+    Next(absl::OkStatus());
   }
 
   void OnReadDone(bool ok) override {
-    guard_->Moved();
+    {
+      base::MutexLock lock(&mu_);
+      reading_ = false;
+      if (concluding_) return;  // cut off meanwhile
+      guard_->Moved();
+      concluding_ = !ok;
+    }
     if (ok) {
-      calls_->Run([this] { Take(); });
+      calls_->Run([this] { Next(Handle()); });
     } else {
       heavy_->Run(
           [this] { Conclude(begun_ ? absl::OkStatus() : InvalidField("header", "missing, expected it first")); });
@@ -74,35 +85,46 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
   void OnDone() override { delete this; }
 
  private:
-  void Read() {
-    guard_->Wait();
-    this->StartRead(&request_);
-  }
-
-  void Take() {
-    const absl::StatusOr<bool> complete = Handle();
-    if (!complete.ok()) {
-      heavy_->Run([this, status = complete.status()] { Conclude(status); });
-    } else {
-      complete_ = *complete;
-      Read();
+  // Reads on, or ends the upload for what went wrong with the last message or meanwhile.
+  void Next(absl::Status status) {
+    {
+      base::MutexLock lock(&mu_);
+      status.Update(cut_);
+      if (status.ok()) {
+        reading_ = true;
+        guard_->Wait();
+        this->StartRead(&request_);
+        return;
+      }
+      concluding_ = true;
     }
+    heavy_->Run([this, status] { Conclude(status); });
   }
 
-  absl::StatusOr<bool> Handle() {
+  // Whoever sends nothing is not waited for. An upload that has begun to end does so.
+  void Cut(const absl::Status& why) {
+    base::MutexLock lock(&mu_);
+    if (concluding_) return;
+    cut_ = why;
+    if (!reading_) return;
+    concluding_ = true;
+    heavy_->Run([this, why] { Conclude(why); });
+  }
+
+  absl::Status Handle() {
     if (request_.has_header()) {
       if (std::exchange(begun_, true)) return InvalidField("header", "sent twice");
       QZO_RETURN_IF_ERROR(admission_->CheckHeader(request_.header()));
-      return receiver_->Begin(request_.header(), admission_->caller());
+      QZO_ASSIGN_OR_RETURN(complete_, receiver_->Begin(request_.header(), admission_->caller()));
+      return absl::OkStatus();
     }
     if (!begun_) return InvalidField("header", "missing, expected it first");
     // Nothing more is needed, but a sender that is in the middle of writing hears an answer only after it has ended.
-    if (complete_) return true;
+    if (complete_) return absl::OkStatus();
     if (request_.data().size() > kMaxChunkBytes) {
       return InvalidField("data", absl::StrCat(request_.data().size(), " bytes, expected at most ", kMaxChunkBytes));
     }
-    QZO_RETURN_IF_ERROR(receiver_->Append(request_.data()));
-    return false;
+    return receiver_->Append(request_.data());
   }
 
   void Conclude(absl::Status status) {
@@ -114,22 +136,31 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
       status = response.status();
     }
     receiver_.reset();  // whoever gets the answer finds nothing left behind
+    stream_.reset();
     guard_.reset();
-    admission_->Note(status, response_);
+    admission_->Conclude(status, *response_);
     admission_.reset();
     this->Finish(rpc::ToGrpc(status));
   }
 
   grpc::CallbackServerContext* const context_;
-  std::shared_ptr<Admission> admission_;
-  std::optional<StallGuard> guard_;
   Executor* const calls_;
   Executor* const heavy_;
   Response* const response_;
+
+  // Of whoever handles a message or the end.
+  std::shared_ptr<Admission> admission_;
+  std::optional<StallGuard> guard_;
+  std::unique_ptr<OpenStreams::Entry> stream_;
   std::unique_ptr<Receiver> receiver_;
   Request request_;
   bool begun_ = false;
   bool complete_ = false;
+
+  base::Mutex mu_;
+  bool reading_ ABSL_GUARDED_BY(mu_) = false;
+  bool concluding_ ABSL_GUARDED_BY(mu_) = false;  // Conclude runs, or will
+  absl::Status cut_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace qzo::server

@@ -26,7 +26,10 @@ void WatchReactor::Bell::Ring(bool tick, const absl::Status& over) {
 
 WatchReactor::WatchReactor(const Backend& backend, grpc::CallbackServerContext* context,
                            const v1::WatchJobRequest& request)
-    : backend_(backend), name_(request.name()), next_sequence_(std::max<uint64_t>(1, request.from_sequence())) {
+    : backend_(backend),
+      context_(context),
+      name_(request.name()),
+      next_sequence_(std::max<uint64_t>(1, request.from_sequence())) {
   absl::StatusOr<std::shared_ptr<Admission>> admission =
       backend_.access->Admit(context, v1::WatchJobRequest::descriptor(), &request);
   if (!admission.ok()) {
@@ -51,9 +54,11 @@ absl::Status WatchReactor::Begin() {
   uid_ = job.uid();
   QZO_ASSIGN_OR_RETURN(watch_,
                        backend_.coordinator->Watch(name_, [bell = bell_] { bell->Ring(false, absl::OkStatus()); }));
-  stream_ = std::make_unique<OpenStreams::Entry>(backend_.streams, [bell = bell_] {
-    bell->Ring(false, absl::UnavailableError("the server is shutting down; call again from the next sequence"));
-  });
+  stream_ = std::make_unique<OpenStreams::Entry>(
+      backend_.streams, OpenStreams::Stream{.caller = admission_->caller(),
+                                            .context = context_,
+                                            .end = [bell = bell_](const absl::Status& why) { bell->Ring(false, why); },
+                                            .endless = true});
   SetTimer();
   return absl::OkStatus();
 }

@@ -50,6 +50,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchJobResponse>
   void End(const absl::Status& status);
 
   const Backend backend_;
+  grpc::CallbackServerContext* const context_;
   const std::string name_;
   const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
 

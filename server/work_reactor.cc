@@ -19,7 +19,10 @@ WorkReactor::WorkReactor(const Backend& backend, grpc::CallbackServerContext* co
                          std::shared_ptr<Admission> admission)
     : backend_(backend), context_(context), admission_(std::move(admission)) {
   stream_ = std::make_unique<OpenStreams::Entry>(
-      backend_.streams, [this] { Close(absl::UnavailableError("the server is shutting down")); });
+      backend_.streams, OpenStreams::Stream{.caller = admission_->caller(),
+                                            .context = context,
+                                            .end = [this](const absl::Status& why) { Close(why); },
+                                            .endless = true});
   StartRead(&incoming_);
 }
 

@@ -34,6 +34,7 @@ class AppBuilder {
     Looking();
     Resources();
     Tokens();
+    AuditLog();
     Serving();
     Local();
     Own();
@@ -229,6 +230,19 @@ class AppBuilder {
     Verb("revoke", "let nobody in with a token any more", &RevokeTokens, &t, noun)
         ->add_option("NAME", t.names, "of what is to go")
         ->required();
+  }
+
+  void AuditLog() {
+    AuditFlags& a = flags_.audit;
+    CLI::App* audit = Verb("audit", "who changed what, or tried to: the newest first", &Audit, &a);
+    audit->add_flag("--all-projects", a.all_projects, "of every project and of the server");
+    audit->add_option("--caller", a.caller, "name of a token, URI of a certificate");
+    audit->add_option("--method", a.method, "as CreateJob");
+    audit->add_option("--resource", a.resource, "full name: of this, and of what is in it");
+    audit->add_option("--code", a.code, "as OK or PERMISSION_DENIED");
+    audit->add_option("--since", a.since, "not before, as 12h or 7d ago, or 2026-01-31T12:00:00Z");
+    audit->add_option("--until", a.until, "before, likewise");
+    audit->add_option("--limit", a.limit, "at most so many")->capture_default_str()->check(CLI::Range(1, 1'000'000));
   }
 
   CLI::App* LocalVerb(const char* name, const char* help, absl::StatusOr<int> (*verb)(Session&, const LocalFlags&),

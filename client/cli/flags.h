@@ -68,6 +68,17 @@ struct TokenFlags {
   std::string file;  // where the secret goes
 };
 
+struct AuditFlags {
+  bool all_projects = false;
+  std::string caller;
+  std::string method;
+  std::string resource;
+  std::string code;
+  std::string since;
+  std::string until;
+  int limit = 50;
+};
+
 // generate, classify, eval, verify, export.
 struct LocalFlags {
   std::string model;
@@ -120,6 +131,7 @@ struct Flags {
   DeleteFlags remove;
   TransferFlags transfer;
   TokenFlags token;
+  AuditFlags audit;
   LocalFlags local;
   CompareFlags compare;
   ChatFlags chat;

@@ -133,6 +133,47 @@ TEST_F(QzoctlTest, EveryStatusHasItsExitCode) {
   }
 }
 
+TEST_F(QzoctlTest, TheAuditLogIsShownAsAskedFor) {
+  EXPECT_EQ(Run({"audit"}), kOk);
+  EXPECT_THAT(err(), HasSubstr("none found"));
+  for (uint64_t sequence : {9, 8, 7}) {
+    v1::AuditRecord record;
+    record.set_sequence(sequence);
+    record.mutable_time()->set_seconds(1'700'000'000);
+    record.set_caller("projects/p/tokens/s");
+    record.set_peer("ipv4:10.0.0.7");
+    record.set_method("qzo.v1.JobService.DeleteJob");
+    record.set_resource("projects/p/jobs/j");
+    record.set_code("NOT_FOUND");
+    record.set_reason("JOB_NOT_FOUND");
+    server_.audit.Add(record);
+  }
+  EXPECT_EQ(Run({"audit"}), kOk);
+  EXPECT_THAT(out(),
+              StartsWith("TIME                  CALLER                METHOD      RESOURCE            CODE\n"
+                         "2023-11-14 22:13:20   projects/p/tokens/s   DeleteJob   projects/p/jobs/j   NOT_FOUND\n"));
+  EXPECT_EQ(server_.audit.last_request().parent(), "projects/default");
+  EXPECT_EQ(Run({"audit", "-o", "wide", "--limit", "1"}), kOk);
+  EXPECT_THAT(out(), AllOf(HasSubstr("JOB_NOT_FOUND   ipv4:10.0.0.7   9\n"), Not(HasSubstr("10.0.0.7   8"))));
+  EXPECT_EQ(Run({"audit", "-o", "name"}), kOk);
+  EXPECT_EQ(out(), "9\n8\n7\n");
+  EXPECT_EQ(Run({"audit", "-o", "json"}), kOk);
+  EXPECT_EQ(nlohmann::json::parse(out())["records"][2]["method"], "qzo.v1.JobService.DeleteJob");
+  EXPECT_EQ(Run({"audit", "-o", "yaml"}), kOk);
+  EXPECT_THAT(out(), HasSubstr("caller: projects/p/tokens/s"));
+
+  EXPECT_EQ(Run({"audit", "--all-projects", "--caller", "c", "--method", "m", "--resource", "r", "--code", "ok",
+                 "--since", "2d", "--until", "2023-11-14T22:13:20Z"}),
+            kOk);
+  const v1::ListAuditRecordsRequest asked = server_.audit.last_request();
+  EXPECT_EQ(absl::StrCat(asked.parent(), asked.caller(), asked.method(), asked.resource(), asked.code()),
+            "projects/-cmrOK");
+  EXPECT_EQ(asked.end_time().seconds(), 1'700'000'000);
+  EXPECT_LE(absl::FromUnixSeconds(asked.start_time().seconds()), absl::Now() - absl::Hours(48));
+  EXPECT_EQ(Run({"audit", "--since", "yesterday"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("--since: 'yesterday'"));
+}
+
 TEST_F(QzoctlTest, TokensAreMadeListedAndRevoked) {
   EXPECT_EQ(Run({"token", "create", "ci", "--role", "viewer", "--ttl", "12h"}), kOk);
   EXPECT_EQ(out(), std::string(FakeTokens::kSecret) + "\n");

@@ -47,6 +47,9 @@ absl::StatusOr<int> CreateToken(Session& session, const TokenFlags& flags);
 absl::StatusOr<int> GetTokens(Session& session, const TokenFlags& flags);
 absl::StatusOr<int> RevokeTokens(Session& session, const TokenFlags& flags);
 
+// audit.cc
+absl::StatusOr<int> Audit(Session& session, const AuditFlags& flags);
+
 // infer.cc
 absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags);
 absl::StatusOr<int> Classify(Session& session, const LocalFlags& flags);

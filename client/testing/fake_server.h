@@ -19,6 +19,7 @@
 #include "base/mutex.h"
 #include "proto/grpc_status.h"
 #include "qzo/v1/adapter.grpc.pb.h"
+#include "qzo/v1/audit.grpc.pb.h"
 #include "qzo/v1/dataset.grpc.pb.h"
 #include "qzo/v1/job.grpc.pb.h"
 #include "qzo/v1/model.grpc.pb.h"
@@ -387,12 +388,43 @@ class FakeTokens final : public v1::TokenService::Service, public Faults {
   std::vector<v1::Token> tokens_ ABSL_GUARDED_BY(mu_);
 };
 
+// Shows what the test puts in, in pages of two, whatever the filters.
+class FakeAudit final : public v1::AuditService::Service {
+ public:
+  void Add(const v1::AuditRecord& record) {
+    base::MutexLock lock(&mu_);
+    records_.push_back(record);
+  }
+  v1::ListAuditRecordsRequest last_request() const {
+    base::MutexLock lock(&mu_);
+    return last_request_;
+  }
+
+  grpc::Status ListAuditRecords(grpc::ServerContext*, const v1::ListAuditRecordsRequest* request,
+                                v1::ListAuditRecordsResponse* response) override {
+    base::MutexLock lock(&mu_);
+    last_request_ = *request;
+    size_t next = request->page_token().empty() ? 0 : std::stoul(request->page_token());
+    for (const size_t end = next + static_cast<size_t>(std::min(2, request->page_size()));
+         next < std::min(end, records_.size()); ++next) {
+      *response->add_records() = records_[next];
+    }
+    if (next < records_.size()) response->set_next_page_token(std::to_string(next));
+    return grpc::Status::OK;
+  }
+
+ private:
+  mutable base::Mutex mu_;
+  std::vector<v1::AuditRecord> records_ ABSL_GUARDED_BY(mu_);
+  v1::ListAuditRecordsRequest last_request_ ABSL_GUARDED_BY(mu_);
+};
+
 class FakeServer {
  public:
   FakeServer() {
     grpc::ServerBuilder builder;
     builder.RegisterService(&jobs).RegisterService(&datasets).RegisterService(&models).RegisterService(&adapters);
-    builder.RegisterService(&tokens);
+    builder.RegisterService(&tokens).RegisterService(&audit);
     server_ = builder.BuildAndStart();
   }
   ~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
@@ -403,6 +435,7 @@ class FakeServer {
   FakeModels models;
   FakeAdapters adapters;
   FakeTokens tokens;
+  FakeAudit audit;
 
  private:
   std::unique_ptr<grpc::Server> server_;

@@ -225,5 +225,58 @@ TEST(Page, BeyondLoopbackItNeedsTlsAndTokens) {
   EXPECT_THAT(Server::Start(options), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("localhost:http")));
 }
 
+TEST(SecuredMetrics, AreForTokensThatMayViewEveryProject) {
+  TestServer server([](Server::Options* options) {
+    RequireTokens(options);
+    options->metrics_address = "127.0.0.1:0";
+    options->metrics_secured = true;
+  });
+  server.secret = server.AdminSecret();
+  httplib::Client client("127.0.0.1", server.metrics_port());
+  const auto status = [&](const char* path, const std::string& secret) {
+    const httplib::Result answer = client.Get(path, secret.empty() ? httplib::Headers() : Bearer(secret));
+    return answer ? answer->status : 0;
+  };
+  EXPECT_EQ(status("/metrics", server.NewToken(kEveryProject, "prometheus", v1::Token::VIEWER)), 200);
+  EXPECT_EQ(status("/metrics", server.secret), 200);
+  EXPECT_EQ(status("/metrics", ""), 401);
+  EXPECT_EQ(status("/metrics", "qzo_wrong"), 401);
+  EXPECT_EQ(status("/metrics", server.NewToken("p", "viewer", v1::Token::VIEWER)), 401) << "of one project";
+  EXPECT_EQ(status("/metrics", server.NewToken(kEveryProject, "worker", v1::Token::WORKER)), 401);
+  const std::string gone = server.NewToken(kEveryProject, "gone", v1::Token::VIEWER);
+  ASSERT_OK(server.RevokeToken("projects/-/tokens/gone"));
+  EXPECT_EQ(status("/metrics", gone), 401);
+  EXPECT_EQ(status("/readyz", ""), 200) << "probes have no tokens";
+  EXPECT_EQ(status("/livez", ""), 200);
+}
+
+TEST(SecuredMetrics, AreServedOverTlsWithTheServersCertificate) {
+  testing::TempDir directory;
+  Authority authority(directory.path(), "authority");
+  const rpc::TlsFiles files = authority.Issue("server", "IP:127.0.0.1");
+  Server::Options options;
+  options.listen = "127.0.0.1:0";
+  options.data_directory = directory.File("data");
+  options.admin_token_file = directory.File("admin");
+  options.metrics_address = "127.0.0.1:0";
+  options.metrics_secured = true;
+  options.tls = {"", files.cert, files.key};
+  ASSERT_OK_AND_ASSIGN(const auto server, Server::Start(options));
+  ASSERT_OK_AND_ASSIGN(const std::string secret, base::RealFileSystem()->Read(directory.File("admin")));
+  const auto body = [&](const std::string& authorities) {
+    httplib::SSLClient client("127.0.0.1", server->metrics_port());
+    client.set_ca_cert_path(authorities.c_str());
+    client.enable_server_certificate_verification(true);
+    const httplib::Result answer = client.Get("/metrics", Bearer(std::string(absl::StripAsciiWhitespace(secret))));
+    return answer ? answer->body : "";
+  };
+  EXPECT_THAT(body(authority.path()), HasSubstr("\nqzo_build_info{"));
+  EXPECT_FALSE(httplib::Client("127.0.0.1", server->metrics_port()).Get("/readyz")) << "clear text";
+  Authority next(directory.path(), "next");
+  next.Issue("server", "IP:127.0.0.1");  // replaces the files
+  EXPECT_THAT(body(next.path()), HasSubstr("\nqzo_build_info{"));
+  EXPECT_EQ(body(authority.path()), "");
+}
+
 }  // namespace
 }  // namespace qzo::server

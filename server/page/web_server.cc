@@ -1,26 +1,15 @@
 #include "server/page/web_server.h"
 
-#include <httplib.h>
-#include <openssl/ssl.h>
-#include <spdlog/spdlog.h>
-
-#include <thread>
 #include <utility>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "base/address.h"
 #include "base/status_macros.h"
 
 namespace qzo::server {
 namespace {
 
-constexpr size_t kThreads = 4;
-constexpr size_t kMaxBodyBytes = 16 << 10;
-constexpr int kTimeoutSeconds = 5;  // that a peer may take for each read or write
-
 // Scripts, styles and pictures of its own alone, no frames, no trace in caches or other sites' logs.
-const httplib::Headers kHeaders = {
+const base::HttpHeaders kHeaders = {
     {"Content-Security-Policy",
      "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; form-action 'self'; "
      "base-uri 'none'; frame-ancestors 'none'"},
@@ -30,107 +19,42 @@ const httplib::Headers kHeaders = {
     {"Cache-Control", "no-store"},
 };
 
-int UseFiles(SSL* ssl, void* files_in) {
-  const auto& files = *static_cast<const rpc::TlsFiles*>(files_in);
-  return SSL_use_certificate_chain_file(ssl, files.cert.c_str()) == 1 &&
-         SSL_use_PrivateKey_file(ssl, files.key.c_str(), SSL_FILETYPE_PEM) == 1 && SSL_check_private_key(ssl) == 1;
+bool IsLocalName(const std::string& host) {
+  if (host.empty()) return false;
+  const bool has_port = host.find(':') != std::string::npos && host.back() != ']';
+  return base::IsLoopback(has_port ? host : host + ":80");
 }
 
-// A second server on the port is an error, not a load balancer.
-void NoSharedPorts(socket_t socket) {
-  const int yes = 1;
-  ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+std::string Parameter(const base::HttpRequest& request, const char* name) {
+  const auto found = request.parameters.find(name);
+  return found == request.parameters.end() ? "" : found->second;
 }
 
 }  // namespace
 
-class WebServer::Impl {
- public:
-  Impl(const Options& options, std::function<PageAnswer(const PageRequest&)> answer)
-      : options_(options), answer_(std::move(answer)) {}
-  ~Impl() {
-    if (server_ != nullptr) server_->stop();
-    if (thread_.joinable()) thread_.join();
-  }
-
-  absl::Status Start() {
-    const size_t colon = options_.address.rfind(':');
-    int port = 0;
-    if (colon == std::string::npos || !absl::SimpleAtoi(options_.address.substr(colon + 1), &port)) {
-      return absl::InvalidArgumentError(absl::StrCat("status page: '", options_.address, "': expected host:port"));
-    }
-    if (options_.tls.cert.empty()) {
-      server_ = std::make_unique<httplib::Server>();
-    } else {
-      // Checks the files; what it returns would be for gRPC.
-      QZO_RETURN_IF_ERROR(rpc::WatchTlsFiles({"", options_.tls.cert, options_.tls.key}).status());
-      server_ = std::make_unique<httplib::SSLServer>([this](SSL_CTX& context) {
-        SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION);
-        SSL_CTX_set_cert_cb(&context, &UseFiles, const_cast<rpc::TlsFiles*>(&options_.tls));
-        return true;
-      });
-    }
-    server_->new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-    server_->set_socket_options(&NoSharedPorts);
-    server_->set_keep_alive_max_count(1);  // idle connections would keep the threads
-    server_->set_read_timeout(kTimeoutSeconds);
-    server_->set_write_timeout(kTimeoutSeconds);
-    server_->set_payload_max_length(kMaxBodyBytes);
-    server_->set_default_headers(kHeaders);
-    server_->Get(".*", [this](const auto& request, auto& response) { Handle(request, &response); });
-    server_->Post(".*", [this](const auto& request, auto& response) { Handle(request, &response); });
-    std::string host = options_.address.substr(0, colon);
-    if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-    port_ = port == 0 ? server_->bind_to_any_port(host) : (server_->bind_to_port(host, port) ? port : -1);
-    if (port_ <= 0) {
-      return absl::UnavailableError(absl::StrCat("cannot serve the status page on ", options_.address,
-                                                 ": the port is in use, or the address is not this machine's"));
-    }
-    thread_ = std::thread([this] { server_->listen_after_bind(); });
-    while (!server_->is_running()) std::this_thread::yield();  // stop() before that would not be heard
-    return absl::OkStatus();
-  }
-
-  int port() const { return port_; }
-
- private:
-  void Handle(const httplib::Request& request, httplib::Response* response) {
-    if (options_.local_names_only) {
-      const std::string host = request.get_header_value("Host");
-      const bool has_port = host.find(':') != std::string::npos && host.back() != ']';
-      if (!base::IsLoopback(has_port ? host : host + ":80")) {
-        response->status = 403;
-        response->set_content("this server answers to localhost only\n", "text/plain; charset=utf-8");
-        return;
-      }
-    }
-    const PageAnswer answer = answer_({.method = request.method == "POST" ? "POST" : "GET",
-                                       .path = request.path,
-                                       .page = request.get_param_value("page"),
-                                       .token = request.get_param_value("token"),
-                                       .authorization = request.get_header_value("Authorization"),
-                                       .cookie = request.get_header_value("Cookie")});
-    response->status = answer.code;
-    for (const auto& [name, value] : answer.headers) response->set_header(name, value);
-    response->set_content(answer.body, answer.type);
-  }
-
-  const Options options_;
-  const std::function<PageAnswer(const PageRequest&)> answer_;
-  std::unique_ptr<httplib::Server> server_;
-  int port_ = 0;
-  std::thread thread_;
-};
-
 absl::StatusOr<std::unique_ptr<WebServer>> WebServer::Start(const Options& options,
                                                             std::function<PageAnswer(const PageRequest&)> answer) {
-  auto impl = std::make_unique<Impl>(options, std::move(answer));
-  QZO_RETURN_IF_ERROR(impl->Start());
-  return std::unique_ptr<WebServer>(new WebServer(std::move(impl)));
+  // Checks the files; what it returns would be for gRPC.
+  if (!options.tls.cert.empty())
+    QZO_RETURN_IF_ERROR(rpc::WatchTlsFiles({"", options.tls.cert, options.tls.key}).status());
+  const auto handle = [local = options.local_names_only,
+                       answer = std::move(answer)](const base::HttpRequest& request) -> base::HttpAnswer {
+    if (local && !IsLocalName(request.host)) return {.code = 403, .body = "this server answers to localhost only\n"};
+    PageAnswer page = answer({.method = request.method,
+                              .path = request.path,
+                              .page = Parameter(request, "page"),
+                              .token = Parameter(request, "token"),
+                              .authorization = request.authorization,
+                              .cookie = request.cookie});
+    return {page.code, std::move(page.type), std::move(page.body), std::move(page.headers)};
+  };
+  QZO_ASSIGN_OR_RETURN(auto http, base::HttpServer::Start({.what = "the status page",
+                                                           .address = options.address,
+                                                           .cert = options.tls.cert,
+                                                           .key = options.tls.key,
+                                                           .headers = kHeaders},
+                                                          handle));
+  return std::unique_ptr<WebServer>(new WebServer(std::move(http)));
 }
-
-WebServer::WebServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-WebServer::~WebServer() = default;
-int WebServer::port() const { return impl_->port(); }
 
 }  // namespace qzo::server

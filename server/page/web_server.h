@@ -1,12 +1,14 @@
-// HTTP for the status page, in clear text or over TLS; the one place that uses the HTTP library. Thread-safe.
+// The status page over HTTP, in clear text or over TLS. Thread-safe.
 #ifndef QZO_SERVER_PAGE_WEB_SERVER_H_
 #define QZO_SERVER_PAGE_WEB_SERVER_H_
 
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
+#include "base/http_server.h"
 #include "proto/tls.h"
 #include "server/page/site.h"
 
@@ -26,17 +28,12 @@ class WebServer {
   // address cannot be bound).
   static absl::StatusOr<std::unique_ptr<WebServer>> Start(const Options& options,
                                                           std::function<PageAnswer(const PageRequest&)> answer);
-  // Waits for requests in progress.
-  ~WebServer();
-  WebServer(const WebServer&) = delete;
-  WebServer& operator=(const WebServer&) = delete;
-
-  int port() const;
+  // Its destructor waits for requests in progress.
+  int port() const { return http_->port(); }
 
  private:
-  class Impl;
-  explicit WebServer(std::unique_ptr<Impl> impl);
-  const std::unique_ptr<Impl> impl_;
+  explicit WebServer(std::unique_ptr<base::HttpServer> http) : http_(std::move(http)) {}
+  const std::unique_ptr<base::HttpServer> http_;
 };
 
 }  // namespace qzo::server

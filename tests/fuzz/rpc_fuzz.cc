@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -41,8 +43,13 @@ struct Target {
     channel = grpc::CreateChannel(server->local_address(), grpc::InsecureChannelCredentials());
     admin = qzo::base::RealFileSystem()->Read(options.admin_token_file).value();
     admin.pop_back();  // the end of the line
-    submitter = NewToken("projects/p", Token::SUBMITTER);
-    worker = NewToken("projects/-", Token::WORKER);
+    callers = {{"nobody", ""},
+               {"submitter", NewToken("projects/p", Token::SUBMITTER)},
+               {"worker", NewToken("projects/-", Token::WORKER)},
+               {"admin", admin}};
+    for (const MethodDescriptor* method : qzo::testing::EveryMethod()) {
+      methods[method->service()->name() + "." + method->name()] = method;
+    }
   }
   std::string NewToken(const std::string& parent, Token::Role role) {
     grpc::ClientContext context;
@@ -58,8 +65,9 @@ struct Target {
   qzo::testing::TempDir directory;
   std::unique_ptr<Server> server;
   std::shared_ptr<grpc::Channel> channel;
-  std::string admin, submitter, worker;
-  const std::vector<const MethodDescriptor*> methods = qzo::testing::EveryMethod();
+  std::string admin;
+  std::map<std::string, std::string, std::less<>> callers;  // their secrets
+  std::map<std::string, const MethodDescriptor*, std::less<>> methods;
 };
 
 std::vector<std::string> Messages(std::string_view bytes) {
@@ -83,11 +91,15 @@ bool AllParse(const MethodDescriptor& method, const std::vector<std::string>& me
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Target& target = *new Target();
-  if (size < 2) return 0;
-  const MethodDescriptor& method = *target.methods[data[0] % target.methods.size()];
-  const std::string callers[] = {"", target.submitter, target.worker, target.admin};
-  const std::string& caller = callers[data[1] % 4];
-  const std::vector<std::string> messages = Messages({reinterpret_cast<const char*>(data) + 2, size - 2});
+  const std::string_view input(reinterpret_cast<const char*>(data), size);
+  const size_t blank = input.find(' '), end = input.find('\n');
+  if (end == input.npos || blank > end) return 0;
+  const auto named = target.methods.find(input.substr(0, blank));
+  const auto known = target.callers.find(input.substr(blank + 1, end - blank - 1));
+  if (named == target.methods.end() || known == target.callers.end()) return 0;
+  const MethodDescriptor& method = *named->second;
+  const std::string& caller = known->second;
+  const std::vector<std::string> messages = Messages(input.substr(end + 1));
   const grpc::Status status =
       qzo::testing::CallAny(target.channel, method, messages, caller, std::chrono::milliseconds(2000));
   const bool takes_one = !method.client_streaming();
