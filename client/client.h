@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -70,6 +71,11 @@ struct UploadOptions {
   TransferProgress progress;
 };
 
+struct UploadFile {
+  std::string name;  // in the model's list
+  std::string path;
+};
+
 class Client {
  public:
   Client(std::shared_ptr<grpc::Channel> channel, ClientOptions options);
@@ -101,6 +107,9 @@ class Client {
   // Sends the digest first and the file only when the server does not hold it.
   absl::StatusOr<v1::Model> UploadModel(const std::string& parent, const std::string& path,
                                         const UploadOptions& options);
+  // A model in several files, in the order of their names: sends those that no model of the project has yet.
+  absl::StatusOr<v1::Model> UploadModel(const std::string& parent, const std::vector<UploadFile>& files,
+                                        const UploadOptions& options);
   absl::StatusOr<v1::Model> GetModel(const std::string& name);
   absl::StatusOr<std::vector<v1::Model>> ListModels(const std::string& parent);
   absl::Status DeleteModel(const std::string& name);
@@ -110,7 +119,8 @@ class Client {
   absl::Status DeleteAdapter(const std::string& name);
 
   // Downloads appear at `path` whole and durable, or not at all.
-  // DATA_LOSS when what arrives is not `model.digest`.
+  // DATA_LOSS when what arrives is not `model.digest`. Of a model in several files `path` is a directory: they appear
+  // there one by one, those that are there already stay, and last their list, SHA256SUMS.
   absl::Status DownloadModel(const v1::Model& model, const std::string& path, const TransferProgress& progress);
   absl::Status DownloadJournal(const std::string& job, const std::string& path);
   // `name` is an adapter or a job; `step` is for jobs only.
@@ -138,9 +148,13 @@ class Client {
   absl::StatusOr<Response> Unary(Stub* stub,
                                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                  const Request& request, bool repeatable);
+  // Names ("" where there is but one file) and bytes.
+  using Parts = std::vector<std::pair<std::string, std::string_view>>;
   template <typename Response, typename Request, typename Open>
-  absl::StatusOr<Response> SendFile(const Open& open, const Request& header, std::string_view bytes,
-                                    const TransferProgress& progress);
+  absl::StatusOr<Response> SendFiles(const Open& open, const Request& header, const Parts& parts,
+                                     const TransferProgress& progress);
+  absl::Status DownloadModelFile(const v1::Model& model, const v1::Model::File& file, const std::string& path,
+                                 const TransferProgress& progress);
   // `open` starts a stream of chunks; `restart` begins what `sink` writes anew, before every attempt.
   template <typename Open>
   absl::Status Receive(const Open& open, int64_t bytes, const std::function<absl::Status()>& restart,

@@ -45,6 +45,7 @@ const std::vector<AccessRule>& Rules() {
       {"qzo.v1.DatasetService.DeleteDataset", Role::SUBMITTER, "name", kChanges},
 
       {"qzo.v1.ModelService.CreateModel", Role::SUBMITTER, "parent", kChanges},
+      {"qzo.v1.ModelService.FindMissingFiles", Role::SUBMITTER, "parent"},
       {"qzo.v1.ModelService.GetModel", Role::VIEWER, "name"},
       {"qzo.v1.ModelService.ListModels", Role::VIEWER, "parent"},
       {"qzo.v1.ModelService.DeleteModel", Role::SUBMITTER, "name", kChanges},

@@ -66,6 +66,7 @@ absl::StatusOr<std::set<std::string>> BlobKeeper::References() const {
   QZO_RETURN_IF_ERROR(visit(kModelKind, {}, [&](const StoredResource& resource) -> absl::Status {
     QZO_ASSIGN_OR_RETURN(const auto model, ParseBody<v1::Model>(resource));
     digests.insert(model.digest());
+    for (const v1::Model::File& file : model.files()) digests.insert(file.digest());
     return absl::OkStatus();
   }));
   QZO_RETURN_IF_ERROR(visit(kAdapterKind, {}, [&](const StoredResource& resource) -> absl::Status {

@@ -106,8 +106,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->envname("QZO_INSECURE");
   app.add_flag("--reflection", server.reflection, "let tools ask for the API's description")->envname("QZO_REFLECTION");
   add("--import-model", "QZO_IMPORT_MODEL", server.import_models,
-      "GGUF file to register as projects/default/models/NAME-OF-FILE; repeatable")
-      ->check(CLI::ExistingFile);
+      "model file or directory to register as projects/default/models/ITS-NAME; repeatable")
+      ->check(CLI::ExistingPath);
   app.add_option("--backup", flags.backup,
                  "copy the data directory there, whether or not a server uses it, and end; serve nothing");
   CLI::Option* const dev =

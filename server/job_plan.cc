@@ -59,7 +59,8 @@ int64_t WorkerMemory(const method::MethodSpec& method, const model::ModelInfo& m
       multipliers * static_cast<int64_t>(sizeof(float)) * (method.mode == method::Mode::kAbsolute ? 2 : 1);
   const int64_t row = 2 * int64_t{longest_row};
   const int64_t item = row * (method.batch_size / method.micro_batches);
-  return model.file_bytes + state + model.ActivationBytes(std::max(row, std::min(item, model::kPassRows)));
+  return model.file_bytes + model.repacked_bytes + state +
+         model.ActivationBytes(std::max(row, std::min(item, model::kPassRows)));
 }
 
 }  // namespace

@@ -7,9 +7,11 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "base/sha256sums.h"
 #include "model/formats/model_info.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/blob_store.h"
@@ -19,7 +21,8 @@ namespace qzo::server {
 struct LoadedModel {
   model::ModelInfo info;
   std::unique_ptr<model::Tokenizer> tokenizer;
-  bool trained_have_scales = true;  // false when a trained tensor is stored as plain floats
+  bool trained_have_scales = true;      // false when a trained tensor is stored as plain floats
+  std::vector<base::FileDigest> files;  // of a model in several
 };
 
 class ModelCache {
@@ -27,7 +30,8 @@ class ModelCache {
   // `blobs` must outlive the cache.
   ModelCache(BlobStore* blobs, size_t capacity) : blobs_(blobs), capacity_(capacity) {}
 
-  // NOT_FOUND when there is no such blob; INVALID_ARGUMENT when it is not a model that we can train.
+  // The blob is a GGUF file or, of a model in several files, their list. NOT_FOUND when there is no such blob;
+  // INVALID_ARGUMENT when it is not a model that we can train.
   absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& digest);
 
  private:

@@ -13,6 +13,9 @@ class ModelService final : public v1::ModelService::CallbackService {
 
   grpc::ServerReadReactor<v1::CreateModelRequest>* CreateModel(grpc::CallbackServerContext* context,
                                                                v1::Model* response) override;
+  grpc::ServerUnaryReactor* FindMissingFiles(grpc::CallbackServerContext* context,
+                                             const v1::FindMissingFilesRequest* request,
+                                             v1::FindMissingFilesResponse* response) override;
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest* request,
                                      v1::Model* response) override;
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const v1::ListModelsRequest* request,

@@ -3,7 +3,9 @@
 #define QZO_SERVER_MODELS_H_
 
 #include <string>
+#include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "qzo/v1/model.pb.h"
 #include "server/backend.h"
@@ -22,12 +24,16 @@ struct NewModel {
 // under an id made from its digest; those of the store.
 absl::StatusOr<v1::Model> RegisterModel(const Backend& backend, const NewModel& model, const std::string& digest);
 
-// Makes a file on this machine the model projects/default/models/<file's stem, as an id>. ALREADY_EXISTS when another
-// model has that name; the same one is no error.
+// Makes a file or directory on this machine (any path that ListModelFiles takes) the model
+// projects/default/models/<its stem, as an id>. ALREADY_EXISTS when another model has that name; the same one is no
+// error.
 absl::StatusOr<v1::Model> ImportModel(const Backend& backend, const std::string& path);
 
-// Whether a model of the project is this file.
-bool HoldsModel(Store* store, const std::string& project, const std::string& digest);
+// The digests of all files of the project's models, and of the lists of those in several.
+absl::StatusOr<absl::flat_hash_set<std::string>> ModelDigests(Store* store, const std::string& project);
+
+// The blobs that a model needs: its file, or the list and the files.
+std::vector<std::string> BlobsOf(const v1::Model& model);
 
 }  // namespace qzo::server
 

@@ -1,4 +1,5 @@
-// A client-streaming call that carries one file: a header, then the data in chunks of at most 1 MiB.
+// A client-streaming call that carries files: a header, then the data in chunks of at most 1 MiB; where there are
+// several, each after its name.
 #ifndef QZO_SERVER_UPLOAD_REACTOR_H_
 #define QZO_SERVER_UPLOAD_REACTOR_H_
 
@@ -8,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -32,6 +34,10 @@ class UploadReceiver {
   virtual ~UploadReceiver() = default;
   // True when the data need not follow: Finish comes next.
   virtual absl::StatusOr<bool> Begin(const Header& header, const Identity& caller) = 0;
+  // The data to come are those of the file of this name.
+  virtual absl::Status BeginFile(const std::string& name) {
+    return InvalidField("file", absl::StrCat("'", name.substr(0, 80), "' was sent, expected data without a name"));
+  }
   virtual absl::Status Append(std::string_view data) = 0;
   // `aborted` tells whether the sender has gone away: to be asked right before the upload is made visible, because a
   // broken stream may look like a finished one for a moment.
@@ -121,6 +127,9 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
     if (!begun_) return InvalidField("header", "missing, expected it first");
     // Nothing more is needed, but a sender that is in the middle of writing hears an answer only after it has ended.
     if (complete_) return absl::OkStatus();
+    if constexpr (requires { request_.has_file(); }) {
+      if (request_.has_file()) return receiver_->BeginFile(request_.file());
+    }
     if (request_.data().size() > kMaxChunkBytes) {
       return InvalidField("data", absl::StrCat(request_.data().size(), " bytes, expected at most ", kMaxChunkBytes));
     }

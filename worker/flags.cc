@@ -86,7 +86,8 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->check(CLI::PositiveNumber);
   add("--cache-dir", "QZO_CACHE_DIR", flags.cache_directory, "models and datasets by digest");
-  add("--model", "QZO_MODEL", flags.models, "model file to use where it lies; repeatable")->check(CLI::ExistingFile);
+  add("--model", "QZO_MODEL", flags.models, "model file or directory to use where it lies; repeatable")
+      ->check(CLI::ExistingPath);
   add("--device", "QZO_DEVICE", flags.device,
       "where forward passes run: cpu, cuda, or auto for the GPU if there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));

@@ -3,11 +3,14 @@
 #include <spdlog/spdlog.h>
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/sha256sums.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/formats/model_files.h"
 
 namespace qzo::worker {
 namespace {
@@ -42,9 +45,9 @@ absl::StatusOr<std::string> FetchVerified(BlobSource* source, const std::string&
 }
 
 absl::StatusOr<std::string> ModelCache::Register(const std::string& path) {
-  QZO_ASSIGN_OR_RETURN(std::string digest, DigestOfFile(path));
+  QZO_ASSIGN_OR_RETURN(const model::ModelFiles files, model::OpenModelFiles(path));
+  std::string digest = files.Digest();
   registered_[digest] = path;
-  verified_.insert(path);
   return digest;
 }
 
@@ -52,14 +55,16 @@ absl::StatusOr<std::shared_ptr<const model::Model>> ModelCache::GetModel(const s
                                                                          BlobSource* source) {
   if (const auto found = models_.find(digest); found != models_.end()) return found->second;
   std::erase_if(models_, [](const auto& entry) { return entry.second.use_count() == 1; });
-  QZO_ASSIGN_OR_RETURN(const std::string path, EnsureFile(digest, ".gguf", source));
+  QZO_ASSIGN_OR_RETURN(const std::string path, EnsureModel(digest, source));
   QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, model::Model::Load(path));
   models_[digest] = model;
   return model;
 }
 
 absl::StatusOr<std::string> ModelCache::ReadDataset(const std::string& digest, BlobSource* source) {
-  QZO_ASSIGN_OR_RETURN(const std::string path, EnsureFile(digest, ".jsonl", source));
+  QZO_RETURN_IF_ERROR(CheckDigest(digest));
+  const std::string path = absl::StrCat(directory_, "/", digest, ".jsonl");
+  QZO_RETURN_IF_ERROR(EnsureFile(digest, path, source));
   return fs_->Read(path);
 }
 
@@ -69,29 +74,47 @@ int64_t ModelCache::mapped_bytes() const {
   return bytes;
 }
 
-absl::StatusOr<std::string> ModelCache::EnsureFile(const std::string& digest, const char* extension,
-                                                   BlobSource* source) {
+absl::StatusOr<std::string> ModelCache::EnsureModel(const std::string& digest, BlobSource* source) {
   QZO_RETURN_IF_ERROR(CheckDigest(digest));
   if (const auto found = registered_.find(digest); found != registered_.end() && fs_->Exists(found->second)) {
     return found->second;
   }
-  std::string path = absl::StrCat(directory_, "/", digest, extension);
+  std::string directory = absl::StrCat(directory_, "/", digest);
+  const std::string file = directory + ".gguf", list = absl::StrCat(directory, "/", base::kSha256SumsName);
+  if (!fs_->Exists(list)) {
+    QZO_RETURN_IF_ERROR(EnsureFile(digest, file, source));
+    QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::MappedFile> fetched, base::MappedFile::Open(file));
+    if (!base::IsSha256Sums(fetched->bytes())) return file;
+    QZO_RETURN_IF_ERROR(fs_->CreateDirectories(directory));
+    QZO_RETURN_IF_ERROR(fs_->WriteDurably(list, fetched->bytes()));
+    QZO_RETURN_IF_ERROR(fs_->Remove(file));
+  }
+  QZO_RETURN_IF_ERROR(EnsureFile(digest, list, source));
+  QZO_ASSIGN_OR_RETURN(const std::string text, fs_->Read(list));
+  QZO_ASSIGN_OR_RETURN(const std::vector<base::FileDigest> files, base::ParseSha256Sums(text));
+  for (const base::FileDigest& listed : files) {
+    QZO_RETURN_IF_ERROR(EnsureFile(listed.digest, absl::StrCat(directory, "/", listed.name), source));
+  }
+  return directory;
+}
+
+absl::Status ModelCache::EnsureFile(const std::string& digest, const std::string& path, BlobSource* source) {
   if (fs_->Exists(path)) {
-    if (verified_.contains(path)) return path;
+    if (verified_.contains(path)) return absl::OkStatus();
     QZO_ASSIGN_OR_RETURN(const std::string found, DigestOfFile(path));
     if (found == digest) {
       verified_.insert(path);
-      return path;
+      return absl::OkStatus();
     }
     spdlog::warn("{}: damaged, its bytes have digest {}; fetching it again", path, found);
   }
   QZO_RETURN_IF_ERROR(Download(digest, path, source));
   verified_.insert(path);
-  return path;
+  return absl::OkStatus();
 }
 
 absl::Status ModelCache::Download(const std::string& digest, const std::string& path, BlobSource* source) {
-  QZO_RETURN_IF_ERROR(fs_->CreateDirectories(directory_));
+  QZO_RETURN_IF_ERROR(fs_->CreateDirectories(path.substr(0, path.rfind('/'))));
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::PendingFile> file, fs_->CreatePending(path));
   base::Sha256Stream received;
   uint64_t bytes = 0;

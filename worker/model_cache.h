@@ -1,6 +1,6 @@
-// Models and datasets on this machine, by digest. Files live in a directory as <sha256>.gguf and <sha256>.jsonl that
-// several workers may share: they appear there whole (written aside, renamed), so that the worst of a race is a second
-// download.
+// Models and datasets on this machine, by digest. Files live in a directory as <sha256>.gguf and <sha256>.jsonl, those
+// of a model in several files and their list in <sha256>/, that several workers may share: they appear there whole
+// (written aside, renamed), so that the worst of a race is a second download.
 #ifndef QZO_WORKER_MODEL_CACHE_H_
 #define QZO_WORKER_MODEL_CACHE_H_
 
@@ -24,7 +24,7 @@ class ModelCache {
   // `fs` must outlive the cache; `directory` is made when first needed.
   ModelCache(std::string directory, base::FileSystem* fs) : directory_(std::move(directory)), fs_(fs) {}
 
-  // Makes a model file outside the directory known, where it lies. Returns its digest.
+  // Makes a model outside the directory known, where it lies: any path that OpenModelFiles takes. Returns its digest.
   absl::StatusOr<std::string> Register(const std::string& path);
 
   // The one Model object of this digest, fetched and loaded when it is not here. It stays mapped without users, so that
@@ -39,9 +39,11 @@ class ModelCache {
   int64_t mapped_bytes() const;
 
  private:
-  // Path of a file with this digest. A file is verified when this process first uses it; a damaged one is fetched
-  // again.
-  absl::StatusOr<std::string> EnsureFile(const std::string& digest, const char* extension, BlobSource* source);
+  // Path of a model's file or directory.
+  absl::StatusOr<std::string> EnsureModel(const std::string& digest, BlobSource* source);
+  // Makes sure that the file at `path` has this digest. It is verified when this process first uses it; a damaged one
+  // is fetched again.
+  absl::Status EnsureFile(const std::string& digest, const std::string& path, BlobSource* source);
   absl::Status Download(const std::string& digest, const std::string& path, BlobSource* source);
 
   const std::string directory_;

@@ -3,11 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "base/digest.h"
+#include "base/sha256sums.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tiny_checkpoint.h"
 #include "worker/fakes.h"
 
 namespace qzo::worker {
@@ -101,6 +106,65 @@ TEST_F(ModelCacheTest, AModelInUseStaysBesideAnother) {
   ASSERT_OK(cache->GetModel(other, &blobs_));
   ASSERT_OK_AND_ASSIGN(const auto again, cache->GetModel(model_, &blobs_));
   EXPECT_EQ(used, again);
+}
+
+// A checkpoint as the coordinator holds it: its files and their list.
+class SeveralFilesTest : public ModelCacheTest {
+ protected:
+  SeveralFilesTest() {
+    files_ = testing::TinyCheckpoint("gptq").Files(2);
+    files_["tokenizer.json"] = testing::TinyCheckpoint::Tokenizer();
+    std::vector<base::FileDigest> listed;
+    for (const auto& [name, bytes] : files_) listed.push_back({.name = name, .digest = blobs_.Add(bytes)});
+    list_ = base::WriteSha256Sums(listed);
+    digest_ = blobs_.Add(list_);
+  }
+  std::string InCache(const std::string& name) { return directory_.File("cache/" + digest_ + "/" + name); }
+
+  std::map<std::string, std::string> files_;
+  std::string list_, digest_;
+};
+
+TEST_F(SeveralFilesTest, AreFetchedOnceIntoADirectoryAndKnownByTheirList) {
+  ASSERT_OK_AND_ASSIGN(const auto model, NewCache()->GetModel(digest_, &blobs_));
+  EXPECT_EQ(model->Digest(), digest_);
+  EXPECT_EQ(model->info().architecture, "llama");
+  ASSERT_OK(NewCache()->GetModel(digest_, &blobs_));
+  for (const auto& [name, bytes] : files_) {
+    EXPECT_EQ(blobs_.fetches(base::Sha256Hex(bytes)), 1) << name;
+    EXPECT_EQ(fs_->Read(InCache(name)).value(), bytes);
+  }
+  EXPECT_EQ(fs_->Read(InCache("SHA256SUMS")).value(), list_);
+  EXPECT_THAT(Files(), ElementsAre(digest_));
+}
+
+TEST_F(SeveralFilesTest, OnlyWhatIsMissingOrDamagedIsFetchedAgain) {
+  ASSERT_OK(NewCache()->GetModel(digest_, &blobs_));
+  ASSERT_OK(fs_->Remove(InCache("model-0.safetensors")));
+  ASSERT_OK(fs_->WriteDurably(InCache("config.json"), "{}"));
+  ASSERT_OK(fs_->WriteDurably(InCache("SHA256SUMS"), "damaged"));
+  ASSERT_OK(NewCache()->GetModel(digest_, &blobs_));
+  EXPECT_EQ(blobs_.fetches(base::Sha256Hex(files_["model-0.safetensors"])), 2);
+  EXPECT_EQ(blobs_.fetches(base::Sha256Hex(files_["config.json"])), 2);
+  EXPECT_EQ(blobs_.fetches(digest_), 2);
+  EXPECT_EQ(blobs_.fetches(base::Sha256Hex(files_["model-1.safetensors"])), 1);
+}
+
+TEST_F(SeveralFilesTest, AListThatLeadsOutOfTheDirectoryIsRefused) {
+  const std::string hostile = base::Sha256Hex("x") + "  ../../x\n" + base::Sha256Hex("y") + "  y\n";
+  EXPECT_THAT(NewCache()->GetModel(blobs_.Add(hostile), &blobs_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not safe in a directory")));
+  EXPECT_EQ(blobs_.fetches(base::Sha256Hex("x")), 0);
+}
+
+TEST_F(SeveralFilesTest, ARegisteredDirectoryIsUsedWhereItLies) {
+  ASSERT_OK(fs_->CreateDirectories(directory_.File("mine")));
+  for (const auto& [name, bytes] : files_) ASSERT_OK(fs_->WriteDurably(directory_.File("mine/" + name), bytes));
+  const auto cache = NewCache();
+  ASSERT_OK_AND_ASSIGN(const std::string digest, cache->Register(directory_.File("mine")));
+  EXPECT_EQ(digest, digest_);
+  ASSERT_OK(cache->GetModel(digest_, &blobs_));
+  EXPECT_EQ(blobs_.fetches(digest_), 0);
 }
 
 TEST_F(ModelCacheTest, DatasetsAreCachedLikeModels) {

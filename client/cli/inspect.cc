@@ -1,7 +1,6 @@
 // models inspect: what a model file or directory on this machine holds, and what training it would take.
-#include <filesystem>
 #include <map>
-#include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -12,29 +11,16 @@
 #include "client/cli/verbs.h"
 #include "method/partition.h"
 #include "model/formats/checkpoint_info.h"
-#include "model/graph/repack.h"
+#include "model/formats/model_files.h"
 
 namespace qzo::client {
 namespace {
 
-struct Inspected {
-  model::ModelInfo info;
-  int64_t repacked_bytes = 0;  // held beside the mapped file
-};
-
-absl::StatusOr<Inspected> Inspect(const std::string& path) {
-  Inspected inspected;
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(path, ignored)) {
-    QZO_ASSIGN_OR_RETURN(const std::unique_ptr<model::GgufFile> file, model::GgufFile::Open(path));
-    QZO_ASSIGN_OR_RETURN(inspected.info, model::ReadModelInfo(*file));
-    return inspected;
-  }
-  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<model::Checkpoint> checkpoint, model::Checkpoint::Open(path));
-  QZO_ASSIGN_OR_RETURN(model::CheckpointInfo read, model::ReadCheckpointInfo(*checkpoint));
-  for (const model::CheckpointLinear& linear : read.linears) inspected.repacked_bytes += model::RepackedBytes(linear);
-  inspected.info = std::move(read.info);
-  return inspected;
+absl::StatusOr<model::ModelInfo> Inspect(const std::string& path) {
+  QZO_ASSIGN_OR_RETURN(const model::ModelFiles files, model::OpenModelFiles(path));
+  if (files.gguf != nullptr) return model::ReadModelInfo(*files.gguf);
+  QZO_ASSIGN_OR_RETURN(model::CheckpointInfo read, model::ReadCheckpointInfo(*files.checkpoint));
+  return std::move(read.info);
 }
 
 std::string Mebibytes(int64_t bytes) {
@@ -44,8 +30,7 @@ std::string Mebibytes(int64_t bytes) {
 }  // namespace
 
 absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
-  QZO_ASSIGN_OR_RETURN(const Inspected inspected, Inspect(flags.model));
-  const model::ModelInfo& info = inspected.info;
+  QZO_ASSIGN_OR_RETURN(const model::ModelInfo info, Inspect(flags.model));
   std::map<std::string, int> groups;  // trained tensors by the size of their scale groups
   for (const method::TensorShape& tensor : info.trained) {
     ++groups[tensor.group == tensor.cols ? "row" : absl::StrCat(tensor.group)];
@@ -54,7 +39,7 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
   const int64_t by_group = method::Partition(method::Granularity::kGroup, info.trained).multipliers();
   const int64_t floats = static_cast<int64_t>(sizeof(float));
   const int64_t activations = info.ActivationBytes(model::kPassRows);
-  const int64_t base = info.file_bytes + inspected.repacked_bytes + activations;
+  const int64_t base = info.file_bytes + info.repacked_bytes + activations;
   if (WantsJson(session)) {
     PrintJson(session, {{"architecture", info.architecture},
                         {"parameters", info.parameters},
@@ -68,7 +53,7 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
                         {"channelMultipliers", channels},
                         {"groupMultipliers", by_group},
                         {"mappedBytes", info.file_bytes},
-                        {"repackedBytes", inspected.repacked_bytes},
+                        {"repackedBytes", info.repacked_bytes},
                         {"activationBytes", activations},
                         {"channelWorkerBytes", base + channels * floats},
                         {"groupWorkerBytes", base + by_group * floats}});
@@ -83,8 +68,8 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
                                    listed(groups))
                 << absl::StrFormat("multipliers   %d by channel, %d by group\n", channels, by_group)
                 << absl::StrFormat("memory        %s mapped, %s repacked, %s activations of %d rows\n",
-                                   Mebibytes(info.file_bytes), Mebibytes(inspected.repacked_bytes),
-                                   Mebibytes(activations), model::kPassRows)
+                                   Mebibytes(info.file_bytes), Mebibytes(info.repacked_bytes), Mebibytes(activations),
+                                   model::kPassRows)
                 << absl::StrFormat("of a worker   %s by channel, %s by group\n", Mebibytes(base + channels * floats),
                                    Mebibytes(base + by_group * floats));
   return kOk;

@@ -1,13 +1,17 @@
 #include "client/cli/session.h"
 
+#include <algorithm>
 #include <iterator>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/digest.h"
+#include "base/sha256sums.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/formats/model_files.h"
 
 namespace qzo::client {
 
@@ -47,12 +51,34 @@ absl::StatusOr<std::string> Session::ReadInput(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(*env_.in), {});
 }
 
+absl::StatusOr<v1::Model> Session::UploadModel(const std::string& path, const UploadOptions& options) {
+  QZO_ASSIGN_OR_RETURN(Client* const client, this->client());
+  QZO_ASSIGN_OR_RETURN(const std::vector<model::NamedPath> files, model::ListModelFiles(path));
+  if (files.size() == 1) return client->UploadModel(parent(), files[0].path, options);
+  std::vector<UploadFile> listed;
+  for (const model::NamedPath& file : files) listed.push_back({.name = file.name, .path = file.path});
+  return client->UploadModel(parent(), listed, options);
+}
+
+std::string Session::CachedPath(const std::string& digest) {
+  const std::string directory = absl::StrCat(flags_.cache_directory, "/", digest), file = directory + ".gguf";
+  if (fs()->Exists(file)) return file;
+  const auto list = fs()->Read(absl::StrCat(directory, "/", base::kSha256SumsName));
+  const auto files = list.ok() ? base::ParseSha256Sums(*list) : list.status();
+  if (!files.ok()) return "";
+  const bool complete = std::all_of(files->begin(), files->end(), [&](const base::FileDigest& listed) {
+    return fs()->Exists(absl::StrCat(directory, "/", listed.name));
+  });
+  return complete ? directory : "";
+}
+
 absl::StatusOr<std::string> Session::CachedModel(const v1::Model& model) {
   if (!base::IsSha256Hex(model.digest())) {
     return absl::InternalError(absl::StrCat(model.name(), ": the server says digest '", model.digest(), "'"));
   }
-  const std::string path = absl::StrCat(flags_.cache_directory, "/", model.digest(), ".gguf");
-  if (fs()->Exists(path)) return path;
+  if (const std::string cached = CachedPath(model.digest()); !cached.empty()) return cached;
+  const std::string path =
+      absl::StrCat(flags_.cache_directory, "/", model.digest(), model.files().empty() ? ".gguf" : "");
   QZO_RETURN_IF_ERROR(fs()->CreateDirectories(flags_.cache_directory));
   QZO_ASSIGN_OR_RETURN(Client* const client, this->client());
   QZO_RETURN_IF_ERROR(client->DownloadModel(model, path, ShowTransfer("downloading " + ShortName(model.name()))));
@@ -66,8 +92,7 @@ absl::StatusOr<std::string> Session::FindModel(const std::string& model, const s
     QZO_ASSIGN_OR_RETURN(const v1::Model found, client->GetModel(Name("models", model)));
     return CachedModel(found);
   }
-  const std::string cached = absl::StrCat(flags_.cache_directory, "/", digest, ".gguf");
-  if (fs()->Exists(cached)) return cached;
+  if (const std::string cached = CachedPath(digest); !cached.empty()) return cached;
   QZO_ASSIGN_OR_RETURN(Client* const client, this->client());
   QZO_ASSIGN_OR_RETURN(const std::vector<v1::Model> models, client->ListModels(parent()));
   for (const v1::Model& candidate : models) {

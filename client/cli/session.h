@@ -75,8 +75,10 @@ class Session {
 
   // The whole of a file, or of standard input for "-".
   absl::StatusOr<std::string> ReadInput(const std::string& path);
-  // The path of a model file: `model` itself when it is one; else the model of that name, or (when `model` is empty)
-  // the one with `digest`, in the cache, downloaded when it is not there.
+  // Of any path that model::ListModelFiles takes.
+  absl::StatusOr<v1::Model> UploadModel(const std::string& path, const UploadOptions& options);
+  // The path of a model file or directory: `model` itself when it is one; else the model of that name, or (when `model`
+  // is empty) the one with `digest`, in the cache, downloaded when it is not there.
   absl::StatusOr<std::string> FindModel(const std::string& model, const std::string& digest);
   // Of a file, or downloaded: an adapter's name, or a job's.
   absl::StatusOr<method::Adapter> FindAdapter(const std::string& adapter, std::optional<uint32_t> step);
@@ -85,6 +87,8 @@ class Session {
 
  private:
   absl::StatusOr<std::string> CachedModel(const v1::Model& model);
+  // Of a model in the cache, as workers lay it there, too; "" when it is not.
+  std::string CachedPath(const std::string& digest);
 
   const Environment& env_;
   const GlobalFlags& flags_;

@@ -25,7 +25,7 @@ absl::Status UploadInputs(Session& session, Client* client, JobFile* file) {
   if (!file->model_path.empty()) {
     UploadOptions options;
     options.progress = session.ShowTransfer("uploading " + file->model_path);
-    QZO_ASSIGN_OR_RETURN(const v1::Model model, client->UploadModel(session.parent(), file->model_path, options));
+    QZO_ASSIGN_OR_RETURN(const v1::Model model, session.UploadModel(file->model_path, options));
     spec->set_base_model(model.name());
   }
   for (const auto& [split, path] : file->dataset_paths) {

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/sha256sums.h"
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "model/formats/json_text.h"
@@ -32,6 +33,14 @@ constexpr std::string_view kTextFiles[] = {"config.json",
                                            "chat_template.jinja",
                                            kIndex};
 
+// Larger than any tokenizer, small enough to be read as JSON.
+constexpr size_t kMaxTextBytes = size_t{64} << 20;
+
+bool MayBelong(const std::string& name) {
+  const bool text = std::find(std::begin(kTextFiles), std::end(kTextFiles), name) != std::end(kTextFiles);
+  return text || absl::EndsWith(name, ".safetensors");
+}
+
 template <typename... Parts>
 absl::Status Error(const std::string& path, const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", parts...));
@@ -51,10 +60,24 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
     return absl::OkStatus();
   };
   for (const std::string& name : names) {
-    const bool text = std::find(std::begin(kTextFiles), std::end(kTextFiles), name) != std::end(kTextFiles);
-    if (text || absl::EndsWith(name, ".safetensors")) QZO_RETURN_IF_ERROR(map(name));
+    if (MayBelong(name)) QZO_RETURN_IF_ERROR(map(name));
   }
   QZO_RETURN_IF_ERROR(checkpoint->Read());
+  return checkpoint;
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::OpenFiles(
+    std::map<std::string, std::unique_ptr<base::MappedFile>> files, std::string path_for_errors) {
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
+  checkpoint->path_ = std::move(path_for_errors);
+  for (const auto& [name, file] : files) {
+    if (MayBelong(name)) checkpoint->files_[name] = file->bytes();
+  }
+  QZO_RETURN_IF_ERROR(checkpoint->Read());
+  for (auto& [name, file] : files) {
+    if (!checkpoint->files_.contains(name)) return Error(checkpoint->path_, "'", name, "' is no part of the model");
+    checkpoint->mappings_.push_back(std::move(file));
+  }
   return checkpoint;
 }
 
@@ -93,6 +116,11 @@ absl::StatusOr<std::vector<std::string>> Checkpoint::WeightFiles() const {
 }
 
 absl::Status Checkpoint::Read() {
+  for (const std::string_view name : kTextFiles) {
+    if (const size_t bytes = File(name).size(); bytes > kMaxTextBytes) {
+      return Error(path_, ToAbsl(name), " has ", bytes, " bytes, expected at most ", kMaxTextBytes);
+    }
+  }
   QZO_ASSIGN_OR_RETURN(const std::vector<std::string> weights, WeightFiles());
   std::erase_if(files_, [&](const auto& entry) {
     return absl::EndsWith(entry.first, ".safetensors") &&
@@ -133,10 +161,16 @@ int64_t Checkpoint::file_bytes() const {
   return bytes;
 }
 
+std::vector<std::string> Checkpoint::FileNames() const {
+  std::vector<std::string> names;
+  for (const auto& [name, content] : files_) names.push_back(name);
+  return names;
+}
+
 std::string Checkpoint::Digest() const {
-  std::string lines;
-  for (const auto& [name, content] : files_) absl::StrAppend(&lines, base::Sha256Hex(content), "  ", name, "\n");
-  return base::Sha256Hex(lines);
+  std::vector<base::FileDigest> files;
+  for (const auto& [name, content] : files_) files.push_back({.name = name, .digest = base::Sha256Hex(content)});
+  return base::Sha256Hex(base::WriteSha256Sums(files));
 }
 
 }  // namespace qzo::model

@@ -24,6 +24,9 @@ class Checkpoint {
   // Possible errors: those of FileSystem::List and MappedFile::Open; INVALID_ARGUMENT naming what is missing or
   // unsound.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& directory);
+  // The same files by name, wherever they lie. INVALID_ARGUMENT also for a file that is no part of the model.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> OpenFiles(
+      std::map<std::string, std::unique_ptr<base::MappedFile>> files, std::string path_for_errors);
   // For tests and fuzzing: the files' bytes by name, which must outlive the object.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> FromFiles(std::map<std::string, std::string_view> files,
                                                                std::string path_for_errors);

@@ -184,6 +184,9 @@ TEST(CheckpointTest, RefusesAndNamesWhatItCannotCompute) {
   awq.config["quantization_config"]["version"] = "gemv";
   EXPECT_THAT(ReadInfo(awq.Files()), StatusIs(kInvalid, HasSubstr("'version' is \"gemv\", supported: \"gemm\"")));
   auto files = TinyCheckpoint().Files();
+  const std::string large((size_t{64} << 20) + 1, ' ');
+  EXPECT_THAT(Checkpoint::FromFiles({{"config.json", large}}, "dir"),
+              StatusIs(kInvalid, HasSubstr("dir: config.json has 67108865 bytes, expected at most 67108864")));
   const std::string deep = "{\"model_type\":" + std::string(1 << 20, '[') + std::string(1 << 20, ']') + "}";
   for (const std::string& text : {std::string("{"), deep}) {
     files["config.json"] = text;

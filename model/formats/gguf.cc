@@ -352,7 +352,7 @@ class GgufFile::Parser {
 absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path) {
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<base::MappedFile> mapping, base::MappedFile::Open(path));
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, Parse(std::move(mapping)));
-  if (!file->complete_) QZO_RETURN_IF_ERROR(file->AddOtherParts());
+  if (!file->complete_) QZO_RETURN_IF_ERROR(file->AddOtherParts(base::MappedFile::Open));
   return file;
 }
 

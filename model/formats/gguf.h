@@ -5,6 +5,8 @@
 #define QZO_MODEL_FORMATS_GGUF_H_
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -69,6 +71,9 @@ class GgufFile {
  public:
   // Of a split model the first part; the others are found beside it. Possible errors: also those of MappedFile::Open.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
+  // The parts of a split model by their names, wherever they lie; files that are no parts of it are refused.
+  static absl::StatusOr<std::unique_ptr<GgufFile>> OpenParts(
+      std::map<std::string, std::unique_ptr<base::MappedFile>> parts);
   // `mapping` stays alive with the object.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Parse(std::unique_ptr<base::MappedFile> mapping);
   // For tests and fuzzing; `bytes` must outlive the object.
@@ -110,8 +115,9 @@ class GgufFile {
     std::string_view bytes;     // the encoded value (scalars, string contents, array elements)
   };
   class Parser;
+  using OpenPart = std::function<absl::StatusOr<std::unique_ptr<base::MappedFile>>(const std::string& path)>;
   GgufFile() = default;
-  absl::Status AddOtherParts();
+  absl::Status AddOtherParts(const OpenPart& open);
   const Value* Find(std::string_view key) const;
   // The value of `key` if `accepts` says yes to its type (of an array: to the type of its elements).
   absl::StatusOr<const Value*> Require(std::string_view key, bool array, bool (*accepts)(uint32_t),

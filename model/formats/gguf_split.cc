@@ -5,6 +5,7 @@
 #include "absl/strings/strip.h"
 #include "base/digest.h"
 #include "base/fs.h"
+#include "base/sha256sums.h"
 #include "base/status_macros.h"
 #include "model/formats/gguf.h"
 
@@ -17,7 +18,7 @@ std::string PartSuffix(uint64_t index, uint64_t count) {
 
 }  // namespace
 
-absl::Status GgufFile::AddOtherParts() {
+absl::Status GgufFile::AddOtherParts(const OpenPart& open) {
   const auto error = [this](const auto&... parts) {
     return absl::InvalidArgumentError(absl::StrCat(path_, ": ", parts...));
   };
@@ -29,8 +30,9 @@ absl::Status GgufFile::AddOtherParts() {
   const std::string stem(absl::StripSuffix(path_, suffix));
   for (uint64_t index = 1; index < count; ++index) {
     const std::string path = stem + PartSuffix(index, count);
-    QZO_ASSIGN_OR_RETURN(std::unique_ptr<base::MappedFile> mapping, base::MappedFile::Open(path));
-    QZO_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> part, Parse(std::move(mapping)));
+    QZO_ASSIGN_OR_RETURN(std::unique_ptr<base::MappedFile> mapping, open(path));
+    QZO_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> part, ParseBytes(mapping->bytes(), path));
+    part->mapping_ = std::move(mapping);
     QZO_ASSIGN_OR_RETURN(const uint64_t own_index, part->GetUint("split.no"));
     QZO_ASSIGN_OR_RETURN(const uint64_t own_count, part->GetUint("split.count"));
     if (own_index != index || own_count != count) {
@@ -49,6 +51,25 @@ absl::Status GgufFile::AddOtherParts() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::OpenParts(
+    std::map<std::string, std::unique_ptr<base::MappedFile>> parts) {
+  if (parts.empty()) return absl::InvalidArgumentError("no parts of a split model");
+  auto first = parts.extract(parts.begin());
+  QZO_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, ParseBytes(first.mapped()->bytes(), first.key()));
+  file->mapping_ = std::move(first.mapped());
+  if (!file->complete_) {
+    QZO_RETURN_IF_ERROR(
+        file->AddOtherParts([&](const std::string& name) -> absl::StatusOr<std::unique_ptr<base::MappedFile>> {
+          auto part = parts.extract(name);
+          if (part.empty()) return absl::InvalidArgumentError(absl::StrCat("part '", name, "' is missing"));
+          return std::move(part.mapped());
+        }));
+  }
+  if (parts.empty()) return file;
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", parts.begin()->first, "' is no part of the model that begins with '", file->path_, "'"));
+}
+
 int64_t GgufFile::file_bytes() const {
   size_t bytes = bytes_.size();
   for (const std::unique_ptr<GgufFile>& part : other_parts_) bytes += part->bytes_.size();
@@ -57,13 +78,13 @@ int64_t GgufFile::file_bytes() const {
 
 std::string GgufFile::Digest() const {
   if (other_parts_.empty()) return base::Sha256Hex(bytes_);
-  const auto line = [](const GgufFile& part) {
-    const std::string& path = part.path_;
-    return absl::StrCat(base::Sha256Hex(part.bytes_), "  ", path.substr(path.rfind('/') + 1), "\n");
+  const auto digest = [](const GgufFile& part) {
+    return base::FileDigest{.name = part.path_.substr(part.path_.rfind('/') + 1),
+                            .digest = base::Sha256Hex(part.bytes_)};
   };
-  std::string lines = line(*this);
-  for (const std::unique_ptr<GgufFile>& part : other_parts_) lines += line(*part);
-  return base::Sha256Hex(lines);
+  std::vector<base::FileDigest> files = {digest(*this)};
+  for (const std::unique_ptr<GgufFile>& part : other_parts_) files.push_back(digest(*part));
+  return base::Sha256Hex(base::WriteSha256Sums(files));
 }
 
 }  // namespace qzo::model

@@ -1,9 +1,7 @@
 #include "model/graph/model.h"
 
 #include <cmath>
-#include <filesystem>
 #include <optional>
-#include <system_error>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -11,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "kernels/weights.h"
+#include "model/formats/model_files.h"
 #include "model/graph/rope.h"
 
 namespace qzo::model {
@@ -66,14 +65,10 @@ LinearLayer Slice(const kernels::WeightMatrix& matrix, int part, int64_t first, 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    QZO_ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(path));
-    QZO_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, MakeTokenizerFromDirectory(path));
-    return Load(std::move(checkpoint), std::move(tokenizer));
-  }
-  QZO_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(path));
-  return Load(std::move(file));
+  QZO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(path));
+  if (files.gguf != nullptr) return Load(std::move(files.gguf));
+  QZO_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, MakeTokenizer(*files.checkpoint));
+  return Load(std::move(files.checkpoint), std::move(tokenizer));
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> file) {

@@ -48,8 +48,8 @@ struct Layer {
 
 class Model {
  public:
-  // A GGUF file, or the directory of a checkpoint with its tokenizer.json. Possible errors: those of GgufFile::Open,
-  // ReadModelInfo and MakeTokenizer, or of Checkpoint::Open, ReadCheckpointInfo and MakeTokenizerFromDirectory.
+  // Of any path that OpenModelFiles takes. Possible errors: its own, those of ReadModelInfo or ReadCheckpointInfo, and
+  // of MakeTokenizer.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path);
   static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<GgufFile> file);
   // Quantized layers are repacked (repack.h), plain ones stay in the mapping. Possible errors: those of

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/formats/checkpoint.h"
 #include "model/formats/gguf.h"
 
 namespace qzo::model {
@@ -50,6 +51,9 @@ class Tokenizer {
 // (missing or inconsistent tables, unknown model or pre-tokenizer, which is named together with those supported). The
 // result keeps no reference to `file`.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const GgufFile& file);
+
+// From a checkpoint's files, as below. The result keeps no reference to it.
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const Checkpoint& checkpoint);
 
 // From Hugging Face's files in a directory: tokenizer.json and, where they are there, tokenizer_config.json and
 // chat_template.jinja (tokenizer_json.h). Possible errors: those of FileSystem::Read and MakeTokenizerFromJson.

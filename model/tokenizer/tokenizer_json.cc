@@ -250,6 +250,26 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizerFromJson(const Tokenizer
   return MakeTableTokenizer(std::move(tables));
 }
 
+namespace {
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeFor(const std::string& directory, const TokenizerFiles& files) {
+  auto made = MakeTokenizerFromJson(files);
+  if (made.ok()) return made;
+  return absl::Status(made.status().code(), absl::StrCat(directory, "/", made.status().message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const Checkpoint& checkpoint) {
+  const std::string_view tokenizer = checkpoint.File("tokenizer.json");
+  if (tokenizer.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), ": tokenizer.json is missing"));
+  }
+  return MakeFor(checkpoint.path(), {.tokenizer = tokenizer,
+                                     .config = checkpoint.File("tokenizer_config.json"),
+                                     .chat_template = checkpoint.File("chat_template.jinja")});
+}
+
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizerFromDirectory(const std::string& directory) {
   base::FileSystem* const fs = base::RealFileSystem();
   QZO_ASSIGN_OR_RETURN(const std::string tokenizer, fs->Read(directory + "/tokenizer.json"));
@@ -259,9 +279,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizerFromDirectory(const std:
   };
   QZO_ASSIGN_OR_RETURN(const std::string config, read_if_there("tokenizer_config.json"));
   QZO_ASSIGN_OR_RETURN(const std::string chat_template, read_if_there("chat_template.jinja"));
-  auto made = MakeTokenizerFromJson({.tokenizer = tokenizer, .config = config, .chat_template = chat_template});
-  if (made.ok()) return made;
-  return absl::Status(made.status().code(), absl::StrCat(directory, "/", made.status().message()));
+  return MakeFor(directory, {.tokenizer = tokenizer, .config = config, .chat_template = chat_template});
 }
 
 }  // namespace qzo::model

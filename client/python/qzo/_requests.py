@@ -58,10 +58,27 @@ def dataset_header(project: str, path: str | Path, id: str, display_name: str) -
     )
 
 
-def model_header(project: str, path: str | Path, id: str, display_name: str) -> model_pb2.CreateModelRequest.Header:
-    return model_pb2.CreateModelRequest.Header(
-        parent=f"projects/{project}", model_id=id, display_name=display_name, request_id=str(uuid.uuid4()), digest=sha256(path)
+def model_header(project: str, files: Sequence[Path], id: str, display_name: str) -> model_pb2.CreateModelRequest.Header:
+    """Of a model in one file, or in several that stand in the order of their names."""
+    header = model_pb2.CreateModelRequest.Header(
+        parent=f"projects/{project}", model_id=id, display_name=display_name, request_id=str(uuid.uuid4())
     )
+    if len(files) == 1:
+        header.digest = sha256(files[0])
+    else:
+        header.file_list = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+    return header
+
+
+def model_requests(
+    header: model_pb2.CreateModelRequest.Header, files: Iterable[Path]
+) -> Iterator[model_pb2.CreateModelRequest]:
+    yield model_pb2.CreateModelRequest(header=header)
+    for file in files:
+        if header.file_list:
+            yield model_pb2.CreateModelRequest(file=file.name)
+        for data in chunks(file):
+            yield model_pb2.CreateModelRequest(data=data)
 
 
 def generate_request(

@@ -33,6 +33,7 @@ from qzo._proto.qzo.v1 import (
 )
 from qzo._requests import ATTEMPTS, ENDED, STREAM_LIFE, TRANSPORT, backoff, chunks
 from qzo.errors import QzoError
+from qzo.model_files import model_files
 
 T = TypeVar("T")
 
@@ -249,25 +250,27 @@ class AsyncClient:
         await self._once(self._datasets.DeleteDataset, dataset_pb2.DeleteDatasetRequest(name=self._name("datasets", name)))
 
     async def upload_model(self, path: str | Path, *, id: str = "", display_name: str = "") -> model_pb2.Model:
-        """Sends the digest first, and the file only when the server does not hold it."""
-        header = _requests.model_header(self._project, path, id, display_name)
+        """As Client.upload_model."""
+        files = model_files(path)
+        header = _requests.model_header(self._project, files, id, display_name)
 
-        def requests(with_data: bool) -> Iterator[model_pb2.CreateModelRequest]:
-            yield model_pb2.CreateModelRequest(header=header)
-            for data in chunks(path) if with_data else ():
-                yield model_pb2.CreateModelRequest(data=data)
-
-        async def send(with_data: bool) -> model_pb2.Model:
+        async def send(sent: Sequence[Path]) -> model_pb2.Model:
             return await self._attempts(
-                lambda: self._models.CreateModel(requests(with_data), timeout=self._transfer_timeout, metadata=self._metadata())
+                lambda: self._models.CreateModel(
+                    _requests.model_requests(header, sent), timeout=self._transfer_timeout, metadata=self._metadata()
+                )
             )
 
+        if len(files) > 1:
+            find = model_pb2.FindMissingFilesRequest(parent=self._parent, file_list=header.file_list)
+            missing = set((await self._read(self._models.FindMissingFiles, find)).files)
+            return await send([file for file in files if file.name in missing])
         try:
-            return await send(with_data=False)
+            return await send([])
         except QzoError as error:
             if error.code != grpc.StatusCode.FAILED_PRECONDITION:  # what a server says that needs the data
                 raise
-        return await send(with_data=True)
+        return await send(files)
 
     async def download_adapter(self, name: str, path: str | Path, *, step: int | None = None) -> Path:
         """Writes the adapter of a job, or with a full name an adapter's, as of Client.download_adapter."""

@@ -32,6 +32,7 @@ from qzo._requests import ATTEMPTS, ENDED, STREAM_LIFE, TRANSPORT, backoff, chun
 from qzo.curve import LossCurve
 from qzo.display import ProgressBar
 from qzo.errors import QzoError
+from qzo.model_files import model_files
 
 T = TypeVar("T")
 
@@ -254,23 +255,25 @@ class Client:
         return self._attempts(lambda: self._datasets.CreateDataset(requests(), timeout=self._transfer_timeout))
 
     def upload_model(self, path: str | Path, *, id: str = "", display_name: str = "") -> model_pb2.Model:
-        """Sends the digest first, and the file only when the server does not hold it."""
-        header = _requests.model_header(self._project, path, id, display_name)
+        """A GGUF file, the first part of a split one, or a checkpoint directory. Sends only what the server does not hold."""
+        files = model_files(path)
+        header = _requests.model_header(self._project, files, id, display_name)
 
-        def requests(with_data: bool) -> Iterator[model_pb2.CreateModelRequest]:
-            yield model_pb2.CreateModelRequest(header=header)
-            for data in chunks(path) if with_data else ():
-                yield model_pb2.CreateModelRequest(data=data)
+        def send(sent: Sequence[Path]) -> model_pb2.Model:
+            return self._attempts(
+                lambda: self._models.CreateModel(_requests.model_requests(header, sent), timeout=self._transfer_timeout)
+            )
 
-        def send(with_data: bool) -> model_pb2.Model:
-            return self._attempts(lambda: self._models.CreateModel(requests(with_data), timeout=self._transfer_timeout))
-
+        if len(files) > 1:
+            find = model_pb2.FindMissingFilesRequest(parent=self._parent, file_list=header.file_list)
+            missing = set(self._read(self._models.FindMissingFiles, find).files)
+            return send([file for file in files if file.name in missing])
         try:
-            return send(with_data=False)
+            return send([])
         except QzoError as error:
             if error.code != grpc.StatusCode.FAILED_PRECONDITION:  # what a server says that needs the data
                 raise
-        return send(with_data=True)
+        return send(files)
 
     def download_adapter(self, name: str, path: str | Path, *, step: int | None = None) -> Path:
         """Writes an adapter file: of an adapter, or of a job (the best validated step, or `step`). It appears whole or not at all."""

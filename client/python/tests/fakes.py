@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent import futures
 
 import grpc
@@ -105,14 +106,39 @@ class Models(model_pb2_grpc.ModelServiceServicer):
         self.files: dict[str, bytes] = {}
         self.bytes_received = 0
 
+    def FindMissingFiles(
+        self, request: model_pb2.FindMissingFilesRequest, context: grpc.ServicerContext
+    ) -> model_pb2.FindMissingFilesResponse:
+        listed = (line.split("  ", 1) for line in request.file_list.splitlines())
+        return model_pb2.FindMissingFilesResponse(files=[name for digest, name in listed if digest not in self.files])
+
     def CreateModel(self, requests, context: grpc.ServicerContext) -> model_pb2.Model:
         header = next(requests).header
+        if header.file_list:
+            return self._in_several_files(header, requests)
         data = b"".join(r.data for r in requests)
         self.bytes_received += len(data)
         if not data and header.digest not in self.files:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "data needed")
         self.files.setdefault(header.digest, data)
         return model_pb2.Model(name=f"{header.parent}/models/m", digest=header.digest)
+
+    def _in_several_files(self, header: model_pb2.CreateModelRequest.Header, requests) -> model_pb2.Model:
+        received: dict[str, bytes] = {}
+        for request in requests:
+            if request.WhichOneof("part") == "file":
+                received[name := request.file] = b""
+            else:
+                received[name] += request.data
+                self.bytes_received += len(request.data)
+        self.files.update({hashlib.sha256(data).hexdigest(): data for data in received.values()})
+        listed = [line.split("  ", 1) for line in header.file_list.splitlines()]
+        assert all(digest in self.files for digest, _ in listed)
+        return model_pb2.Model(
+            name=f"{header.parent}/models/m",
+            digest=hashlib.sha256(header.file_list.encode()).hexdigest(),
+            files=[model_pb2.Model.File(name=name, digest=digest) for digest, name in listed],
+        )
 
 
 class Inference(inference_pb2_grpc.InferenceServiceServicer):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import subprocess
+
 import grpc
 import pytest
 from fakes import FakeServer
@@ -55,6 +58,38 @@ def test_submits_a_file_and_uploads_what_it_names_by_path(server, client, tmp_pa
     assert server.models.bytes_received == 5 << 19
     client.submit(tmp_path / "job.yaml")
     assert server.models.bytes_received == 5 << 19, "the digest was enough"
+
+
+def checkpoint(directory):
+    """Three files that count and two that do not."""
+    (directory / "config.json").write_text("{}")
+    (directory / "a.safetensors").write_bytes(b"x" * (5 << 19))
+    (directory / "model.safetensors.index.json").write_text('{"weight_map": {"w": "a.safetensors"}}')
+    (directory / "b.safetensors").write_bytes(b"not of the model")
+    (directory / "README.md").write_text("neither")
+    return directory
+
+
+def test_uploads_a_directory_and_of_the_next_one_only_what_is_new(server, client, tmp_path):
+    first = client.upload_model(checkpoint(tmp_path))
+    names = ["a.safetensors", "config.json", "model.safetensors.index.json"]
+    assert [file.name for file in first.files] == names
+    sums = subprocess.run(["sha256sum", *names], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert first.digest == hashlib.sha256(sums).hexdigest()
+    received = server.models.bytes_received
+    assert received > 5 << 19
+    (tmp_path / "config.json").write_text('{"changed": true}')
+    assert client.upload_model(tmp_path).digest != first.digest
+    assert server.models.bytes_received == received + len('{"changed": true}')
+
+
+def test_uploads_the_parts_of_a_split_model_by_the_first(server, client, tmp_path):
+    for i in (1, 2):
+        (tmp_path / f"m-0000{i}-of-00002.gguf").write_bytes(b"part" * i)
+    by_part = client.upload_model(tmp_path / "m-00001-of-00002.gguf")
+    assert [file.name for file in by_part.files] == ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+    assert client.upload_model(tmp_path).digest == by_part.digest, "the directory means the same"
+    assert server.models.bytes_received == 12
 
 
 def test_names_every_problem_of_a_job(client):
