@@ -18,7 +18,7 @@ constexpr absl::Duration kLongestPause = absl::Seconds(2);
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& endpoint) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& endpoint, const std::string& tls_name) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -30,6 +30,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& 
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  if (!tls_name.empty()) arguments.SetSslTargetNameOverride(tls_name);
   return rpc::Dial(endpoint, arguments);
 }
 
