@@ -269,7 +269,8 @@ void Core::TakeAnswers(WorkerHandle worker_handle, JobHandle handle, uint32_t st
         break;
       case Unit::Verdict::kMismatch:
         Observe(Observed::Kind::kMismatch, handle, worker_handle, 1,
-                absl::StrCat("item ", first + i, " of step ", step, ": two workers of kind ", worker.kind, " differ"));
+                absl::StrCat("item ", first + i, " of step ", step, ": workers of kinds ", worker.kind, " and ",
+                             job.unit->KindOf(first + i), " differ by more than they may"));
         break;
       case Unit::Verdict::kAskAgain:
         Observe(Observed::Kind::kNonFinite, handle, worker_handle, 1,

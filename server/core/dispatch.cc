@@ -101,10 +101,10 @@ bool Core::CanServe(const Worker& worker, JobHandle handle, const Job& job, uint
 void Core::PlanUnit(JobHandle handle, Job& job) {
   const Next next = NextOf(job.config, job.next_step, job.evaluations);
   if (const auto* evaluate = std::get_if<EvaluateNext>(&next); evaluate != nullptr) {
-    job.unit.emplace(evaluate->step, evaluate->split, evaluate->items, now_);
+    job.unit.emplace(evaluate->step, evaluate->split, evaluate->items, now_, job.config.shape.layers.size());
     SetState(handle, job, JobState::kRunning, "EVALUATING", absl::StrCat("evaluating at step ", evaluate->step));
   } else {
-    job.unit.emplace(job.next_step, std::nullopt, job.config.method.items(), now_);
+    job.unit.emplace(job.next_step, std::nullopt, job.config.method.items(), now_, job.config.shape.layers.size());
     SetState(handle, job, JobState::kRunning, "STEPPING", "training");
   }
 }
