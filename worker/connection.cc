@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -126,13 +127,18 @@ absl::Status Connection::RunStream(bool* attached) {
   }
   stream->Start(stub_.get(), options_.attach);
   agent_->Connect(stream);
+  std::set<uint32_t> in_stages;  // jobs whose results come from another worker, or depend on others
   for (v1::CoordinatorMessage message; stream->Read(&message);) {
     if (!std::exchange(*attached, true)) {
       base::MutexLock lock(&mu_);
       unattached_ = nullptr;
       metrics_->attached.Set(1);
     }
-    if (message.work().item_count() > 0) stream->ExpectResults();
+    if (message.has_open()) {
+      in_stages.erase(message.open().job());
+      if (message.open().has_stage()) in_stages.insert(message.open().job());
+    }
+    if (message.work().item_count() > 0 && !in_stages.contains(message.work().job())) stream->ExpectResults();
     agent_->Receive(message);
     stream->PauseReading();
   }
