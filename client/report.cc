@@ -63,6 +63,10 @@ std::string Lines(const std::vector<std::pair<std::string, std::string>>& pairs)
   return out;
 }
 
+std::string Layers(uint32_t first, uint32_t end) {
+  return end - first == 1 ? absl::StrCat("layer ", first) : absl::StrCat("layers ", first, " to ", end - 1);
+}
+
 std::string Bytes(double bytes) { return base::HumanBytes(static_cast<uint64_t>(std::max(bytes, 0.0))); }
 
 }  // namespace
@@ -181,6 +185,13 @@ std::string DescribeJob(const v1::FineTuningJob& job, const std::vector<v1::Eval
     const std::map<std::string, std::string> labels(job.labels().begin(), job.labels().end());
     absl::StrAppend(&out, "Labels: ", absl::StrJoin(labels, ", ", absl::PairFormatter("=")), "\n");
   }
+  for (const v1::Pipeline& pipeline : job.pipelines()) {
+    std::vector<std::string> stages;
+    for (const v1::Pipeline::Stage& stage : pipeline.stages()) {
+      stages.push_back(absl::StrCat(ShortName(stage.worker()), " ", Layers(stage.first_layer(), stage.end_layer())));
+    }
+    absl::StrAppend(&out, "Pipeline: ", absl::StrJoin(stages, ", "), "\n");
+  }
   absl::StrAppend(&out, "\nSpec:\n", ToYaml(job.spec()));
   if (job.has_plan()) absl::StrAppend(&out, "\nPlan:\n", PlanReport(job, 0));
   if (!evaluations.empty()) {
@@ -204,6 +215,11 @@ std::string PlanReport(const v1::FineTuningJob& job, double seconds_per_step) {
   std::string rows = absl::StrCat(plan.longest_row_tokens(), " tokens, ", plan.truncated_rows(), " rows truncated");
   if (plan.shortened_chats() > 0) absl::StrAppend(&rows, " (", plan.shortened_chats(), " of them by whole turns)");
   if (plan.lost_tokens() > 0) absl::StrAppend(&rows, ", ", plan.lost_tokens(), " tokens lost");
+  std::vector<std::string> stages;
+  for (const v1::Plan::Stage& stage : plan.stages()) {
+    stages.push_back(absl::StrCat(Layers(stage.first_layer(), stage.end_layer()), " in ",
+                                  Bytes(static_cast<double>(stage.worker_memory_bytes()))));
+  }
   return Lines(
       {{"Steps", absl::StrCat(plan.steps(), " of ", plan.items_per_step(), " items")},
        {"Trained multipliers", absl::StrCat(plan.multipliers())},
@@ -212,6 +228,11 @@ std::string PlanReport(const v1::FineTuningJob& job, double seconds_per_step) {
        {"Longest row", rows},
        {"Labels", absl::StrJoin(counts, ", ")},
        {"Worker memory", Bytes(static_cast<double>(plan.worker_memory_bytes()))},
+       {"Stages", absl::StrJoin(stages, ", ")},
+       {"Network, stage to stage", stages.size() < 2
+                                       ? ""
+                                       : absl::StrFormat("%s a step, %s in all", Bytes(plan.link_bytes_per_step()),
+                                                         Bytes(plan.link_bytes_per_step() * steps))},
        {"Network, one worker", absl::StrFormat("%.0f bytes a step, %s in all", plan.payload_bytes_per_step(),
                                                Bytes(plan.payload_bytes_per_step() * steps))},
        {"Journal", Bytes(static_cast<double>(plan.journal_bytes()))},

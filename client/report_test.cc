@@ -148,6 +148,37 @@ TEST(PlanReport, SaysWhatAJobCosts) {
   EXPECT_THAT(PlanReport(job, 0.75), HasSubstr("750 ms a step, 2m30s without evaluations"));
 }
 
+TEST(PlanReport, SaysWhatEachStageHolds) {
+  v1::FineTuningJob job;
+  v1::Plan& plan = *job.mutable_plan();
+  plan.set_steps(10);
+  plan.set_worker_memory_bytes(5 << 20);
+  EXPECT_THAT(PlanReport(job, 0), Not(HasSubstr("tage")));
+  for (const uint32_t first : {0, 2}) {
+    v1::Plan::Stage& stage = *plan.add_stages();
+    stage.set_first_layer(first);
+    stage.set_end_layer(first == 0 ? 2 : 3);
+    stage.set_worker_memory_bytes(2 << 20);
+  }
+  plan.set_link_bytes_per_step(1 << 20);
+  const std::string report = PlanReport(job, 0);
+  EXPECT_THAT(report, HasSubstr("layers 0 to 1 in 2.0 MiB, layer 2 in 2.0 MiB"));
+  EXPECT_THAT(report, HasSubstr("1.0 MiB a step, 10 MiB in all"));
+}
+
+TEST(DescribeJob, SaysWhoHoldsWhichLayers) {
+  v1::FineTuningJob job = SampleJob();
+  EXPECT_THAT(DescribeJob(job, {}, absl::UnixEpoch()), Not(HasSubstr("Pipeline")));
+  v1::Pipeline& pipeline = *job.add_pipelines();
+  for (const uint32_t first : {0, 2}) {
+    v1::Pipeline::Stage& stage = *pipeline.add_stages();
+    stage.set_worker(first == 0 ? "workers/a" : "workers/b");
+    stage.set_first_layer(first);
+    stage.set_end_layer(first + 2);
+  }
+  EXPECT_THAT(DescribeJob(job, {}, absl::UnixEpoch()), HasSubstr("Pipeline: a layers 0 to 1, b layers 2 to 3\n"));
+}
+
 TEST(EvaluationReport, LeavesOutWhatATaskDoesNotHave) {
   v1::Evaluation e;
   e.set_rows(10);

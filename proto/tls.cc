@@ -1,5 +1,6 @@
 #include "proto/tls.h"
 
+#include <grpcpp/security/tls_credentials_options.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
@@ -47,6 +48,18 @@ absl::StatusOr<std::shared_ptr<grpc::experimental::CertificateProviderInterface>
   QZO_RETURN_IF_ERROR(Check(files));
   const auto seconds = static_cast<unsigned>(std::max<int64_t>(1, absl::ToInt64Seconds(refresh)));
   return std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(files.key, files.cert, files.ca, seconds);
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeTlsServerCredentials(const TlsFiles& files,
+                                                                                  absl::Duration refresh) {
+  QZO_ASSIGN_OR_RETURN(const auto certificates, WatchTlsFiles(files, refresh));
+  grpc::experimental::TlsServerCredentialsOptions tls(certificates);
+  tls.watch_identity_key_cert_pairs();
+  if (!files.ca.empty()) {
+    tls.watch_root_certs();
+    tls.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  }
+  return grpc::experimental::TlsServerCredentials(tls);
 }
 
 }  // namespace qzo::rpc

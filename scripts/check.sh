@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
 #   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser] [http]
-#     [languages] [docs] [interop]
+#     [languages] [docs] [interop] [pipeline]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator python tokenizers deploy browser http languages docs interop fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator pipeline python tokenizers deploy browser http languages docs interop fuzz)
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
 
 sources() { git ls-files '*.h' '*.cc'; }
@@ -34,6 +34,10 @@ for part in "${parts[@]}"; do
     simulator)
       scripts/build.sh release server_simulator_test
       QZO_SIMULATOR_SEEDS=100000 QZO_SIMULATOR_FIRST=1000000 build/release/tests/server_simulator_test --gtest_filter='*Every*'
+      ;;
+    pipeline) # a model held by three workers in network namespaces of their own; 77: there can be none here
+      scripts/build.sh release qzo-server qzo-worker qzoctl
+      bench/pipeline.sh --quick || [ $? -eq 77 ]
       ;;
     python)
       scripts/python-test.sh

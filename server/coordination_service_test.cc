@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <thread>
 
 #include "base/digest.h"
@@ -22,13 +23,16 @@ using Job = v1::FineTuningJob;
 // A worker that computes nothing: its losses are made up, but the same for the same question.
 class ScriptedWorker {
  public:
-  ScriptedWorker(TestServer* server, const std::string& name) : stream_(server->coordination->Work(&context_)) {
+  // With a stage address it plays a stage where it is told to: the last one answers, for all of them.
+  ScriptedWorker(TestServer* server, const std::string& name, const std::string& stage_address = "")
+      : stream_(server->coordination->Work(&context_)) {
     v1::WorkerMessage message;
     v1::Attach& attach = *message.mutable_attach();
     attach.set_worker(name);
     attach.set_incarnation("1");
     attach.set_kind("fp32-1/cpu");
     attach.set_threads(2);
+    attach.set_stage_address(stage_address);
     stream_->Write(message);
     thread_ = std::thread([this] { Run(); });
   }
@@ -48,6 +52,11 @@ class ScriptedWorker {
   void WaitForDrain() {
     base::MutexLock lock(&mu_);
     while (!drained_) changed_.Wait(&mu_);
+  }
+  v1::StagePlan WaitForStage() {
+    base::MutexLock lock(&mu_);
+    while (!stage_) changed_.Wait(&mu_);
+    return *stage_;
   }
   absl::Status WaitForEnd() {
     base::MutexLock lock(&mu_);
@@ -74,9 +83,18 @@ class ScriptedWorker {
       drained_ = drained_ || message.has_drain();
       changed_.SignalAll();
     } else if (message.has_open()) {
+      const v1::StagePlan& stage = message.open().stage();
       answer.mutable_ready()->set_job(message.open().job());
       answer.mutable_ready()->set_step(message.open().step());
-      answer.mutable_ready()->set_digest(DigestAt(message.open().step()));
+      // Of stages, the last one has it all, so that the sum is as of one.
+      answers_ = stage.index() + 1 >= stage.count();
+      answer.mutable_ready()->set_digest(answers_ ? DigestAt(message.open().step()) : 0);
+      answer.mutable_ready()->set_pipeline(stage.pipeline());
+      base::MutexLock lock(&mu_);
+      if (message.open().has_stage()) stage_ = stage;
+      changed_.SignalAll();
+    } else if (!answers_) {
+      return;
     } else if (message.has_work() && message.work().item_count() > 0) {
       const v1::Work& work = message.work();
       v1::Results& results = *answer.mutable_results();
@@ -108,12 +126,14 @@ class ScriptedWorker {
     if (answer.message_case() != v1::WorkerMessage::MESSAGE_NOT_SET) stream_->Write(answer);
   }
 
+  bool answers_ = true;  // the reading thread's
   grpc::ClientContext context_;
   const std::unique_ptr<grpc::ClientReaderWriter<v1::WorkerMessage, v1::CoordinatorMessage>> stream_;
   base::Mutex mu_;
   base::CondVar changed_;
   std::string name_ ABSL_GUARDED_BY(mu_);
   bool drained_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<v1::StagePlan> stage_ ABSL_GUARDED_BY(mu_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
   std::thread thread_;
 };
@@ -125,9 +145,10 @@ class CoordinationServiceTest : public ::testing::Test {
     ASSERT_OK(server_.UploadDataset("train", Rows(40)));
     ASSERT_OK(server_.UploadDataset("held-out", Rows(70)));
   }
-  absl::StatusOr<Job> Create(const std::string& id) {
+  absl::StatusOr<Job> Create(const std::string& id, uint32_t stages = 0) {
     v1::CreateJobRequest request = JobRequest(id);
     v1::JobSpec& spec = *request.mutable_job()->mutable_spec();
+    spec.mutable_placement()->set_stages(stages);
     spec.set_validation_dataset("projects/p/datasets/held-out");
     spec.set_test_dataset("projects/p/datasets/held-out");
     spec.mutable_evaluation()->set_eval_steps(2);
@@ -207,6 +228,59 @@ TEST_F(CoordinationServiceTest, AWorkerBringsAJobToItsEndUnderTheWatchersEyes) {
   EXPECT_EQ(job.progress().step(), 4u);
   EXPECT_EQ(job.progress().best_validation().step(), 4u);
   EXPECT_NE(job.adapter(), "");
+}
+
+TEST_F(CoordinationServiceTest, ThreeWorkersHoldOneModelBetweenThem) {
+  ASSERT_OK_AND_ASSIGN(const Job created, Create("j", /*stages=*/3));
+  EXPECT_EQ(created.plan().stages_size(), 3);
+  ScriptedWorker a(&server_, "a", "10.0.0.1:1"), b(&server_, "b", "10.0.0.2:2"), whole(&server_, "whole"),
+      c(&server_, "c", "10.0.0.3:3");
+  const v1::StagePlan plans[] = {a.WaitForStage(), b.WaitForStage(), c.WaitForStage()};
+  std::map<uint32_t, std::string> by_index;  // streams come in any order
+  uint32_t layers = 0;
+  for (const v1::StagePlan& plan : plans) {
+    EXPECT_EQ(plan.pipeline(), plans[0].pipeline());
+    EXPECT_EQ(plan.secret(), plans[0].secret());
+    EXPECT_EQ(plan.secret().size(), 32u);
+    EXPECT_EQ(plan.count(), 3u);
+    EXPECT_GT(plan.pass_rows(), 0u);
+    by_index[plan.index()] = plan.next_address();
+    layers += plan.end_layer() - plan.first_layer();
+  }
+  EXPECT_EQ(layers, 5u);
+  EXPECT_EQ(by_index.at(2), "") << "the last one";
+  for (const uint32_t i : {0, 1}) {
+    const auto next =
+        std::find_if(std::begin(plans), std::end(plans), [&](auto& plan) { return plan.index() == i + 1; });
+    EXPECT_EQ(by_index.at(i), absl::StrCat("10.0.0.", next - plans + 1, ":", next - plans + 1));
+  }
+
+  const Watched watched = Watch(created.name(), 0);
+  ASSERT_OK(watched.end);
+  ASSERT_OK_AND_ASSIGN(const Job job, server_.GetJob(created.name()));
+  EXPECT_EQ(job.state(), Job::SUCCEEDED) << job.DebugString();
+  EXPECT_EQ(job.pipelines_size(), 0) << "it has ended";
+  const auto formed = std::find_if(watched.items.begin(), watched.items.end(), [](const auto& item) {
+    return item.event().type() == "worker" && item.event().message().starts_with("pipeline of 3: layer");
+  });
+  EXPECT_NE(formed, watched.items.end());
+}
+
+TEST_F(CoordinationServiceTest, AJobInStagesSaysWhichWorkersItLacks) {
+  ASSERT_OK_AND_ASSIGN(const Job created, Create("j", /*stages=*/2));
+  ScriptedWorker whole(&server_, "whole"), stage(&server_, "stage", "10.0.0.1:1");
+  whole.WaitForName();
+  stage.WaitForName();
+  ASSERT_OK_AND_ASSIGN(const Job job, server_.GetJob(created.name()));
+  EXPECT_EQ(job.state(), Job::QUEUED);
+  EXPECT_EQ(job.reason(), "WAITING_FOR_WORKERS");
+  EXPECT_THAT(job.message(), HasSubstr("needs 2 workers of one kind"));
+  EXPECT_THAT(job.message(), HasSubstr("1 attached"));
+  v1::GetWorkerRequest get;
+  get.set_name("workers/stage");
+  ASSERT_OK_AND_ASSIGN(const v1::Worker worker,
+                       server_.Call(server_.workers, &v1::WorkerService::Stub::GetWorker, get));
+  EXPECT_EQ(worker.stage_address(), "10.0.0.1:1");
 }
 
 TEST_F(CoordinationServiceTest, AWatchContinuesWhereTheLastOneBroke) {

@@ -37,6 +37,8 @@ absl::Status WrongState(const std::string& name, const char* verb, Job::State st
 
 }  // namespace
 
+std::string NewStageKey();  // coordinator_pipelines.cc
+
 void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
   *out = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(time));
 }
@@ -48,6 +50,7 @@ Coordinator::Impl::Impl(const Options& options, Store* store, BlobStore* blobs, 
       blobs_(blobs),
       clock_(clock),
       metrics_(metrics),
+      stage_key_(NewStageKey()),
       core_(core::CoreOptions{.prepare_timeout = options.prepare_timeout}),
       thread_([this] { Run(); }) {}
 
@@ -157,6 +160,7 @@ absl::StatusOr<Job> Coordinator::Impl::Create(Job job, const JobFacts& facts, co
   stored.set_validation_items(facts.validation_items);
   stored.set_test_items(facts.test_items);
   stored.set_tokens_per_step(facts.tokens_per_step);
+  StoreShape(facts.shape, stored.mutable_shape());
   resource.body = stored.SerializeAsString();
 
   v1::JobEvent event;
@@ -203,6 +207,7 @@ Job Coordinator::Impl::Shown(const StoredResource& resource) const {
 Job Coordinator::Impl::Show(core::JobHandle handle, LiveJob& live) {
   Job job = live.job();
   if (const auto status = core_.StatusOf(handle)) job.mutable_progress()->set_workers(status->ready_workers);
+  ShowPipelines(handle, &job);
   job.set_etag(absl::StrCat(live.epoch, "-", live.events));
   return job;
 }

@@ -19,6 +19,7 @@
 #include "qzo/v1/stored.pb.h"
 #include "qzo/v1/worker.pb.h"
 #include "server/blob_store.h"
+#include "server/core/split.h"
 #include "server/metrics.h"
 #include "server/store.h"
 
@@ -40,6 +41,7 @@ struct JobFacts {
   uint32_t validation_items = 0;  // of the rows that are evaluated each time; 0 = no such split
   uint32_t test_items = 0;
   int64_t tokens_per_step = 0;  // both lanes of all probes, mean over the training set
+  core::ModelShape shape;       // for splits into stages
 };
 
 // A job that has not ended, as metrics show it.

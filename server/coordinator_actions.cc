@@ -20,6 +20,12 @@ using ::qzo::base::MutexLock;
 constexpr uint32_t kStepEventsPerJob = 2000;
 constexpr absl::Duration kSaveAgain = absl::Seconds(1);
 
+uint64_t PipelineOf(const core::OpenReplica& open) { return open.stage ? open.stage->pipeline : 0; }
+
+bool SameOpening(const core::OpenReplica& a, const core::OpenReplica& b) {
+  return a.worker == b.worker && a.job == b.job && a.step == b.step && PipelineOf(a) == PipelineOf(b);
+}
+
 }  // namespace
 
 void SetTime(absl::Time time, google::protobuf::Timestamp* out);  // coordinator.cc
@@ -123,16 +129,15 @@ void Coordinator::Impl::SendOpens() {
     v1::CoordinatorMessage message;
     const absl::Status status = ReadOpen(action, stored, uid, message.mutable_open());
     MutexLock lock(&mu_);
-    // Meanwhile the replica may have been closed, or wanted at another step.
-    const bool wanted = !to_open_.empty() && to_open_.front().worker == action.worker &&
-                        to_open_.front().job == action.job && to_open_.front().step == action.step;
+    // Meanwhile the replica may have been closed, or wanted at another step or in another pipeline.
     const auto worker = workers_.find(action.worker);
-    if (!wanted || worker == workers_.end()) continue;
+    if (to_open_.empty() || !SameOpening(to_open_.front(), action) || worker == workers_.end()) continue;
     to_open_.pop_front();
     if (status.ok()) {
+      if (action.stage) FillStage(*action.stage, message.mutable_open()->mutable_stage());
       worker->second.stream->Send(message);
     } else {
-      Apply(core::ReplicaTrouble{action.worker, action.job, status});
+      Apply(core::ReplicaTrouble{action.worker, action.job, status, PipelineOf(action)});
     }
   }
 }

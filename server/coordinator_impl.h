@@ -1,5 +1,5 @@
 // The inside of Coordinator: see coordinator.h. Split over coordinator.cc (jobs: what services call),
-// coordinator_workers.cc and coordinator_actions.cc (carrying out what the core decides).
+// coordinator_workers.cc, coordinator_actions.cc (carrying out what the core decides) and coordinator_pipelines.cc.
 #ifndef QZO_SERVER_COORDINATOR_IMPL_H_
 #define QZO_SERVER_COORDINATOR_IMPL_H_
 
@@ -12,7 +12,7 @@
 
 #include "base/mutex.h"
 #include "server/coordinator.h"
-#include "server/core/core.h"
+#include "server/core/pipelines.h"
 #include "server/live_job.h"
 
 namespace qzo::server {
@@ -75,12 +75,15 @@ class Coordinator::Impl {
   void Do(const core::SaveResult& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Do(const core::StateChanged& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Do(const core::Observed& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::PipelineFormed& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Do(const core::PipelineLost& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Replicas are opened by the coordinator's own thread: reading a journal may take long. The first of to_open_ stays
   // there until its message is sent.
   void SendOpens() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status ReadOpen(const core::OpenReplica& action, const v1::StoredJob& stored, const std::string& uid,
                         v1::OpenJob* open);
+  void FillStage(const core::Stage& stage, v1::StagePlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ForgetOpen(core::WorkerHandle worker, core::JobHandle job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The mutations that store a job's present state, with an event about it.
   UpdateResource Update(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -95,6 +98,8 @@ class Coordinator::Impl {
   v1::FineTuningJob Shown(const StoredResource& resource) const;
   v1::FineTuningJob Show(core::JobHandle handle, LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Worker Show(core::WorkerHandle handle, const LiveWorker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::string NameOf(core::WorkerHandle handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);  // "" of one that is gone
+  void ShowPipelines(core::JobHandle handle, v1::FineTuningJob* job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   LiveJob* Find(core::JobHandle handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountJobs() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountWorkers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -106,13 +111,14 @@ class Coordinator::Impl {
   BlobStore* const blobs_;
   const base::Clock* const clock_;
   Metrics* const metrics_;
+  const std::string stage_key_;  // what the secrets of pipelines are made from
 
   base::Mutex inbox_mu_ ABSL_ACQUIRED_AFTER(mu_);
   std::vector<Task> inbox_ ABSL_GUARDED_BY(inbox_mu_);
   bool draining_ ABSL_GUARDED_BY(inbox_mu_) = false;
 
   base::Mutex mu_;
-  core::Core core_ ABSL_GUARDED_BY(mu_);
+  core::Pipelines core_ ABSL_GUARDED_BY(mu_);
   std::map<core::JobHandle, LiveJob> jobs_ ABSL_GUARDED_BY(mu_);
   std::map<ResourceKey, core::JobHandle> by_key_ ABSL_GUARDED_BY(mu_);
   core::JobHandle next_job_ ABSL_GUARDED_BY(mu_) = 1;

@@ -28,9 +28,11 @@ void SetTime(absl::Time time, google::protobuf::Timestamp* out);  // coordinator
 
 absl::StatusOr<std::string> Coordinator::Impl::Attach(const v1::Attach& attach, WorkerStream* stream) {
   if (attach.worker().empty() || attach.worker().size() > 128 || attach.kind().empty() || attach.kind().size() > 64 ||
-      attach.incarnation().empty() || base::FindInvalidUtf8(attach.worker()) != std::string::npos) {
+      attach.incarnation().empty() || attach.stage_address().size() > 256 ||
+      base::FindInvalidUtf8(attach.worker()) != std::string::npos) {
     return rpc::WithReason(
-        absl::InvalidArgumentError("attach: worker (1 to 128 characters), incarnation and kind must be set"),
+        absl::InvalidArgumentError("attach: worker (1 to 128 characters), incarnation and kind must be set, "
+                                   "stage_address hold at most 256 characters"),
         "BAD_ATTACH");
   }
   MutexLock lock(&mu_);
@@ -45,7 +47,8 @@ absl::StatusOr<std::string> Coordinator::Impl::Attach(const v1::Attach& attach, 
   stream->Send(message);
   spdlog::info("worker {} attached: kind {}, variant {}, {} threads, on {}", id, attach.kind(), attach.variant(),
                attach.threads(), attach.hostname());
-  Apply(core::WorkerAttached{handle, attach.kind()});
+  Apply(core::WorkerAttached{handle, attach.kind(), std::max<int64_t>(0, attach.memory_bytes()),
+                             !attach.stage_address().empty()});
   CountWorkers();
   return id;
 }
@@ -91,10 +94,12 @@ void Coordinator::Impl::Take(const std::string& id, const v1::WorkerMessage& mes
     }
     case v1::WorkerMessage::kReady:
       heard(message.ready().job(), message.ready().resident_memory_bytes());
-      Apply(core::ReplicaReady{handle, message.ready().job(), message.ready().step(), message.ready().digest()});
+      Apply(core::ReplicaReady{handle, message.ready().job(), message.ready().step(), message.ready().digest(),
+                               message.ready().pipeline()});
       break;
     case v1::WorkerMessage::kTrouble:
-      Apply(core::ReplicaTrouble{handle, message.trouble().job(), rpc::FromProto(message.trouble().status())});
+      Apply(core::ReplicaTrouble{handle, message.trouble().job(), rpc::FromProto(message.trouble().status()),
+                                 message.trouble().pipeline()});
       break;
     case v1::WorkerMessage::kLeaving:
       worker.leaving = true;
@@ -119,9 +124,9 @@ void Coordinator::Impl::Detach(const std::string& id, std::string_view reason) {
     const bool orderly = workers_.at(handle).leaving;
     spdlog::info("worker {} detached: {}", id, reason);
     metrics_->worker_disconnects.Add({{"reason", std::string(reason)}}).Increment();
+    if (!stopping_) Apply(core::WorkerDetached{handle, orderly});  // whose events still name it
     workers_.erase(handle);
     by_id_.erase(it);
-    if (!stopping_) Apply(core::WorkerDetached{handle, orderly});
     CountWorkers();
   }
   WakeWatchers();
@@ -137,6 +142,7 @@ v1::Worker Coordinator::Impl::Show(core::WorkerHandle handle, const LiveWorker& 
   shown.set_version(worker.attach.version());
   shown.set_threads(worker.attach.threads());
   shown.set_memory_bytes(worker.attach.memory_bytes());
+  shown.set_stage_address(worker.attach.stage_address());
   shown.set_resident_memory_bytes(worker.peak_memory_bytes);
   SetTime(worker.attach_time, shown.mutable_attach_time());
   for (const core::JobHandle job : core_.JobsOf(handle)) {

@@ -1,6 +1,5 @@
 #include "server/credentials.h"
 
-#include <grpcpp/security/tls_credentials_options.h>
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
@@ -29,14 +28,7 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(c
   }
   if (!options.tls.any()) return grpc::InsecureServerCredentials();
   if (!encrypted) return absl::InvalidArgumentError("--tls-client-ca and --tls-key need --tls-cert");
-  QZO_ASSIGN_OR_RETURN(const auto certificates, rpc::WatchTlsFiles(options.tls, options.tls_refresh));
-  grpc::experimental::TlsServerCredentialsOptions tls(certificates);
-  tls.watch_identity_key_cert_pairs();
-  if (!options.tls.ca.empty()) {
-    tls.watch_root_certs();
-    tls.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
-  }
-  return grpc::experimental::TlsServerCredentials(tls);
+  return rpc::MakeTlsServerCredentials(options.tls, options.tls_refresh);
 }
 
 }  // namespace qzo::server

@@ -52,15 +52,66 @@ double PayloadPerStep(const method::MethodSpec& method) {
   return static_cast<double>(down.ByteSizeLong() + up.ByteSizeLong());
 }
 
-int64_t WorkerMemory(const method::MethodSpec& method, const model::ModelInfo& model, int64_t multipliers,
-                     int32_t longest_row) {
-  // Absolute mode keeps a unit beside every multiplier.
-  const int64_t state =
-      multipliers * static_cast<int64_t>(sizeof(float)) * (method.mode == method::Mode::kAbsolute ? 2 : 1);
+// Absolute mode keeps a unit beside every multiplier.
+int64_t StateBytes(const method::MethodSpec& method, int64_t multipliers) {
+  return multipliers * static_cast<int64_t>(sizeof(float)) * (method.mode == method::Mode::kAbsolute ? 2 : 1);
+}
+
+int64_t Activations(const method::MethodSpec& method, const model::ModelInfo& model, int32_t longest_row) {
   const int64_t row = 2 * int64_t{longest_row};
   const int64_t item = row * (method.batch_size / method.micro_batches);
-  return model.file_bytes + model.repacked_bytes + state +
-         model.ActivationBytes(std::max(row, std::min(item, model::kPassRows)));
+  return model.ActivationBytes(std::max(row, std::min(item, model::kPassRows)));
+}
+
+int32_t LongestRow(const v1::JobSpec& spec, const SplitReports& reports) {
+  return std::min(reports.training.longest, spec.task().sequence_len());
+}
+
+// Of a part of the training set's tokens.
+double Share(int64_t part, const model::DatasetReport& training) {
+  return training.tokens > 0 ? static_cast<double>(part) / static_cast<double>(training.tokens) : 0;
+}
+
+// Costs are multiply-adds for a row of a pass.
+core::ModelShape ShapeOf(const v1::JobSpec& spec, const method::MethodSpec& method, const model::ModelInfo& model,
+                         const SplitReports& reports) {
+  core::ModelShape shape;
+  const method::Partition partition(method.granularity, model.trained);
+  shape.whole_bytes = model.file_bytes + model.repacked_bytes + StateBytes(method, partition.multipliers());
+  const auto layers = static_cast<size_t>(model.layers);
+  if (model.block_bytes.size() != layers || layers == 0 || model.trained.size() % layers != 0) return shape;
+  const size_t tensors = model.trained.size() / layers;
+  int64_t counted = model.embedding_bytes + (model.tied_head ? 0 : model.head_bytes);
+  for (size_t l = 0; l < layers; ++l) {
+    core::ModelShape::Layer layer;
+    int64_t multipliers = 0;
+    for (const method::PartitionTensor& tensor : partition.tensors().subspan(l * tensors, tensors)) {
+      multipliers += tensor.count;
+      layer.cost += static_cast<double>(tensor.shape.rows) * static_cast<double>(tensor.shape.cols);
+    }
+    layer.bytes = model.block_bytes[l] + model.repacked_bytes / model.layers + StateBytes(method, multipliers);
+    counted += model.block_bytes[l];
+    shape.layers.push_back(layer);
+  }
+  shape.embedding_bytes = model.embedding_bytes;
+  shape.head_bytes = model.head_bytes;
+  shape.head_cost = Share(reports.training.scored, reports.training) * static_cast<double>(model.vocabulary) *
+                    static_cast<double>(model.embedding_length);
+  // What belongs to no tensor (the vocabulary, mostly) is read by every stage.
+  shape.stage_bytes =
+      std::max<int64_t>(0, model.file_bytes - counted) + Activations(method, model, LongestRow(spec, reports));
+  return shape;
+}
+
+// What stages hold of a model where workers are alike.
+void PlanStages(const core::ModelShape& shape, uint32_t stages, v1::Plan* plan) {
+  const std::vector<int64_t> memory(stages, core::kUnlimited);
+  for (const core::LayerRange& layers : core::SplitLayers(shape, memory).value_or(std::vector<core::LayerRange>())) {
+    v1::Plan::Stage& stage = *plan->add_stages();
+    stage.set_first_layer(layers.first);
+    stage.set_end_layer(layers.end);
+    stage.set_worker_memory_bytes(core::StageBytes(shape, layers));
+  }
 }
 
 }  // namespace
@@ -80,11 +131,13 @@ absl::Status CheckMode(const method::MethodSpec& method, const model::ModelInfo&
       "method.granularity: CHANNEL, expected GROUP: mode ABSOLUTE needs it where a row has several stored scales");
 }
 
-JobFacts FactsOf(const v1::JobSpec& spec, const method::MethodSpec& method, const SplitReports& reports) {
+JobFacts FactsOf(const v1::JobSpec& spec, const method::MethodSpec& method, const model::ModelInfo& model,
+                 const SplitReports& reports) {
   JobFacts facts;
   facts.validation_items = EvaluationItems(ValidatedRows(spec, method, reports.validation));
   facts.test_items = EvaluationItems(reports.test.rows);
   facts.tokens_per_step = std::llround(TokensPerStep(method, reports.training));
+  facts.shape = ShapeOf(spec, method, model, reports);
   return facts;
 }
 
@@ -101,8 +154,14 @@ v1::Plan PlanOf(const v1::JobSpec& spec, const method::MethodSpec& method, const
       TokensPerRow(reports.validation) * static_cast<double>(ValidatedRows(spec, method, reports.validation));
   plan.set_evaluation_tokens(std::llround(validated * static_cast<double>(Validations(spec, method.steps)) +
                                           2.0 * static_cast<double>(reports.test.tokens)));
-  const int32_t longest = std::min(training.longest, spec.task().sequence_len());
-  plan.set_worker_memory_bytes(WorkerMemory(method, model, partition.multipliers(), longest));
+  plan.set_worker_memory_bytes(model.file_bytes + StateBytes(method, partition.multipliers()) +
+                               Activations(method, model, LongestRow(spec, reports)));
+  if (spec.placement().stages() > 1) {
+    PlanStages(ShapeOf(spec, method, model, reports), spec.placement().stages(), &plan);
+    plan.set_link_bytes_per_step(TokensPerStep(method, training) *
+                                 Share(training.tokens - training.branches, training) * model.embedding_length *
+                                 static_cast<double>(sizeof(float)));
+  }
   plan.set_payload_bytes_per_step(PayloadPerStep(method));
   plan.set_journal_bytes(int64_t{method.steps} * method.probes * 2 * static_cast<int64_t>(sizeof(float)));
   plan.set_truncated_rows(training.truncated_rows);

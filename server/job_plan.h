@@ -22,7 +22,8 @@ struct SplitReports {
   model::DatasetReport test;
 };
 
-JobFacts FactsOf(const v1::JobSpec& spec, const method::MethodSpec& method, const SplitReports& reports);
+JobFacts FactsOf(const v1::JobSpec& spec, const method::MethodSpec& method, const model::ModelInfo& model,
+                 const SplitReports& reports);
 v1::Plan PlanOf(const v1::JobSpec& spec, const method::MethodSpec& method, const model::ModelInfo& model,
                 const SplitReports& reports);
 

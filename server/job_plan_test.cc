@@ -60,7 +60,7 @@ TEST_F(JobPlanTest, CountsTokensOfBothLanesOfEveryProbe) {
   EXPECT_EQ(plan.steps(), 10u);
   EXPECT_EQ(plan.items_per_step(), 6u);
   EXPECT_EQ(plan.training_tokens(), 25 * 8 * 3 * 2 * 10);
-  EXPECT_EQ(FactsOf(spec_, method_, reports_).tokens_per_step, 25 * 8 * 3 * 2);
+  EXPECT_EQ(FactsOf(spec_, method_, model_, reports_).tokens_per_step, 25 * 8 * 3 * 2);
 }
 
 TEST_F(JobPlanTest, CountsEveryEvaluation) {
@@ -73,23 +73,61 @@ TEST_F(JobPlanTest, CountsEveryEvaluation) {
 }
 
 TEST_F(JobPlanTest, EvaluationItemsHoldThirtyTwoRows) {
-  EXPECT_EQ(FactsOf(spec_, method_, reports_).validation_items, 3u);
-  EXPECT_EQ(FactsOf(spec_, method_, reports_).test_items, 2u);
+  EXPECT_EQ(FactsOf(spec_, method_, model_, reports_).validation_items, 3u);
+  EXPECT_EQ(FactsOf(spec_, method_, model_, reports_).test_items, 2u);
   spec_.mutable_evaluation()->set_eval_rows(32);
-  EXPECT_EQ(FactsOf(spec_, method_, reports_).validation_items, 1u) << "eval_rows is about validation";
-  EXPECT_EQ(FactsOf(spec_, method_, reports_).test_items, 2u);
+  EXPECT_EQ(FactsOf(spec_, method_, model_, reports_).validation_items, 1u) << "eval_rows is about validation";
+  EXPECT_EQ(FactsOf(spec_, method_, model_, reports_).test_items, 2u);
   spec_.mutable_evaluation()->set_eval_rows(1000);
-  EXPECT_EQ(FactsOf(spec_, method_, reports_).validation_items, 3u);
+  EXPECT_EQ(FactsOf(spec_, method_, model_, reports_).validation_items, 3u);
   reports_.validation = {};
   reports_.test = {};
-  EXPECT_EQ(FactsOf(spec_, method_, reports_).validation_items, 0u);
-  EXPECT_EQ(FactsOf(spec_, method_, reports_).test_items, 0u);
+  EXPECT_EQ(FactsOf(spec_, method_, model_, reports_).validation_items, 0u);
+  EXPECT_EQ(FactsOf(spec_, method_, model_, reports_).test_items, 0u);
 }
 
 TEST_F(JobPlanTest, MultipliersFollowTheGranularity) {
   EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).multipliers(), 6);
   method_.granularity = method::Granularity::kGroup;
   EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).multipliers(), 14);
+}
+
+TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
+  model_.layers = 2;
+  model_.block_bytes = {300, 200};
+  model_.embedding_bytes = 150;
+  model_.head_bytes = 250;
+  model_.embedding_length = 16;
+  model_.vocabulary = 64;
+  reports_.training.scored = 250;
+  reports_.training.branches = 100;
+  const core::ModelShape shape = FactsOf(spec_, method_, model_, reports_).shape;
+  ASSERT_EQ(shape.layers.size(), 2u);
+  EXPECT_EQ(shape.layers[0].bytes, 300 + 4 * 4) << "with a multiplier a row";
+  EXPECT_EQ(shape.layers[0].cost, 4 * 64);
+  EXPECT_EQ(shape.layers[1].bytes, 200 + 2 * 4);
+  EXPECT_EQ(shape.layers[1].cost, 2 * 96);
+  EXPECT_EQ(shape.embedding_bytes, 150);
+  EXPECT_EQ(shape.head_bytes, 250);
+  EXPECT_EQ(shape.head_cost, 0.1 * 64 * 16) << "a tenth of the tokens is scored";
+  EXPECT_GE(shape.stage_bytes, 100) << "what belongs to no tensor, and activations";
+  EXPECT_EQ(shape.whole_bytes, 1000 + 6 * 4) << "as workers count";
+
+  EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).stages_size(), 0);
+  spec_.mutable_placement()->set_stages(2);
+  const v1::Plan plan = PlanOf(spec_, method_, model_, reports_);
+  ASSERT_EQ(plan.stages_size(), 2);
+  EXPECT_EQ(plan.stages(0).first_layer(), 0u);
+  EXPECT_EQ(plan.stages(0).end_layer(), 1u);
+  EXPECT_EQ(plan.stages(0).worker_memory_bytes(), 316 + 150 + shape.stage_bytes);
+  EXPECT_EQ(plan.stages(1).end_layer(), 2u);
+  EXPECT_EQ(plan.stages(1).worker_memory_bytes(), 208 + 250 + shape.stage_bytes);
+  EXPECT_DOUBLE_EQ(plan.link_bytes_per_step(), 24.0 * 8 * 3 * 2 * 16 * 4) << "24 of 25 tokens are rows of a pass";
+}
+
+TEST_F(JobPlanTest, AModelOfUnknownPartsIsNotCut) {
+  model_.layers = 2;
+  EXPECT_TRUE(FactsOf(spec_, method_, model_, reports_).shape.layers.empty());
 }
 
 TEST_F(JobPlanTest, JournalIsEightBytesAProbeAndStep) {

@@ -145,6 +145,7 @@ TEST_F(JobServiceTest, AllViolationsComeAtOnce) {
   spec.mutable_placement()->set_min_workers(0);
   spec.mutable_placement()->set_priority(101);
   spec.mutable_placement()->set_kind(std::string(65, 'x'));
+  spec.mutable_placement()->set_stages(6);
   const auto violations = Violations(request);
   EXPECT_TRUE(violations.contains("test_dataset"));
   EXPECT_THAT(violations.at("method.probes"), HasSubstr("65"));
@@ -154,7 +155,8 @@ TEST_F(JobServiceTest, AllViolationsComeAtOnce) {
   EXPECT_TRUE(violations.contains("placement.min_workers"));
   EXPECT_THAT(violations.at("placement.priority"), HasSubstr("-100 to 100"));
   EXPECT_TRUE(violations.contains("placement.kind"));
-  EXPECT_EQ(violations.size(), 8u);
+  EXPECT_THAT(violations.at("placement.stages"), HasSubstr("6, expected at most 5"));
+  EXPECT_EQ(violations.size(), 9u);
 }
 
 TEST_F(JobServiceTest, RowsThatTheTaskCannotReadAreNamed) {

@@ -49,7 +49,8 @@ class Resolution {
     ResolvePolicy();
     ResolvePlacement();
     QZO_RETURN_IF_ERROR(Violations());
-    return ResolvedJob{spec_, PlanOf(spec_, *method_, model_->info, reports_), FactsOf(spec_, *method_, reports_)};
+    return ResolvedJob{spec_, PlanOf(spec_, *method_, model_->info, reports_),
+                       FactsOf(spec_, *method_, model_->info, reports_)};
   }
 
  private:
@@ -175,6 +176,13 @@ class Resolution {
     }
     if (placement.kind().size() > kMaxKindBytes) {
       Violate("placement.kind", absl::StrCat(placement.kind().size(), " characters, expected at most ", kMaxKindBytes));
+    }
+    if (model_ != nullptr && placement.stages() > static_cast<uint32_t>(model_->info.layers)) {
+      Violate("placement.stages", absl::StrCat(placement.stages(), ", expected at most ", model_->info.layers,
+                                               ", the layers of the model"));
+    } else if (model_ != nullptr && placement.stages() > 1 && model_->info.block_bytes.empty()) {
+      Violate("placement.stages",
+              absl::StrCat(placement.stages(), ", expected 0 or 1 for a model that is no GGUF file"));
     }
   }
 

@@ -15,6 +15,20 @@ namespace {
 // Enough of the journal's tail to see a run of steps without finite losses that is about to fail the job.
 constexpr uint32_t kTailSteps = 64;
 
+// Of a job that an earlier version stored: nothing, and it is not cut.
+core::ModelShape LoadShape(const v1::StoredJob::Shape& stored) {
+  core::ModelShape shape;
+  for (int l = 0; l < std::min(stored.layer_bytes_size(), stored.layer_costs_size()); ++l) {
+    shape.layers.push_back({stored.layer_bytes(l), stored.layer_costs(l)});
+  }
+  shape.embedding_bytes = stored.embedding_bytes();
+  shape.head_bytes = stored.head_bytes();
+  shape.head_cost = stored.head_cost();
+  shape.stage_bytes = stored.stage_bytes();
+  shape.whole_bytes = stored.whole_bytes();
+  return shape;
+}
+
 }  // namespace
 
 absl::StatusOr<ResourceKey> JobKey(const std::string& name) {
@@ -25,6 +39,18 @@ absl::StatusOr<ResourceKey> JobKey(const std::string& name) {
   return ResourceKey{"job", parts[1], parts[3]};
 }
 
+void StoreShape(const core::ModelShape& shape, v1::StoredJob::Shape* stored) {
+  for (const core::ModelShape::Layer& layer : shape.layers) {
+    stored->add_layer_bytes(layer.bytes);
+    stored->add_layer_costs(layer.cost);
+  }
+  stored->set_embedding_bytes(shape.embedding_bytes);
+  stored->set_head_bytes(shape.head_bytes);
+  stored->set_head_cost(shape.head_cost);
+  stored->set_stage_bytes(shape.stage_bytes);
+  stored->set_whole_bytes(shape.whole_bytes);
+}
+
 absl::StatusOr<core::JobConfig> ConfigOf(const v1::StoredJob& stored, const std::string& project) {
   const v1::JobSpec& spec = stored.job().spec();
   core::JobConfig config;
@@ -33,6 +59,9 @@ absl::StatusOr<core::JobConfig> ConfigOf(const v1::StoredJob& stored, const std:
   config.priority = spec.placement().priority();
   config.min_workers = std::max(1u, spec.placement().min_workers());
   config.kind = spec.placement().kind();
+  config.stages = spec.placement().stages();
+  config.shape = LoadShape(stored.shape());
+  config.base_model = spec.base_model_digest();
   config.eval_steps = spec.evaluation().eval_steps();
   config.patience = spec.evaluation().early_stopping_patience();
   config.snapshot_steps = spec.evaluation().snapshot_steps();

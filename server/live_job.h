@@ -33,6 +33,7 @@ struct LiveJob {
 // "projects/p/jobs/j" ↔ {"job", p, j}. NOT_FOUND for anything else.
 absl::StatusOr<ResourceKey> JobKey(const std::string& name);
 
+void StoreShape(const core::ModelShape& shape, v1::StoredJob::Shape* stored);
 absl::StatusOr<core::JobConfig> ConfigOf(const v1::StoredJob& stored, const std::string& project);
 v1::FineTuningJob::State ToProto(core::JobState state);
 bool IsTerminal(v1::FineTuningJob::State state);

@@ -47,6 +47,8 @@ Metrics::Metrics(std::shared_ptr<Registry> r)
       contributions(Counters(*r, "qzo_contributions_total", "Items answered by workers, by what became of them")),
       workers(Gauges(*r, "qzo_workers", "Workers attached")),
       worker_disconnects(Counters(*r, "qzo_worker_disconnects_total", "Worker streams that ended")),
+      pipelines_formed(One(*r, "qzo_pipelines_formed_total", "Times that workers were put together to hold a model")),
+      pipelines_lost(Counters(*r, "qzo_pipelines_lost_total", "Pipelines that ended before their jobs did")),
       payload_down_bytes(One(*r, "qzo_step_payload_down_bytes_total", "Step messages to workers, serialized")),
       payload_up_bytes(One(*r, "qzo_step_payload_up_bytes_total", "Step results from workers, serialized")),
       journal_entries(One(*r, "qzo_journal_entries_total", "Journal entries made durable")),
@@ -63,6 +65,9 @@ Metrics::Metrics(std::shared_ptr<Registry> r)
     contributions.Add({{"result", result}});
   }
   for (const char* reason : {"closed", "lost", "protocol"}) worker_disconnects.Add({{"reason", reason}});
+  for (const char* cause : {"worker_gone", "worker_left", "link", "trouble", "late"}) {
+    pipelines_lost.Add({{"cause", cause}});
+  }
   for (const char* op : {"append_step", "update_job"}) store_errors.Add({{"op", op}});
 }
 

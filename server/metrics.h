@@ -28,7 +28,9 @@ class Metrics {
   prometheus::Family<prometheus::Counter>& contributions;       // {result}
   prometheus::Family<prometheus::Gauge>& workers;               // {state, device}
   prometheus::Family<prometheus::Counter>& worker_disconnects;  // {reason}
-  prometheus::Counter& payload_down_bytes;                      // of step messages
+  prometheus::Counter& pipelines_formed;
+  prometheus::Family<prometheus::Counter>& pipelines_lost;  // {cause}
+  prometheus::Counter& payload_down_bytes;                  // of step messages
   prometheus::Counter& payload_up_bytes;
   prometheus::Counter& journal_entries;
   prometheus::Counter& journal_bytes;

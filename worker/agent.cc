@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "model/graph/cpu_passes.h"
 #include "model/graph/gpu_passes.h"
+#include "model/graph/stage_passes.h"
 #include "proto/grpc_status.h"
 #include "worker/process.h"
 
@@ -73,6 +74,12 @@ Agent::Agent(const Options& options, ModelCache* cache, BlobSource* blobs, Snaps
 
 Agent::~Agent() {
   Connect(nullptr);
+  std::list<StageThread> stages;
+  {
+    base::MutexLock lock(&mu_);
+    stages.swap(stage_threads_);
+  }
+  for (StageThread& stage : stages) stage.thread.join();  // while their turns still come
   transfers_.Stop();
   compute_.Stop();
   transfer_thread_.join();
@@ -99,7 +106,7 @@ void Agent::Receive(const v1::CoordinatorMessage& message) {
         Schedule(slot, [work = message.work()](Slot* at) -> absl::StatusOr<bool> {
           v1::WorkerMessage answer;
           QZO_ASSIGN_OR_RETURN(*answer.mutable_results(), at->replica->Measure(work, at->closed));
-          if (work.item_count() > 0 && !at->closed) at->uplink->Send(answer);
+          if (work.item_count() > 0 && at->replica->answers() && !at->closed) at->uplink->Send(answer);
           return false;
         });
       }
@@ -109,14 +116,17 @@ void Agent::Receive(const v1::CoordinatorMessage& message) {
         Schedule(slot, [work = message.eval_work()](Slot* at) -> absl::StatusOr<bool> {
           v1::WorkerMessage answer;
           QZO_ASSIGN_OR_RETURN(*answer.mutable_eval_results(), at->replica->Evaluate(work, at->closed));
-          if (!at->closed) at->uplink->Send(answer);
+          if (at->replica->answers() && !at->closed) at->uplink->Send(answer);
           return false;
         });
       }
       return;
     case v1::CoordinatorMessage::kSnapshot:
       if (const SlotPtr slot = FindSlot(message.snapshot().job())) {
-        Schedule(slot, [this](Slot* at) -> absl::StatusOr<bool> { return SendSnapshot(*at), false; });
+        Schedule(slot, [this](Slot* at) -> absl::StatusOr<bool> {
+          QZO_RETURN_IF_ERROR(SendSnapshot(at));
+          return false;
+        });
       }
       return;
     case v1::CoordinatorMessage::kOpen:
@@ -161,13 +171,23 @@ void Agent::Open(const v1::OpenJob& open) {
     base::MutexLock lock(&mu_);
     if (draining_ || uplink_ == nullptr) return;
     slot = std::make_shared<Slot>(open.job(), next_lane_++, uplink_);
-    replaced = std::exchange(slots_[open.job()], slot);
+    if (auto node = slots_.extract(open.job())) replaced = std::move(node.mapped());
   }
   if (replaced != nullptr) Close(replaced);
-  compute_.Hold(slot->lane);  // commits may arrive before the job is loaded
+  const absl::Status staged = open.has_stage() ? OpenStage(slot, open.stage()) : absl::OkStatus();
+  QueueOf(*slot).Hold(slot->lane);  // commits may arrive before the job is loaded
+  bool late = false;                // the stream has ended meanwhile, or the worker drains
+  {
+    base::MutexLock lock(&mu_);
+    late = draining_ || uplink_ != slot->uplink;
+    if (!late) slots_[open.job()] = slot;
+  }
+  if (late) return Close(slot);
+  if (!staged.ok()) return Fail(slot, staged);
   Schedule(slot, [this, name = open.name()](Slot* at) -> absl::StatusOr<bool> {
     QZO_ASSIGN_OR_RETURN(const bool done, at->replica->Replay(options_.replay_slice));
     if (!done) return true;
+    if (at->stage != nullptr) QZO_RETURN_IF_ERROR(at->stage->Connect());
     v1::WorkerMessage message;
     *message.mutable_ready() = at->replica->Ready();
     spdlog::info("{}: replica ready at step {}", name, message.ready().step());
@@ -178,8 +198,58 @@ void Agent::Open(const v1::OpenJob& open) {
   transfers_.Push(kTransferLane, [this, slot, open] { return Load(slot, open), false; });
 }
 
+absl::Status Agent::OpenStage(const SlotPtr& slot, const v1::StagePlan& plan) {
+  slot->pipeline = plan.pipeline();
+  if (options_.gpu != nullptr) return absl::UnimplementedError("stages do not run on GPUs yet; --device cpu runs them");
+  if (options_.stages == nullptr) {
+    return absl::FailedPreconditionError(
+        "this worker has no --stage-address, so that it can be no stage of a pipeline");
+  }
+  slot->own_queue = std::make_shared<FairQueue>();
+  // Looks at the links when one has ended while nobody waited for it. Holds nothing but the queue, for it may be called
+  // when slot and agent are gone.
+  const auto link_ended = [this, queue = slot->own_queue, weak = std::weak_ptr<Slot>(slot), lane = slot->lane] {
+    queue->Push(lane, [this, weak] {
+      const SlotPtr found = weak.lock();
+      if (found == nullptr) return false;
+      return RunWork(found, [](Slot* at) -> absl::StatusOr<bool> {
+        QZO_RETURN_IF_ERROR(at->stage->link_status());
+        return false;
+      });
+    });
+  };
+  QZO_ASSIGN_OR_RETURN(
+      slot->stage, Stage::Open(plan, options_.stages, &compute_, slot->lane, workshop_.clock, metrics_, link_ended));
+  StartStageThread(slot->own_queue);
+  return absl::OkStatus();
+}
+
+void Agent::StartStageThread(std::shared_ptr<FairQueue> queue) {
+  base::MutexLock lock(&mu_);
+  for (auto stage = stage_threads_.begin(); stage != stage_threads_.end();) {
+    if (!stage->ended) {
+      ++stage;
+      continue;
+    }
+    stage->thread.join();
+    stage = stage_threads_.erase(stage);
+  }
+  StageThread& stage = stage_threads_.emplace_back();
+  stage.queue = std::move(queue);
+  stage.thread = std::thread([&stage] {  // lists keep their elements where they are
+    while (stage.queue->RunNext()) {
+    }
+    stage.ended = true;
+  });
+}
+
 void Agent::Close(const SlotPtr& slot) {
   slot->closed = true;
+  if (slot->own_queue != nullptr) {
+    if (slot->stage != nullptr) slot->stage->End();
+    slot->own_queue->Drop(slot->lane);
+    slot->own_queue->Stop();
+  }
   compute_.Drop(slot->lane);
 }
 
@@ -188,13 +258,16 @@ void Agent::Load(const SlotPtr& slot, const v1::OpenJob& open) {
   AbortableSource blobs(blobs_, &slot->closed);
   absl::StatusOr<std::unique_ptr<Job>> job =
       NoMemoryIsAStatus<std::unique_ptr<Job>>([&]() -> absl::StatusOr<std::unique_ptr<Job>> {
-        QZO_ASSIGN_OR_RETURN(std::shared_ptr<ModelEngine> engine, EngineFor(open.spec().base_model_digest(), &blobs));
-        return Job::Load(open, std::move(engine), workshop_, cache_, &blobs);
+        const std::string& model = open.spec().base_model_digest();
+        Stage* const stage = slot->stage.get();
+        QZO_ASSIGN_OR_RETURN(std::shared_ptr<ModelEngine> engine,
+                             stage == nullptr ? EngineFor(model, &blobs) : StageEngineFor(model, &blobs, stage));
+        return Job::Load(open, std::move(engine), workshop_, cache_, &blobs, stage);
       });
   metrics_->peak_resident_bytes.Set(static_cast<double>(PeakResidentBytes()));
   if (!job.ok()) return Fail(slot, job.status());
   slot->replica = std::move(*job);
-  compute_.Release(slot->lane);
+  QueueOf(*slot).Release(slot->lane);
 }
 
 absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::EngineFor(const std::string& digest, BlobSource* blobs) {
@@ -216,38 +289,64 @@ absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::EngineFor(const std::string&
   return engine;
 }
 
-void Agent::Schedule(const SlotPtr& slot, std::function<absl::StatusOr<bool>(Slot*)> work) {
-  if (slot->closed) return;
-  compute_.Push(slot->lane, [this, slot, work = std::move(work)] {
-    if (slot->closed) return false;
-    const absl::StatusOr<bool> again = NoMemoryIsAStatus<bool>([&] { return work(slot.get()); });
-    metrics_->peak_resident_bytes.Set(static_cast<double>(PeakResidentBytes()));
-    if (again.ok()) return *again;
-    Fail(slot, again.status());
-    slot->replica.reset();
-    return false;
-  });
+// A stage's engine is not shared with other jobs: what it holds of a pass must last from one turn to the next.
+absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::StageEngineFor(const std::string& digest, BlobSource* blobs,
+                                                                   Stage* stage) {
+  QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, cache_->GetModel(digest, blobs, stage->layers()));
+  const model::Model& borrowed = *model;
+  const v1::StagePlan& plan = stage->plan();
+  if (borrowed.has_first_layer() != stage->first() || borrowed.has_last_layer() != stage->last()) {
+    return absl::InvalidArgumentError(absl::StrCat("stage ", plan.index() + 1, " of ", plan.count(), ": layers [",
+                                                   plan.first_layer(), ", ", plan.end_layer(), ") of ",
+                                                   borrowed.info().layers));
+  }
+  stage->set_embedding_length(borrowed.info().embedding_length);
+  auto passes = std::make_unique<model::StagePasses>(borrowed, *options_.kernels, &pool_, options_.arithmetic, stage);
+  return std::shared_ptr<ModelEngine>(
+      new ModelEngine{std::move(model), model::Engine(borrowed, std::move(passes), plan.pass_rows())});
 }
 
-void Agent::SendSnapshot(const Slot& slot) {
-  const absl::Span<const float> now = slot.replica->multipliers();
-  transfers_.Push(kTransferLane, [this, header = slot.replica->SnapshotHeader(),
-                                  multipliers = std::vector<float>(now.begin(), now.end())] {
+void Agent::Schedule(const SlotPtr& slot, SlotWork work) {
+  if (slot->closed) return;
+  QueueOf(*slot).Push(slot->lane, [this, slot, work = std::move(work)] { return RunWork(slot, work); });
+}
+
+bool Agent::RunWork(const SlotPtr& slot, const SlotWork& work) {
+  if (slot->closed) return false;
+  const absl::StatusOr<bool> again = NoMemoryIsAStatus<bool>([&] { return work(slot.get()); });
+  metrics_->peak_resident_bytes.Set(static_cast<double>(PeakResidentBytes()));
+  if (again.ok()) return *again;
+  if (slot->stage != nullptr && absl::IsCancelled(again.status())) {
+    Close(slot);  // a neighbour ended the pipeline, and its coordinator knows why
+  } else {
+    Fail(slot, again.status());
+  }
+  slot->replica.reset();
+  return false;
+}
+
+absl::Status Agent::SendSnapshot(Slot* slot) {
+  QZO_ASSIGN_OR_RETURN(std::optional<Job::Snapshot> snapshot, slot->replica->TakeSnapshot());
+  if (!snapshot) return absl::OkStatus();
+  transfers_.Push(kTransferLane, [this, snapshot = *std::move(snapshot)] {
     // A snapshot spares later replicas a replay; training goes on without it.
-    if (const absl::Status status = snapshots_->Put(header, multipliers); !status.ok()) {
-      spdlog::warn("{}: snapshot of step {} not sent: {}", header.job(), header.step(), status.ToString());
+    if (const absl::Status status = snapshots_->Put(snapshot.header, snapshot.multipliers); !status.ok()) {
+      spdlog::warn("{}: snapshot of step {} not sent: {}", snapshot.header.job(), snapshot.header.step(),
+                   status.ToString());
     }
     return false;
   });
+  return absl::OkStatus();
 }
 
 void Agent::Fail(const SlotPtr& slot, const absl::Status& status) {
   if (slot->closed.exchange(true)) return;
-  compute_.Drop(slot->lane);
+  Close(slot);
   metrics_->troubles.Increment();
   spdlog::warn("job {}: {}", slot->job, status.ToString());
   v1::WorkerMessage message;
   message.mutable_trouble()->set_job(slot->job);
+  if (slot->pipeline != 0) message.mutable_trouble()->set_pipeline(slot->pipeline);
   *message.mutable_trouble()->mutable_status() = rpc::ToProto(status);
   slot->uplink->Send(message);
 }
@@ -272,14 +371,14 @@ void Agent::DrainFrom(const std::shared_ptr<Uplink>& uplink) {
   v1::WorkerMessage message;
   message.mutable_leaving();
   uplink->Send(message);
-  std::vector<SlotPtr> preparing;
+  std::vector<SlotPtr> ended;
   {
     base::MutexLock lock(&mu_);
     for (const auto& [job, slot] : slots_) {
-      if (!slot->ready) preparing.push_back(slot);
+      if (!slot->ready || slot->stage != nullptr) ended.push_back(slot);  // the others of a pipeline go on without us
     }
   }
-  for (const SlotPtr& slot : preparing) Close(slot);
+  for (const SlotPtr& slot : ended) Close(slot);
   // Close behind all that the jobs have to do, and behind the snapshots that this sends.
   compute_.WhenIdle([this, uplink] { transfers_.Push(kTransferLane, [uplink] { return uplink->Close(), false; }); });
 }

@@ -3,12 +3,16 @@
 // Two threads. The compute thread owns the thread pool and everything that uses it: replays, items, evaluations; in
 // order within a job, in turn between jobs. The transfer thread fetches blobs, loads models and data, and sends
 // snapshots, so that the network delays no step. A job goes from one to the other once, when it is loaded.
+//
+// A job in which the worker is a stage of a pipeline has a thread of its own besides, which waits for the neighbours
+// and takes turns of the compute thread for what is to be computed.
 #ifndef QZO_WORKER_AGENT_H_
 #define QZO_WORKER_AGENT_H_
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,6 +29,7 @@
 #include "worker/job.h"
 #include "worker/model_cache.h"
 #include "worker/serving.h"
+#include "worker/stage.h"
 #include "worker/transport.h"
 
 namespace qzo::worker {
@@ -40,6 +45,7 @@ class Agent {
     int64_t max_rows = model::kPassRows;                    // see model::Engine
     int64_t memory_bytes = 0;                               // that model files and replicas may take together
     absl::Duration replay_slice = absl::Milliseconds(100);  // longest turn of a replay while other jobs have work
+    StageTransport* stages = nullptr;                       // between workers; nullptr: it can be no stage
   };
 
   // The arguments must outlive the agent.
@@ -70,11 +76,26 @@ class Agent {
     const std::shared_ptr<Uplink> uplink;
     std::atomic<bool> closed{false};
     std::atomic<bool> ready{false};  // the coordinator has been told so
-    std::unique_ptr<Job> replica;  // set by the transfer thread before the lane is released, then the compute thread's
+    // Of a stage; constant once the job is open.
+    uint64_t pipeline = 0;
+    std::shared_ptr<FairQueue> own_queue;  // of its thread
+    std::unique_ptr<Stage> stage;
+    // Set by the transfer thread before the lane is released, then the compute thread's, or of a stage its own
+    // thread's.
+    std::unique_ptr<Job> replica;
   };
   using SlotPtr = std::shared_ptr<Slot>;
+  using SlotWork = std::function<absl::StatusOr<bool>(Slot*)>;
+  struct StageThread {
+    std::shared_ptr<FairQueue> queue;
+    std::atomic<bool> ended{false};
+    std::thread thread;
+  };
 
   void Open(const v1::OpenJob& open);
+  // Links to neighbours, and a thread.
+  absl::Status OpenStage(const SlotPtr& slot, const v1::StagePlan& plan);
+  void StartStageThread(std::shared_ptr<FairQueue> queue);
   void Close(const SlotPtr& slot);
   SlotPtr FindSlot(uint32_t job);
   void DrainFrom(const std::shared_ptr<Uplink>& uplink);
@@ -82,9 +103,14 @@ class Agent {
   // On the transfer thread.
   void Load(const SlotPtr& slot, const v1::OpenJob& open);
   absl::StatusOr<std::shared_ptr<ModelEngine>> EngineFor(const std::string& digest, BlobSource* blobs);
-  // `work` runs on the compute thread when the job's turn comes, until it returns false; its error ends the job here.
-  void Schedule(const SlotPtr& slot, std::function<absl::StatusOr<bool>(Slot*)> work);
-  void SendSnapshot(const Slot& slot);
+  absl::StatusOr<std::shared_ptr<ModelEngine>> StageEngineFor(const std::string& digest, BlobSource* blobs,
+                                                              Stage* stage);
+  // `work` runs on the compute thread when the job's turn comes, or on a stage's own, until it returns false; its error
+  // ends the job here.
+  void Schedule(const SlotPtr& slot, SlotWork work);
+  FairQueue& QueueOf(const Slot& slot) { return slot.own_queue == nullptr ? compute_ : *slot.own_queue; }
+  bool RunWork(const SlotPtr& slot, const SlotWork& work);
+  absl::Status SendSnapshot(Slot* slot);
   // Reports the error unless the job was closed anyway.
   void Fail(const SlotPtr& slot, const absl::Status& status);
 
@@ -104,6 +130,7 @@ class Agent {
   std::map<uint32_t, SlotPtr> slots_ ABSL_GUARDED_BY(mu_);
   uint64_t next_lane_ ABSL_GUARDED_BY(mu_) = 1;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  std::list<StageThread> stage_threads_ ABSL_GUARDED_BY(mu_);
 
   FairQueue compute_;
   FairQueue transfers_;  // one lane

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "method/journal.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 #include "worker/fakes.h"
+#include "worker/oracle.h"
 
 namespace qzo::worker {
 namespace {
@@ -23,9 +23,6 @@ namespace {
 using ::qzo::testing::IsOk;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-constexpr uint32_t kItems = 4;  // of a step of TinyMethod
-const std::vector<std::vector<float>> kSteps = {{0.02f, -0.01f}, {-0.03f, 0.005f}, {0.01f, 0.04f}};
 
 // The machine's clock with a hook: a job asks for the time before each of its items and replayed steps.
 class HookClock final : public base::Clock {
@@ -45,46 +42,6 @@ class HookClock final : public base::Clock {
   mutable std::atomic<int64_t> calls_{0};
   std::atomic<int64_t> hook_at_{0};
   std::function<void()> hook_;
-};
-
-// The same computation without agent, queue or stream, on one thread with the plain kernels: what every answer must
-// equal.
-class Oracle {
- public:
-  explicit Oracle(const method::MethodSpec& method)
-      : model_(model::Model::Load(testing::TestFile("golden/models/stories260k/stories260K-Q4_1.gguf")).value()),
-        engine_(*model_, *kernels::FindKernels("reference"), &pool_, kernels::Arithmetic::kInt16),
-        training_(Load("tiny_train")),
-        order_(method, base::Sha256Hex(ReadTestFile("golden/data/tiny_train.jsonl")), training_.rows_by_label()),
-        replica(model::Replica::Create(*model_, method, *kernels::FindKernels("reference"), &pool_).value()) {}
-
-  std::vector<double> Losses(uint32_t first, uint32_t count) {
-    std::vector<method::ItemLosses> items;
-    EXPECT_OK(replica->MeasureItems(&engine_, TinyTask(), training_, order_, first, count, &items));
-    std::vector<double> losses;
-    for (const method::ItemLosses& item : items) losses.insert(losses.end(), {item.plus, item.minus});
-    return losses;
-  }
-  model::EvalSums Evaluate(const std::string& dataset, absl::Span<const int32_t> rows) {
-    return replica->EvaluateRows(&engine_, TinyTask(), Load(dataset), rows).value();
-  }
-
- private:
-  model::TaskDataset Load(const std::string& name) {
-    model::DatasetReport report;
-    return model::TaskDataset::Load(TinyTask(), model_->tokenizer(), ReadTestFile("golden/data/" + name + ".jsonl"),
-                                    name, &report)
-        .value();
-  }
-
-  kernels::ThreadPool pool_{1};
-  std::unique_ptr<model::Model> model_;
-  model::Engine engine_;
-  model::TaskDataset training_;
-  method::BatchOrder order_;
-
- public:
-  const std::unique_ptr<model::Replica> replica;
 };
 
 class AgentTest : public ::testing::Test {
@@ -154,18 +111,6 @@ class AgentTest : public ::testing::Test {
   std::shared_ptr<RecordingUplink> uplink_;
   std::unique_ptr<Agent> agent_;
 };
-
-std::string Journal(size_t first, size_t end) {
-  method::JournalChunk chunk;
-  for (size_t step = first; step < end; ++step) {
-    chunk.records.push_back({static_cast<uint32_t>(step), {0.5f, -0.5f}, kSteps[step]});
-  }
-  return method::EncodeChunk(chunk);
-}
-
-std::string Bytes(absl::Span<const float> values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
-}
 
 TEST_F(AgentTest, ANewJobStartsFromOnes) {
   Oracle oracle(TinyMethod());

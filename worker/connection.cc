@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +19,7 @@ constexpr absl::Duration kLongestPause = absl::Seconds(2);
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& endpoint) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& endpoint, const std::string& tls_name) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -30,6 +31,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& 
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  if (!tls_name.empty()) arguments.SetSslTargetNameOverride(tls_name);
   return rpc::Dial(endpoint, arguments);
 }
 
@@ -125,13 +127,18 @@ absl::Status Connection::RunStream(bool* attached) {
   }
   stream->Start(stub_.get(), options_.attach);
   agent_->Connect(stream);
+  std::set<uint32_t> in_stages;  // jobs whose results come from another worker, or depend on others
   for (v1::CoordinatorMessage message; stream->Read(&message);) {
     if (!std::exchange(*attached, true)) {
       base::MutexLock lock(&mu_);
       unattached_ = nullptr;
       metrics_->attached.Set(1);
     }
-    if (message.work().item_count() > 0) stream->ExpectResults();
+    if (message.has_open()) {
+      in_stages.erase(message.open().job());
+      if (message.open().has_stage()) in_stages.insert(message.open().job());
+    }
+    if (message.work().item_count() > 0 && !in_stages.contains(message.work().job())) stream->ExpectResults();
     agent_->Receive(message);
     stream->PauseReading();
   }

@@ -18,8 +18,9 @@
 
 namespace qzo::worker {
 
-// A channel with the keepalive that finds a dead coordinator within 40 s.
-absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& endpoint);
+// A channel with the keepalive that finds a dead peer within 40 s. Its certificate must bear `tls_name`; "": its host.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const rpc::Endpoint& endpoint,
+                                                           const std::string& tls_name = "");
 
 // 128 random bits: tells this process from the one that had its name before.
 std::string RandomIncarnation();

@@ -12,6 +12,7 @@ void FairQueue::Enqueue(uint64_t id, const Lane& lane) {
 
 void FairQueue::Push(uint64_t lane, Task task) {
   base::MutexLock lock(&mu_);
+  if (stopped_) return;
   Lane& found = lanes_[lane];
   found.tasks.push_back(std::move(task));
   if (found.tasks.size() == 1) Enqueue(lane, found);
@@ -49,8 +50,11 @@ void FairQueue::WhenIdle(std::function<void()> idle) {
 }
 
 void FairQueue::Stop() {
+  std::map<uint64_t, Lane> dropped;  // destroyed without the lock
   base::MutexLock lock(&mu_);
   stopped_ = true;
+  dropped.swap(lanes_);
+  turns_.clear();
   changed_.SignalOne();
 }
 

@@ -29,6 +29,7 @@ class FairQueue {
 
   // Waits for a task and runs it. False after Stop.
   bool RunNext();
+  // Forgets all lanes, and what is pushed from now on.
   void Stop();
 
  private:

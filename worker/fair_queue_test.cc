@@ -79,5 +79,16 @@ TEST_F(FairQueueTest, ALaneMayBeUsedAgainAfterADrop) {
   EXPECT_EQ(log_, "a");
 }
 
+TEST_F(FairQueueTest, StopForgetsWhatWaitsAndWhatComes) {
+  auto held = std::make_shared<int>(0);
+  queue_.Push(1, [held] { return false; });
+  queue_.Hold(2);
+  queue_.Push(2, [held] { return false; });
+  queue_.Stop();
+  queue_.Push(1, [held] { return false; });
+  EXPECT_EQ(held.use_count(), 1);
+  EXPECT_FALSE(queue_.RunNext());
+}
+
 }  // namespace
 }  // namespace qzo::worker

@@ -45,6 +45,28 @@ std::string CheckKernels(const std::string& name) {
                       "; here are: ", absl::StrJoin(names, ", "));
 }
 
+// Where stages listen: "auto" is this machine alone, as long as the coordinator is on it.
+absl::Status ResolveStageAddress(Flags* flags) {
+  std::string& address = flags->stage_address;
+  if (address == "auto") address = base::IsLoopback(flags->endpoint.server) ? "127.0.0.1:0" : "";
+  if (address.empty()) {
+    if (flags->stage_advertise.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError("--stage-advertise without --stage-address");
+  }
+  const std::string host = address.substr(0, address.rfind(':'));
+  if (flags->stage_advertise.empty() && (host == "0.0.0.0" || host == "[::]")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(address, ": other workers need an address; give it as --stage-advertise"));
+  }
+  if (!flags->endpoint.insecure && flags->endpoint.tls.cert.empty() && !base::IsLoopback(address)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "refusing to listen on ", address,
+        ": activations of training data would travel in clear text; pass --tls-cert and --tls-key, or --insecure on a "
+        "network that you trust"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string IdFrom(std::string text) {
@@ -61,6 +83,7 @@ std::string IdFrom(std::string text) {
 std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_code) {
   Flags flags;
   flags.kernels = "auto";
+  flags.stage_address = "auto";
   std::string arithmetic(kernels::ArithmeticName(flags.arithmetic));
   flags.name = IdFrom(absl::StrCat(Hostname().substr(0, 48), "-", ::getpid()));
   flags.memory_bytes = static_cast<uint64_t>(AvailableMemoryBytes());
@@ -103,6 +126,14 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
   add("--max-texts", "QZO_MAX_TEXTS", flags.max_texts,
       "requests for texts and scores to answer at once, beside training; 0 = none")
       ->check(CLI::Range(0, 1024));
+  add("--stage-address", "QZO_STAGE_ADDRESS", flags.stage_address,
+      "listen here, host:port, for the workers with which this one holds a model that is too large for one; auto = a "
+      "free "
+      "port of 127.0.0.1 if the coordinator is on this machine; empty = hold whole models only");
+  add("--stage-advertise", "QZO_STAGE_ADVERTISE", flags.stage_advertise,
+      "host:port where those workers reach --stage-address, if it is another");
+  add("--stage-tls-name", "QZO_STAGE_TLS_NAME", flags.stage_tls_name,
+      "name that the certificates of all these workers bear, where hosts have no names of their own");
   add("--metrics-address", "QZO_METRICS_ADDRESS", flags.metrics_address,
       "serve Prometheus metrics here, host:port; empty = not at all");
   bool metrics_open = false;
@@ -116,6 +147,9 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
     if (!flags.metrics_address.empty()) {
       const absl::Status allowed = base::CheckMetricsAddress(flags.metrics_address, metrics_open || endpoint.insecure);
       if (!allowed.ok()) throw CLI::ValidationError("--metrics-address", std::string(allowed.message()));
+    }
+    if (const absl::Status stages = ResolveStageAddress(&flags); !stages.ok()) {
+      throw CLI::ValidationError("--stage-address", std::string(stages.message()));
     }
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;

@@ -108,6 +108,22 @@ TEST_F(FlagsTest, MetricsBeyondThisMachineAreAskedFor) {
   EXPECT_EQ(Parse({"--metrics-address=0.0.0.0:9465", "--metrics-open"})->metrics_address, "0.0.0.0:9465");
 }
 
+TEST_F(FlagsTest, StagesListenOnThisMachineUnlessToldOtherwise) {
+  EXPECT_EQ(Parse({})->stage_address, "127.0.0.1:0");
+  EXPECT_EQ(Parse({"--server=qzo.example:7070", "--insecure"})->stage_address, "") << "they could not reach each other";
+  EXPECT_EQ(Parse({"--stage-address="})->stage_address, "");
+  EXPECT_FALSE(Parse({"--stage-address=10.0.0.7:7072"}).has_value());
+  EXPECT_EQ(exit_code_, 2);
+  EXPECT_THAT(error_, HasSubstr("clear text"));
+  EXPECT_EQ(Parse({"--stage-address=10.0.0.7:7072", "--insecure"})->stage_address, "10.0.0.7:7072");
+  EXPECT_FALSE(Parse({"--stage-address=0.0.0.0:7072", "--insecure"}).has_value());
+  EXPECT_THAT(error_, HasSubstr("--stage-advertise"));
+  const auto flags = Parse({"--stage-address=0.0.0.0:7072", "--stage-advertise=w1:7072", "--insecure"});
+  ASSERT_TRUE(flags.has_value()) << error_;
+  EXPECT_EQ(flags->stage_advertise, "w1:7072");
+  EXPECT_FALSE(Parse({"--stage-address=", "--stage-advertise=w1:7072"}).has_value());
+}
+
 TEST(Process, ItsPeakIsMoreThanAMegabyte) { EXPECT_GT(PeakResidentBytes(), 1 << 20); }
 
 }  // namespace

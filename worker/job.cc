@@ -59,12 +59,13 @@ void ShortenCounts(v1::Results* results) {
 }  // namespace
 
 Job::Job(const v1::OpenJob& open, const method::MethodSpec& spec, const model::TaskSpec& task,
-         model::TaskDataset training, std::shared_ptr<ModelEngine> engine, const Workshop& workshop)
+         model::TaskDataset training, std::shared_ptr<ModelEngine> engine, const Workshop& workshop, Stage* stage)
     : handle_(open.job()),
       name_(open.name()),
       spec_(spec),
       task_(task),
       workshop_(workshop),
+      stage_(stage),
       engine_(std::move(engine)),
       training_(std::move(training)),
       order_(spec_, open.spec().training_digest(), training_.rows_by_label()) {}
@@ -72,12 +73,13 @@ Job::Job(const v1::OpenJob& open, const method::MethodSpec& spec, const model::T
 Job::~Job() { *workshop_.replica_bytes -= reserved_bytes_; }
 
 absl::StatusOr<std::unique_ptr<Job>> Job::Load(const v1::OpenJob& open, std::shared_ptr<ModelEngine> engine,
-                                               const Workshop& workshop, ModelCache* cache, BlobSource* blobs) {
+                                               const Workshop& workshop, ModelCache* cache, BlobSource* blobs,
+                                               Stage* stage) {
   QZO_ASSIGN_OR_RETURN(const method::MethodSpec spec, rpc::ToMethodSpec(open.spec().method()));
   QZO_ASSIGN_OR_RETURN(const model::TaskSpec task, rpc::ToTaskSpec(open.spec().task()));
   QZO_ASSIGN_OR_RETURN(model::TaskDataset training, LoadDataset("training", open.spec().training_digest(), task,
                                                                 engine->model->tokenizer(), cache, blobs));
-  std::unique_ptr<Job> job(new Job(open, spec, task, std::move(training), std::move(engine), workshop));
+  std::unique_ptr<Job> job(new Job(open, spec, task, std::move(training), std::move(engine), workshop, stage));
   QZO_RETURN_IF_ERROR(job->ReserveMemory(cache->mapped_bytes()));
   QZO_RETURN_IF_ERROR(job->LoadEvaluationSets(open.spec(), cache, blobs));
   QZO_RETURN_IF_ERROR(job->LoadHistory(open, blobs));
@@ -85,7 +87,7 @@ absl::StatusOr<std::unique_ptr<Job>> Job::Load(const v1::OpenJob& open, std::sha
 }
 
 absl::Status Job::ReserveMemory(int64_t mapped_bytes) {
-  const method::Partition partition(spec_.granularity, engine_->model->info().trained);
+  const method::Partition partition = model::Replica::PartitionOf(*engine_->model, spec_.granularity);
   const int64_t arrays = spec_.mode == method::Mode::kAbsolute ? 2 : 1;  // multipliers, units
   const int64_t bytes = partition.multipliers() * arrays * static_cast<int64_t>(sizeof(float));
   const int64_t taken = mapped_bytes + *workshop_.replica_bytes;
@@ -126,6 +128,7 @@ absl::Status Job::LoadHistory(const v1::OpenJob& open, BlobSource* blobs) {
     snapshot_.resize(bytes.size() / sizeof(float));
     std::memcpy(snapshot_.data(), bytes.data(), bytes.size());
     snapshot_step_ = open.snapshot_step();
+    QZO_RETURN_IF_ERROR(CutSnapshot());
   }
   std::string_view rest = open.journal();
   uint32_t step = snapshot_step_;
@@ -147,7 +150,37 @@ absl::Status Job::LoadHistory(const v1::OpenJob& open, BlobSource* blobs) {
   return absl::OkStatus();
 }
 
+absl::Status Job::CutSnapshot() {
+  const model::Model& model = *engine_->model;
+  if (model.whole()) return absl::OkStatus();
+  const int64_t all = method::Partition(spec_.granularity, model.info().trained).multipliers();
+  if (static_cast<int64_t>(snapshot_.size()) != all) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("snapshot: ", snapshot_.size(), " multipliers, expected the partition's ", all));
+  }
+  const method::Partition slice = model::Replica::PartitionOf(model, spec_.granularity);
+  const auto begin = snapshot_.begin() + slice.first_multiplier();
+  snapshot_ = std::vector<float>(begin, begin + slice.multipliers());
+  return absl::OkStatus();
+}
+
+absl::Status Job::Compute(const std::function<absl::Status()>& work) {
+  if (stage_ == nullptr) return work();
+  absl::Status result;
+  QZO_RETURN_IF_ERROR(stage_->Compute([&] { result = work(); }));
+  return result;
+}
+
 absl::StatusOr<bool> Job::Replay(absl::Duration slice) {
+  bool done = false;
+  QZO_RETURN_IF_ERROR(Compute([&]() -> absl::Status {
+    QZO_ASSIGN_OR_RETURN(done, ReplayNow(slice));
+    return absl::OkStatus();
+  }));
+  return done;
+}
+
+absl::StatusOr<bool> Job::ReplayNow(absl::Duration slice) {
   const absl::Duration begin = workshop_.clock->Monotonic();
   if (replica_ == nullptr) {
     QZO_ASSIGN_OR_RETURN(replica_, model::Replica::Create(*engine_->model, spec_, *workshop_.kernels, workshop_.pool));
@@ -173,6 +206,7 @@ v1::ReplicaReady Job::Ready() const {
   ready.set_step(replica_->step());
   ready.set_digest(replica_->digest());
   ready.set_resident_memory_bytes(PeakResidentBytes());
+  if (stage_ != nullptr) ready.set_pipeline(stage_->plan().pipeline());
   return ready;
 }
 
@@ -182,7 +216,13 @@ absl::Status Job::Advance(uint32_t step, absl::Span<const float> coefficients) {
     return absl::AbortedError(absl::StrCat("out of step: the replica is at step ", from, ", the message for step ",
                                            step, coefficients.empty() ? " has no" : " has", " coefficients"));
   }
-  return coefficients.empty() ? absl::OkStatus() : replica_->Apply(coefficients);
+  if (coefficients.empty()) return absl::OkStatus();
+  return Compute([&] { return replica_->Apply(coefficients); });
+}
+
+absl::StatusOr<uint64_t> Job::BeginPasses() {
+  if (stage_ == nullptr) return replica_->digest();
+  return stage_->Begin(replica_->step(), replica_->digest());
 }
 
 int64_t Job::ItemTokens(uint32_t item) const {
@@ -201,11 +241,13 @@ absl::StatusOr<v1::Results> Job::Measure(const v1::Work& work, const std::atomic
   results.set_job(handle_);
   results.set_step(work.step());
   results.set_first_item(work.first_item());
-  results.set_digest(replica_->digest());
+  QZO_ASSIGN_OR_RETURN(const uint64_t digest, BeginPasses());
+  results.set_digest(digest);
   for (uint32_t item = work.first_item(); item < work.first_item() + work.item_count(); ++item) {
     if (closed) return absl::CancelledError("the job was closed");
     const absl::Duration begin = workshop_.clock->Monotonic();
     QZO_RETURN_IF_ERROR(replica_->MeasureItems(&engine_->engine, task_, training_, order_, item, 1, &losses_));
+    if (!answers()) continue;
     AddItem(losses_.front(), &results);
     workshop_.metrics->items.Increment();
     workshop_.metrics->tokens.Increment(static_cast<double>(ItemTokens(item)));
@@ -234,12 +276,14 @@ absl::StatusOr<v1::EvalResults> Job::Evaluate(const v1::EvalWork& work, const st
   results.set_step(work.step());
   results.set_split(work.split());
   results.set_first_item(work.first_item());
-  results.set_digest(replica_->digest());
+  QZO_ASSIGN_OR_RETURN(const uint64_t digest, BeginPasses());
+  results.set_digest(digest);
   for (uint32_t item = work.first_item(); item < work.first_item() + work.item_count(); ++item) {
     if (closed) return absl::CancelledError("the job was closed");
     const absl::Span<const int32_t> slice =
         rows.subspan(size_t{item} * method::kRowsPerEvaluationItem, method::kRowsPerEvaluationItem);
     QZO_ASSIGN_OR_RETURN(const model::EvalSums sums, replica_->EvaluateRows(&engine_->engine, task_, data, slice));
+    if (!answers()) continue;
     v1::EvalResults::Item* out = results.add_items();
     out->set_loss_sum(sums.loss_sum);
     out->set_loss_count(sums.loss_count);
@@ -251,12 +295,22 @@ absl::StatusOr<v1::EvalResults> Job::Evaluate(const v1::EvalWork& work, const st
   return results;
 }
 
-v1::PutSnapshotRequest::Header Job::SnapshotHeader() const {
-  v1::PutSnapshotRequest::Header header;
-  header.set_job(name_);
-  header.set_step(replica_->step());
-  header.set_digest(replica_->digest());
-  return header;
+absl::StatusOr<std::optional<Job::Snapshot>> Job::TakeSnapshot() {
+  const absl::Span<const float> own = replica_->multipliers();
+  Snapshot snapshot;
+  snapshot.header.set_job(name_);
+  snapshot.header.set_step(replica_->step());
+  if (stage_ == nullptr) {
+    snapshot.multipliers.assign(own.begin(), own.end());
+    snapshot.header.set_digest(replica_->digest());
+    return snapshot;
+  }
+  QZO_ASSIGN_OR_RETURN(snapshot.multipliers,
+                       stage_->Collect(replica_->step(), replica_->partition().first_multiplier(), own));
+  if (!stage_->last()) return std::nullopt;
+  const method::Partition whole(spec_.granularity, engine_->model->info().trained);
+  snapshot.header.set_digest(method::ReplicaDigest(whole, snapshot.multipliers));
+  return snapshot;
 }
 
 }  // namespace qzo::worker

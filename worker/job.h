@@ -5,7 +5,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,7 @@
 #include "qzo/v1/worker.pb.h"
 #include "worker/metrics.h"
 #include "worker/model_cache.h"
+#include "worker/stage.h"
 #include "worker/transport.h"
 
 namespace qzo::worker {
@@ -42,14 +45,16 @@ struct ModelEngine {
   model::Engine engine;
 };
 
-// Thread-compatible. Of Workshop::pool, Load makes no use, so that it may run beside another job's computations.
+// Thread-compatible. Of Workshop::pool, Load makes no use, so that it may run beside another job's computations; a
+// stage uses it in its turns (Stage::Compute), and may be called from a thread of its own.
 class Job {
  public:
-  // Everything before the first computation: data tokenized, journal decoded. Possible errors: INVALID_ARGUMENT
-  // (settings, data), DATA_LOSS (blobs, journal), RESOURCE_EXHAUSTED (no memory for another replica), what `blobs`
-  // returns.
+  // Everything before the first computation: data tokenized, journal decoded. `stage` is nullptr where the model is
+  // whole; else it must outlive the job, and `engine` is of its layers. Possible errors: INVALID_ARGUMENT (settings,
+  // data), DATA_LOSS (blobs, journal), RESOURCE_EXHAUSTED (no memory for another replica), what `blobs` returns.
   static absl::StatusOr<std::unique_ptr<Job>> Load(const v1::OpenJob& open, std::shared_ptr<ModelEngine> engine,
-                                                   const Workshop& workshop, ModelCache* cache, BlobSource* blobs);
+                                                   const Workshop& workshop, ModelCache* cache, BlobSource* blobs,
+                                                   Stage* stage = nullptr);
   ~Job();
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
@@ -59,21 +64,35 @@ class Job {
   v1::ReplicaReady Ready() const;
 
   // Each commits the coefficients, if any, then measures items until `closed`, which gives CANCELLED. ABORTED when the
-  // replica is not where the message says. The result of a Work without items is empty.
+  // replica is not where the message says. The result of a Work without items is empty, and of a stage that is not the
+  // last it means nothing.
   absl::StatusOr<v1::Results> Measure(const v1::Work& work, const std::atomic<bool>& closed);
   absl::StatusOr<v1::EvalResults> Evaluate(const v1::EvalWork& work, const std::atomic<bool>& closed);
 
-  v1::PutSnapshotRequest::Header SnapshotHeader() const;
-  absl::Span<const float> multipliers() const { return replica_->multipliers(); }
+  // Whether this worker is the one that answers for the job.
+  bool answers() const { return stage_ == nullptr || stage_->last(); }
+
+  struct Snapshot {
+    v1::PutSnapshotRequest::Header header;
+    std::vector<float> multipliers;
+  };
+  // The multipliers as they are; at the last stage with those of the stages before. Nothing at other stages.
+  absl::StatusOr<std::optional<Snapshot>> TakeSnapshot();
 
  private:
   Job(const v1::OpenJob& open, const method::MethodSpec& spec, const model::TaskSpec& task, model::TaskDataset training,
-      std::shared_ptr<ModelEngine> engine, const Workshop& workshop);
+      std::shared_ptr<ModelEngine> engine, const Workshop& workshop, Stage* stage);
 
   absl::Status ReserveMemory(int64_t mapped_bytes);
   absl::Status LoadEvaluationSets(const v1::JobSpec& spec, ModelCache* cache, BlobSource* blobs);
   absl::Status LoadHistory(const v1::OpenJob& open, BlobSource* blobs);
+  absl::Status CutSnapshot();  // to the layers that are here
+  // Runs `work`, which uses the pool: now, or in a turn of the stage.
+  absl::Status Compute(const std::function<absl::Status()>& work);
+  absl::StatusOr<bool> ReplayNow(absl::Duration slice);
   absl::Status Advance(uint32_t step, absl::Span<const float> coefficients);
+  // The digest of the replica's multipliers, and those of the stages before.
+  absl::StatusOr<uint64_t> BeginPasses();
   int64_t ItemTokens(uint32_t item) const;
 
   // Constant once loaded.
@@ -82,6 +101,7 @@ class Job {
   const method::MethodSpec spec_;
   const model::TaskSpec task_;
   const Workshop workshop_;
+  Stage* const stage_;
   const std::shared_ptr<ModelEngine> engine_;
   const model::TaskDataset training_;
   const method::BatchOrder order_;

@@ -33,6 +33,11 @@ Metrics::Metrics(std::shared_ptr<prometheus::Registry> owned)
       memory_limit_bytes(Gauge(registry.get(), "qzo_worker_memory_limit_bytes", "For models and replicas.")),
       troubles(Counter(registry.get(), "qzo_worker_job_troubles_total", "Jobs that could not go on at this worker.")),
       reconnects(Counter(registry.get(), "qzo_worker_reconnects_total", "Streams to a coordinator that broke.")),
-      attached(Gauge(registry.get(), "qzo_worker_attached", "1 while a coordinator has the worker.")) {}
+      attached(Gauge(registry.get(), "qzo_worker_attached", "1 while a coordinator has the worker.")),
+      stage_busy(Counter(registry.get(), "qzo_worker_stage_busy_seconds_total", "Computing the passes of pipelines.")),
+      stage_wait(Counter(registry.get(), "qzo_worker_stage_wait_seconds_total",
+                         "Waiting for neighbours in pipelines, to receive or to send.")),
+      stage_sent_bytes(
+          Counter(registry.get(), "qzo_worker_stage_sent_bytes_total", "Sent to the next stages of pipelines.")) {}
 
 }  // namespace qzo::worker

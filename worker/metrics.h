@@ -26,6 +26,10 @@ class Metrics {
   prometheus::Counter& troubles;          // JobTrouble sent
   prometheus::Counter& reconnects;        // streams that broke
   prometheus::Gauge& attached;            // 1 while a coordinator has the worker
+  // Of jobs in which this worker is a stage of a pipeline.
+  prometheus::Counter& stage_busy;        // seconds that it computed
+  prometheus::Counter& stage_wait;        // seconds that it waited for its neighbours
+  prometheus::Counter& stage_sent_bytes;  // to next stages
 };
 
 }  // namespace qzo::worker

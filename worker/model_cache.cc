@@ -51,13 +51,13 @@ absl::StatusOr<std::string> ModelCache::Register(const std::string& path) {
   return digest;
 }
 
-absl::StatusOr<std::shared_ptr<const model::Model>> ModelCache::GetModel(const std::string& digest,
-                                                                         BlobSource* source) {
-  if (const auto found = models_.find(digest); found != models_.end()) return found->second;
+absl::StatusOr<std::shared_ptr<const model::Model>> ModelCache::GetModel(const std::string& digest, BlobSource* source,
+                                                                         model::LayerRange layers) {
+  if (const auto found = models_.find({digest, layers}); found != models_.end()) return found->second;
   std::erase_if(models_, [](const auto& entry) { return entry.second.use_count() == 1; });
   QZO_ASSIGN_OR_RETURN(const std::string path, EnsureModel(digest, source));
-  QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, model::Model::Load(path));
-  models_[digest] = model;
+  QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, model::Model::Load(path, layers));
+  models_[{digest, layers}] = model;
   return model;
 }
 
@@ -70,7 +70,7 @@ absl::StatusOr<std::string> ModelCache::ReadDataset(const std::string& digest, B
 
 int64_t ModelCache::mapped_bytes() const {
   int64_t bytes = 0;
-  for (const auto& [digest, model] : models_) bytes += model->resident_bytes();
+  for (const auto& [key, model] : models_) bytes += model->resident_bytes();
   return bytes;
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,15 +28,16 @@ class ModelCache {
   // Makes a model outside the directory known, where it lies: any path that OpenModelFiles takes. Returns its digest.
   absl::StatusOr<std::string> Register(const std::string& path);
 
-  // The one Model object of this digest, fetched and loaded when it is not here. It stays mapped without users, so that
-  // jobs may come back to it, until another one is loaded. Possible errors: those of FetchVerified, Model::Load,
-  // FileSystem.
-  absl::StatusOr<std::shared_ptr<const model::Model>> GetModel(const std::string& digest, BlobSource* source);
+  // The one Model object of these layers of this digest, fetched and loaded when it is not here. It stays mapped
+  // without users, so that jobs may come back to it, until another one is loaded. Possible errors: those of
+  // FetchVerified, Model::Load, FileSystem.
+  absl::StatusOr<std::shared_ptr<const model::Model>> GetModel(const std::string& digest, BlobSource* source,
+                                                               model::LayerRange layers = {});
 
   // Likewise the bytes of a dataset, read anew each time.
   absl::StatusOr<std::string> ReadDataset(const std::string& digest, BlobSource* source);
 
-  // Bytes of models: files mapped now, and layers repacked.
+  // Bytes of models: files, or layers of them, mapped now, and layers repacked.
   int64_t mapped_bytes() const;
 
  private:
@@ -50,7 +52,7 @@ class ModelCache {
   base::FileSystem* const fs_;
   std::map<std::string, std::string> registered_;  // digest → path
   std::set<std::string> verified_;                 // paths
-  std::map<std::string, std::shared_ptr<const model::Model>> models_;
+  std::map<std::pair<std::string, model::LayerRange>, std::shared_ptr<const model::Model>> models_;
 };
 
 }  // namespace qzo::worker

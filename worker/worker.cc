@@ -16,6 +16,7 @@
 #include "worker/agent.h"
 #include "worker/blob_client.h"
 #include "worker/connection.h"
+#include "worker/grpc_stages.h"
 #include "worker/kind.h"
 #include "worker/metrics.h"
 #include "worker/model_cache.h"
@@ -36,7 +37,20 @@ absl::StatusOr<std::unique_ptr<kernels::cuda::Gpu>> GpuOf(const Flags& flags) {
   return nullptr;
 }
 
-v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, int threads) {
+// Nothing where this worker is to be no stage of a pipeline: they do not run on GPUs yet.
+absl::StatusOr<std::unique_ptr<GrpcStages>> StagesOf(const Flags& flags, const kernels::cuda::Gpu* gpu) {
+  if (flags.stage_address.empty() || gpu != nullptr) return nullptr;
+  GrpcStages::Options options;
+  options.listen = flags.stage_address;
+  options.advertise = flags.stage_advertise;
+  options.insecure = flags.endpoint.insecure;
+  options.tls = flags.endpoint.tls;
+  options.tls_name = flags.stage_tls_name;
+  options.clock = base::SystemClock();
+  return GrpcStages::Start(options);
+}
+
+v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, int threads, const GrpcStages* stages) {
   v1::Attach attach;
   attach.set_worker(flags.name);
   attach.set_incarnation(RandomIncarnation());
@@ -46,6 +60,7 @@ v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, int threa
   attach.set_version(kVersion);
   attach.set_threads(threads);
   attach.set_memory_bytes(static_cast<int64_t>(flags.memory_bytes));
+  if (stages != nullptr) attach.set_stage_address(stages->address());
   return attach;
 }
 
@@ -74,6 +89,7 @@ absl::Status RunWorker(const Flags& flags) {
     spdlog::info("metrics on port {}", monitor->port());
   }
 
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcStages> stages, StagesOf(flags, gpu.get()));
   BlobClient blobs(channel);
   Agent::Options options;
   options.kernels = kernels::FindKernels(flags.kernels);
@@ -82,11 +98,13 @@ absl::Status RunWorker(const Flags& flags) {
   options.gpu = gpu.get();
   options.max_rows = flags.max_rows != 0 ? flags.max_rows : gpu != nullptr ? kGpuPassRows : model::kPassRows;
   options.memory_bytes = static_cast<int64_t>(flags.memory_bytes);
+  options.stages = stages.get();
   Agent agent(options, &cache, &blobs, &blobs, base::SystemClock(), &metrics);
-  const v1::Attach attach = AttachOf(flags, gpu.get(), agent.threads());
+  const v1::Attach attach = AttachOf(flags, gpu.get(), agent.threads(), stages.get());
   Connection connection({attach}, channel, &agent, &blobs, &metrics);
   spdlog::info("qzo-worker {} for {}: {}, {}, {} threads, {} of memory", kVersion, flags.endpoint.server, attach.kind(),
                attach.variant(), agent.threads(), base::HumanBytes(flags.memory_bytes));
+  if (stages != nullptr) spdlog::info("stages of pipelines at {}", stages->address());
   std::optional<ServingConnection> serving;
   if (flags.max_texts > 0) {
     ServingConnection::Options serve;

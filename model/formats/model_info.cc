@@ -163,10 +163,26 @@ absl::StatusOr<ModelInfo> Reader::Read() {
     ++info_.tensor_types[std::string(TypeName(tensor.type))];
   }
   info_.file_bytes = file_.file_bytes();
+  info_.CountBytes(
+      [this](const std::string& tensor) { return static_cast<int64_t>(file_.FindTensor(tensor)->bytes.size()); });
   return std::move(info_);
 }
 
 }  // namespace
+
+void ModelInfo::CountBytes(const std::function<int64_t(const std::string& tensor)>& bytes_of) {
+  const auto both = [&](const TensorNames& names) {
+    return (names.weight.empty() ? 0 : bytes_of(names.weight)) + (names.bias.empty() ? 0 : bytes_of(names.bias));
+  };
+  embedding_bytes = both(embedding) + both(positions);
+  head_bytes = both(head) + both(output_norm);
+  block_bytes.clear();
+  for (const auto& parts : blocks) {
+    int64_t bytes = 0;
+    for (const auto& [part, names] : parts) bytes += both(names);
+    block_bytes.push_back(bytes);
+  }
+}
 
 int64_t ModelInfo::ActivationBytes(int64_t rows) const {
   const int64_t q = int64_t{heads} * head_dim, kv = int64_t{kv_heads} * head_dim;

@@ -4,6 +4,7 @@
 #define QZO_MODEL_FORMATS_MODEL_INFO_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -112,7 +113,11 @@ struct ModelInfo {
   bool tied_head = false;  // no output.weight: the head is the embedding
   int64_t parameters = 0;
   int64_t file_bytes = 0;
-  int64_t repacked_bytes = 0;                   // of a checkpoint's layers, which are held beside the mapped files
+  int64_t repacked_bytes = 0;  // of a checkpoint's layers, which are held beside the mapped files
+  // Of the tensors of each block, of the embeddings, and of the head with its norm; a tied head counts for both.
+  std::vector<int64_t> block_bytes;
+  int64_t embedding_bytes = 0;
+  int64_t head_bytes = 0;
   std::map<std::string, int32_t> tensor_types;  // tensors per storage type
   // The linear layers of the blocks in layer order, within a layer in the order of Part: the partition's order. `group`
   // is the storage type's scale group, or cols for plain floats.
@@ -121,6 +126,9 @@ struct ModelInfo {
 
   TensorNames embedding, positions, output_norm, head;  // positions: "" with rotary embedding
   std::vector<std::map<Part, TensorNames>> blocks;
+
+  // Fills in the three above; `bytes_of` is asked for each tensor by its name.
+  void CountBytes(const std::function<int64_t(const std::string& tensor)>& bytes_of);
 
   // Bytes of the activations of a forward pass over `rows` token rows (model/graph's arena), for planning memory.
   int64_t ActivationBytes(int64_t rows) const;

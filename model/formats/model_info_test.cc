@@ -90,6 +90,13 @@ TEST(ModelInfoTest, ReadsTheShapesOfALlama) {
   EXPECT_TRUE(info.tied_head);
   EXPECT_EQ(info.parameters, 3 * 32 + 8 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32);
   EXPECT_EQ(info.file_bytes, static_cast<int64_t>(model.Build().size()));
+  ASSERT_OK_AND_ASSIGN(const auto file, GgufFile::ParseBytes(model.Build(), "model.gguf"));
+  const auto bytes = [&](const char* name) { return static_cast<int64_t>(file->FindTensor(name)->bytes.size()); };
+  EXPECT_EQ(info.embedding_bytes, bytes("token_embd.weight"));
+  EXPECT_EQ(info.head_bytes, bytes("token_embd.weight") + bytes("output_norm.weight")) << "a tied head";
+  int64_t rest = 0;
+  for (const GgufTensor& tensor : file->tensors()) rest += static_cast<int64_t>(tensor.bytes.size());
+  EXPECT_THAT(info.block_bytes, ElementsAre(rest - info.head_bytes)) << "all other tensors are of the one block";
   EXPECT_THAT(info.tensor_types, ElementsAre(Pair("BF16", 1), Pair("F16", 1), Pair("F32", 3), Pair("Q4_0", 1),
                                              Pair("Q4_1", 3), Pair("Q8_0", 2)));
 }

@@ -25,6 +25,11 @@ void AddToReport(const EncodedRow& encoded, DatasetReport* report) {
   if (example.label >= 0) ++report->label_counts[static_cast<size_t>(example.label)];
   report->tokens += static_cast<int64_t>(example.prompt.size());
   for (const auto& branch : example.branches) report->tokens += static_cast<int64_t>(branch.size());
+  report->branches += static_cast<int64_t>(example.branches.size());
+  for (const auto& branch : example.branches) {
+    report->scored += example.scored.empty() ? static_cast<int64_t>(branch.size())
+                                             : std::count(example.scored.begin(), example.scored.end(), 1);
+  }
   if (encoded.lost_tokens > 0) ++report->truncated_rows;
   if (encoded.lost_turns) ++report->shortened_chats;
   report->lost_tokens += encoded.lost_tokens;

@@ -68,6 +68,8 @@ struct DatasetReport {
   std::vector<RowError> errors;       // the first 20
   std::vector<int64_t> label_counts;  // classification: one per option
   int64_t tokens = 0;                 // that a forward pass over all rows reads, prompts counted once
+  int64_t scored = 0;                 // tokens among them whose log-probability is wanted
+  int64_t branches = 0;               // whose last tokens a forward pass does not read
   int64_t truncated_rows = 0;         // that lost tokens
   int64_t shortened_chats = 0;        // of those, that lost turns at their end
   int64_t lost_tokens = 0;            // of all of them

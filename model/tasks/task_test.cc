@@ -317,6 +317,8 @@ TEST(Report, CountsWhatAForwardPassReads) {
   // Prompts "T: a A:" 7 and "T: abcdef A:" 12, options 3 + 5 in each row.
   EXPECT_EQ(report.rows, 2);
   EXPECT_EQ(report.tokens, 7 + 8 + 12 + 8);
+  EXPECT_EQ(report.scored, 8 + 8);
+  EXPECT_EQ(report.branches, 4);
   EXPECT_EQ(report.longest, 12 + 5);
   EXPECT_EQ(report.length_histogram[3], 1) << "7 + 5 = 12 lies in [8, 16)";
   EXPECT_EQ(report.length_histogram[4], 1) << "17 lies in [16, 32)";

@@ -29,6 +29,11 @@ std::optional<JobStatus> Core::StatusOf(JobHandle handle) const {
   return JobStatus{it->second.state, it->second.reason, it->second.next_step, ReadyReplicas(handle)};
 }
 
+bool HoldsWhole(const JobConfig& config, int64_t memory_bytes) {
+  if (config.shape.layers.empty() || config.stages == 1) return true;
+  return config.stages == 0 && (memory_bytes == 0 || memory_bytes >= config.shape.whole_bytes);
+}
+
 std::vector<JobHandle> Core::JobsOf(WorkerHandle worker) const {
   std::vector<JobHandle> handles;
   if (const auto it = workers_.find(worker); it != workers_.end()) {
@@ -94,9 +99,10 @@ void Core::On(const JobRemoved& event) {
 
 void Core::SetState(JobHandle handle, Job& job, JobState state, const std::string& reason, const std::string& message,
                     absl::Status error) {
-  if (job.state == state && job.reason == reason) return;
+  if (job.state == state && job.reason == reason && (reason != job.short_reason || message == job.message)) return;
   job.state = state;
   job.reason = reason;
+  job.message = message;
   out_->push_back(StateChanged{handle, state, reason, message, std::move(error)});
 }
 
@@ -127,7 +133,7 @@ void Core::CloseAll(JobHandle handle) {
 // ---------------------------------------------------------------------------------------------------------------
 
 void Core::On(const WorkerAttached& event) {
-  workers_[event.worker] = Worker{.kind = event.kind};
+  workers_[event.worker] = Worker{.kind = event.kind, .memory_bytes = event.memory_bytes, .only = event.only};
   replicas_wanted_ = true;
 }
 
@@ -193,6 +199,14 @@ void Core::On(const ReplicaTrouble& event) {
   }
 }
 
+void Core::On(const WorkersShort& event) {
+  const auto it = jobs_.find(event.job);
+  if (it == jobs_.end()) return;
+  it->second.short_reason = event.reason;
+  it->second.short_message = event.message;
+  UpdateReason(event.job, it->second);
+}
+
 // --- answers
 // ---------------------------------------------------------------------------------------------------------------
 
@@ -255,7 +269,8 @@ void Core::TakeAnswers(WorkerHandle worker_handle, JobHandle handle, uint32_t st
         break;
       case Unit::Verdict::kMismatch:
         Observe(Observed::Kind::kMismatch, handle, worker_handle, 1,
-                absl::StrCat("item ", first + i, " of step ", step, ": two workers of kind ", worker.kind, " differ"));
+                absl::StrCat("item ", first + i, " of step ", step, ": workers of kinds ", worker.kind, " and ",
+                             job.unit->KindOf(first + i), " differ by more than they may"));
         break;
       case Unit::Verdict::kAskAgain:
         Observe(Observed::Kind::kNonFinite, handle, worker_handle, 1,

@@ -43,6 +43,9 @@ struct JobStatus {
   uint32_t ready_workers = 0;
 };
 
+// Whether a worker with so much memory is asked for a replica of the whole model; 0 = it did not say.
+bool HoldsWhole(const JobConfig& config, int64_t memory_bytes);
+
 class Core {
  public:
   explicit Core(const CoreOptions& options) : options_(options) {}
@@ -52,6 +55,9 @@ class Core {
   // nullopt for jobs that have ended or were never added.
   std::optional<JobStatus> StatusOf(JobHandle job) const;
   std::vector<JobHandle> JobsOf(WorkerHandle worker) const;
+  // Replicas that the job has, and how many more it could use.
+  uint32_t ReplicasHeld(JobHandle job) const;
+  uint32_t ReplicasWanted(JobHandle job) const;
 
  private:
   struct Replica {
@@ -69,6 +75,8 @@ class Core {
   };
   struct Worker {
     std::string kind;
+    int64_t memory_bytes = 0;
+    std::optional<JobHandle> only;
     bool leaving = false;
     std::map<JobHandle, Replica> replicas;
     std::optional<Busy> busy;
@@ -79,6 +87,9 @@ class Core {
     JobConfig config;
     JobState state = JobState::kQueued;
     std::string reason;
+    std::string message;       // of the reason
+    std::string short_reason;  // why no worker can hold it; "" = some can
+    std::string short_message;
     uint32_t next_step = 0;
     method::RuleState rule;
     uint32_t non_finite_run = 0;
@@ -111,6 +122,7 @@ class Core {
   void On(const ItemResults& event);
   void On(const EvaluationResults& event);
   void On(const ReplicaTrouble& event);
+  void On(const WorkersShort& event);
   void On(const StepStored& event);
   void On(const ResultSaved& event);
   void On(const Tick& event);
@@ -135,6 +147,7 @@ class Core {
   void UpdateReason(JobHandle handle, Job& job);
 
   uint32_t TargetStep(const Job& job) const;
+  bool MayHold(const Worker& worker, JobHandle handle, const Job& job) const;
   bool CanServe(const Worker& worker, JobHandle handle, const Job& job, uint32_t step) const;
   absl::Duration Deadline(const Job& job, uint32_t count) const;
   void Open(WorkerHandle worker_handle, Worker& worker, JobHandle handle, uint32_t step);

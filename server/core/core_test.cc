@@ -206,6 +206,29 @@ TEST_F(CoreTest, ALateItemIsDuplicatedAndTheFirstAnswerWins) {
   EXPECT_THAT(Seen(), ::testing::ElementsAre(Observed::Kind::kLate));
 }
 
+TEST_F(CoreTest, ItemsArePlacedByMeasuredSpeed) {
+  AddJob(1, 8);
+  Send(WorkerAttached{1, "k"});
+  Send(WorkerAttached{2, "k"});
+  Send(ReplicaReady{1, 1, 0, kDigest});
+  const SendWork first = All<SendWork>().at(0);
+  Send(ReplicaReady{2, 1, 0, kDigest});
+  Send(Answer(first));
+  Send(StepStored{1, 0, absl::OkStatus()});
+  const auto even = All<SendWork>();
+  ASSERT_EQ(even.size(), 2u);
+  EXPECT_EQ(even[0].item_count, 4u) << "nothing is known of either";
+  now_ += absl::Milliseconds(100);
+  Send(Answer(even[0]));
+  now_ += absl::Milliseconds(200);
+  Send(Answer(even[1]));
+  Send(StepStored{1, 1, absl::OkStatus()});
+  const auto placed = All<SendWork>();
+  ASSERT_EQ(placed.size(), 2u);
+  EXPECT_EQ(placed[0].item_count, 6u) << "three times as fast";
+  EXPECT_EQ(placed[1].item_count, 2u);
+}
+
 TEST_F(CoreTest, ReplicasThatDisagreeAreRebuiltAndTheStepIsMeasuredAnew) {
   AddJob(1, 2);
   Send(WorkerAttached{1, "k"});

@@ -35,6 +35,26 @@ void Core::Open(WorkerHandle worker_handle, Worker& worker, JobHandle handle, ui
   out_->push_back(OpenReplica{worker_handle, handle, step});
 }
 
+bool Core::MayHold(const Worker& worker, JobHandle handle, const Job& job) const {
+  if (worker.only) return *worker.only == handle;
+  return HoldsWhole(job.config, worker.memory_bytes) && (job.config.kind.empty() || job.config.kind == worker.kind);
+}
+
+uint32_t Core::ReplicasHeld(JobHandle handle) const {
+  uint32_t held = 0;
+  for (const auto& [worker_handle, worker] : workers_) held += !worker.leaving && worker.replicas.contains(handle);
+  return held;
+}
+
+uint32_t Core::ReplicasWanted(JobHandle handle) const {
+  const auto it = jobs_.find(handle);
+  if (it == jobs_.end() || it->second.state == JobState::kPaused || it->second.saving) return 0;
+  // More workers than items could not all be used.
+  const JobConfig& config = it->second.config;
+  const uint32_t useful = std::max({config.method.items(), config.validation_items, config.min_workers});
+  return useful - std::min(useful, ReplicasHeld(handle));
+}
+
 void Core::OpenReplicas() {
   if (!replicas_wanted_) return;
   replicas_wanted_ = false;
@@ -45,21 +65,17 @@ void Core::OpenReplicas() {
   std::stable_sort(wanting.begin(), wanting.end(),
                    [](const auto& a, const auto& b) { return a.second->config.priority > b.second->config.priority; });
   for (auto& [handle, job] : wanting) {
-    // More workers than items could not all be used.
-    const uint32_t useful =
-        std::max({job->config.method.items(), job->config.validation_items, job->config.min_workers});
-    uint32_t held = 0;
-    ForEachReplica(handle, [&](WorkerHandle, Worker& worker, Replica&) { held += worker.leaving ? 0 : 1; });
+    uint32_t wanted = ReplicasWanted(handle);
     for (auto& [worker_handle, worker] : workers_) {
-      if (held >= useful) break;
+      if (wanted == 0) break;
       if (worker.leaving || worker.replicas.contains(handle) ||
           worker.replicas.size() >= static_cast<size_t>(options_.max_replicas_per_worker) ||
-          (!job->config.kind.empty() && job->config.kind != worker.kind)) {
+          !MayHold(worker, handle, *job)) {
         continue;
       }
       if (const auto it = worker.not_before.find(handle); it != worker.not_before.end() && now_ < it->second) continue;
       Open(worker_handle, worker, handle, TargetStep(*job));
-      ++held;
+      --wanted;
     }
   }
 }
@@ -85,10 +101,10 @@ bool Core::CanServe(const Worker& worker, JobHandle handle, const Job& job, uint
 void Core::PlanUnit(JobHandle handle, Job& job) {
   const Next next = NextOf(job.config, job.next_step, job.evaluations);
   if (const auto* evaluate = std::get_if<EvaluateNext>(&next); evaluate != nullptr) {
-    job.unit.emplace(evaluate->step, evaluate->split, evaluate->items, now_);
+    job.unit.emplace(evaluate->step, evaluate->split, evaluate->items, now_, job.config.shape.layers.size());
     SetState(handle, job, JobState::kRunning, "EVALUATING", absl::StrCat("evaluating at step ", evaluate->step));
   } else {
-    job.unit.emplace(job.next_step, std::nullopt, job.config.method.items(), now_);
+    job.unit.emplace(job.next_step, std::nullopt, job.config.method.items(), now_, job.config.shape.layers.size());
     SetState(handle, job, JobState::kRunning, "STEPPING", "training");
   }
 }
@@ -215,6 +231,10 @@ void Core::UpdateReason(JobHandle handle, Job& job) {
   });
   const uint32_t needed = std::max<uint32_t>(1, job.config.min_workers);
   if (ready < needed && !(job.unit && ready > 0)) {
+    if (ready == 0 && preparing == 0 && !job.short_reason.empty()) {
+      SetState(handle, job, job.state, job.short_reason, job.short_message);
+      return;
+    }
     const std::string kind = job.config.kind.empty() ? "" : absl::StrCat(" of kind ", job.config.kind);
     SetState(handle, job, job.state, preparing > 0 ? "PREPARING_WORKERS" : "WAITING_FOR_WORKERS",
              absl::StrCat("needs ", needed, needed == 1 ? " worker" : " workers", kind, ": ", ready, " ready, ",

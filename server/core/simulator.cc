@@ -1,8 +1,10 @@
 #include "server/core/simulator.h"
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
@@ -53,10 +55,40 @@ bool SameRecord(const method::StepRecord& a, const method::StepRecord& b) {
   return a.step == b.step && same(a.d, b.d) && same(a.coefficients, b.coefficients);
 }
 
+// The digests of a pipeline's stages add up to that of the whole.
+uint64_t StageDigest(uint64_t whole, const Stage& stage) {
+  if (stage.next != 0) return Mix({whole, stage.index});
+  uint64_t digest = whole;
+  for (uint32_t i = 0; i < stage.index; ++i) digest -= Mix({whole, i});
+  return digest;
+}
+
+// Small enough that two workers of kSmallMemory hold it between them, too large for one.
+constexpr int64_t kSmallMemory = 60, kLargeMemory = 200;
+ModelShape RandomShape(std::mt19937_64* random) {
+  ModelShape shape{.embedding_bytes = 4, .head_bytes = 4, .head_cost = 1, .stage_bytes = 2};
+  const uint64_t layers = 6 + (*random)() % 3;
+  for (uint64_t l = 0; l < layers; ++l) {
+    shape.layers.push_back({10 + static_cast<int64_t>((*random)() % 3), 1 + static_cast<double>((*random)() % 3)});
+  }
+  shape.whole_bytes = PipelineBytes(shape, 1);
+  return shape;
+}
+
 }  // namespace
+
+uint64_t Simulator::WorkerReplica::OwnDigest() const { return stage ? StageDigest(digest, *stage) : digest; }
 
 Simulator::Simulator(const SimulatorOptions& options)
     : options_(options), random_(options.seed), workers_(static_cast<size_t>(options.workers)) {
+  if (options.pipelines) {
+    for (Worker& worker : workers_) {
+      const uint64_t size = random_() % 4;
+      worker.memory = size == 0 ? 0 : size == 1 ? kLargeMemory : kSmallMemory;
+    }
+    workers_.back().kind = random_() % 3 == 0 ? "b" : "a";
+    workers_.back().stages = random_() % 3 != 0;
+  }
   for (int j = 0; j < options.jobs; ++j) {
     Books books;
     JobConfig& config = books.config;
@@ -72,6 +104,13 @@ Simulator::Simulator(const SimulatorOptions& options)
     config.snapshot_steps = 5;
     config.validation_items = static_cast<uint32_t>(random_() % 4);
     config.test_items = static_cast<uint32_t>(random_() % 3);
+    if (options.pipelines && random_() % 2 == 0) {
+      config.shape = RandomShape(&random_);
+      config.base_model = absl::StrCat(j);
+      config.stages = std::array<uint32_t, 4>{0, 0, 2, 3}[random_() % 4];
+      // Four workers are enough for that many.
+      if (config.stages != 2 || workers_.back().kind == "b" || !workers_.back().stages) config.min_workers = 1;
+    }
     store_.push_back(std::move(books));
   }
 }
@@ -124,15 +163,17 @@ void Simulator::Broke(const std::string& what) {
 
 void Simulator::StartCoordinator() {
   ++incarnation_;
-  core_ = std::make_unique<Core>(CoreOptions{.prepare_timeout = absl::Seconds(30),
-                                             .trouble_backoff = absl::Milliseconds(50),
-                                             .store_retry = absl::Milliseconds(30),
-                                             .least_deadline = absl::Milliseconds(200),
-                                             .first_deadline = absl::Seconds(2),
-                                             .trouble_limit = 50});
+  core_ = std::make_unique<Pipelines>(CoreOptions{.prepare_timeout = absl::Seconds(30),
+                                                  .trouble_backoff = absl::Milliseconds(50),
+                                                  .store_retry = absl::Milliseconds(30),
+                                                  .least_deadline = absl::Milliseconds(200),
+                                                  .first_deadline = absl::Seconds(2),
+                                                  .trouble_limit = 50});
   handles_.clear();
   attached_.clear();
   wire_.clear();
+  links_.clear();
+  occupied_.clear();
   for (size_t j = 0; j < store_.size(); ++j) {
     if (store_[j].result) continue;
     const JobHandle handle = next_handle_++;
@@ -167,7 +208,7 @@ void Simulator::Attach(size_t w) {
   worker.handle = next_worker_++;
   worker.replicas.clear();
   attached_[worker.handle] = w;
-  Deliver(WorkerAttached{worker.handle, worker.kind});
+  Deliver(WorkerAttached{worker.handle, worker.kind, worker.memory, worker.stages});
 }
 
 void Simulator::Deliver(Event event) {
@@ -189,55 +230,143 @@ void Simulator::ToWorker(WorkerHandle handle, std::function<void(size_t, Worker&
   });
 }
 
-void Simulator::Carry(const Action& action) {
-  const auto reply = [this](WorkerHandle handle, absl::Duration delay, Event event) {
-    At(now_ + delay, [this, handle, event = std::move(event), i = incarnation_] {
-      if (i == incarnation_ && attached_.contains(handle)) Deliver(event);
+void Simulator::Reply(WorkerHandle worker, absl::Duration delay, Event event) {
+  At(now_ + delay, [this, worker, event = std::move(event), i = incarnation_] {
+    if (i == incarnation_ && attached_.contains(worker)) Deliver(event);
+  });
+}
+
+// The stages that are still open say so, each when it notices.
+void Simulator::Break(uint64_t pipeline) {
+  Links& links = links_[pipeline];
+  if (std::exchange(links.broken, true)) return;
+  for (const auto& [index, handle] : links.open) {
+    At(now_ + Soon(4), [this, pipeline, handle = handle, i = incarnation_] {
+      const auto it = attached_.find(handle);
+      if (i != incarnation_ || it == attached_.end() || workers_[it->second].handle != handle) return;
+      for (const auto& [job, replica] : workers_[it->second].replicas) {
+        if (!replica.stage || replica.stage->pipeline != pipeline) continue;
+        return Deliver(ReplicaTrouble{handle, job, absl::UnavailableError("the link broke"), pipeline});
+      }
     });
-  };
+  }
+}
+
+void Simulator::Open(const OpenReplica& open, size_t job, Worker& worker) {
+  if (const auto it = worker.replicas.find(open.job); it != worker.replicas.end() && it->second.stage) {
+    Break(it->second.stage->pipeline);
+  }
+  const uint64_t digest = DigestAt(store_[job].journal, open.step);
+  WorkerReplica& replica = worker.replicas[open.job] = {job, open.step, digest, open.stage};
+  const uint64_t pipeline = open.stage ? open.stage->pipeline : 0;
+  if (Chance(options_.chaos)) {
+    worker.replicas.erase(open.job);
+    if (pipeline != 0) Break(pipeline);
+    const absl::Status status =
+        pipeline != 0 ? absl::ResourceExhaustedError("no memory") : absl::UnavailableError("no memory");
+    return Reply(open.worker, Soon(3), ReplicaTrouble{open.worker, open.job, status, pipeline});
+  }
+  if (pipeline == 0) {
+    return Reply(open.worker, Soon(10) * worker.slowness, ReplicaReady{open.worker, open.job, open.step, digest});
+  }
+  Links& links = links_[pipeline];
+  if (links.broken) return;  // whoever it would talk to is gone
+  links.open[open.stage->index] = open.worker;
+  if (links.open.size() < open.stage->count) return;
+  for (const auto& [index, handle] : links.open) {
+    const WorkerReplica& member = workers_[attached_.at(handle)].replicas.at(open.job);
+    Reply(handle, Soon(10) * worker.slowness,
+          ReplicaReady{handle, open.job, member.step, member.OwnDigest(), pipeline});
+  }
+  if (replica.stage->count != links.open.size()) Broke("a pipeline has more stages than it says");
+}
+
+void Simulator::Work(const SendWork& work, Worker& worker) {
+  const auto it = worker.replicas.find(work.job);
+  if (it == worker.replicas.end()) return;  // closed meanwhile
+  WorkerReplica& replica = it->second;
+  if (!work.coefficients.empty()) {
+    replica.digest = Applied(replica.digest, work.coefficients);
+    ++replica.step;
+  }
+  if (replica.step != work.step)
+    return Broke(absl::StrCat("work for step ", work.step, " reached a replica at step ", replica.step));
+  if (work.item_count == 0) return;
+  WorkerHandle answers = work.worker;
+  if (replica.stage) {
+    const uint64_t pipeline = replica.stage->pipeline;
+    Links& links = links_.at(pipeline);
+    const uint64_t number = replica.works++;
+    if (links.first_item.emplace(number, work.first_item).first->second != work.first_item)
+      return Broke("two stages were given different items");
+    if (links.broken || ++links.arrived[number] < replica.stage->count) return;
+    // Three in a row at one item would rightly be called its fault.
+    if (hard_kills_ < 2 && Chance(options_.chaos / 4)) return ++hard_kills_, Break(pipeline);
+    answers = links.open.at(replica.stage->count - 1);
+  }
+  const uint64_t seed = JobSeed(options_, replica.job);
+  Event answer;
+  if (work.evaluate) {
+    EvaluationResults results{answers, work.job, work.step, *work.evaluate, work.first_item, {}, replica.digest};
+    for (uint32_t i = 0; i < work.item_count; ++i)
+      results.sums.push_back(Evaluate(seed, replica.digest, work.step, *work.evaluate, work.first_item + i));
+    answer = std::move(results);
+  } else {
+    ItemResults results{answers, work.job, work.step, work.first_item, {}, replica.digest};
+    for (uint32_t i = 0; i < work.item_count; ++i)
+      results.losses.push_back(Measure(seed, replica.digest, work.step, work.first_item + i, options_.non_finite));
+    answer = std::move(results);
+  }
+  const absl::Duration delay = Soon(5) * work.item_count * worker.slowness;
+  if (Chance(options_.chaos)) Reply(answers, delay + Soon(5), answer);  // sent twice
+  Reply(answers, delay, std::move(answer));
+}
+
+void Simulator::Carry(const PipelineFormed& formed) {
+  ++formed_;
+  const JobConfig& config = store_[JobOf(formed.job)].config;
+  if (config.stages != 0 && formed.stages.size() != config.stages) Broke("another number of stages than asked for");
+  uint32_t layer = 0;
+  std::set<WorkerHandle> members;
+  for (const StageHolder& stage : formed.stages) {
+    const Worker& worker = workers_[attached_.at(stage.worker)];
+    if (stage.layers.first != layer || stage.layers.end <= layer) Broke("stages leave layers out");
+    layer = stage.layers.end;
+    if (!members.insert(stage.worker).second) Broke("a worker is two stages of one pipeline");
+    if (!worker.stages || worker.kind != workers_[attached_.at(formed.stages[0].worker)].kind)
+      Broke("a worker is a stage that cannot be");
+    int64_t bytes = StageBytes(config.shape, stage.layers);
+    for (const auto& [job, held] : occupied_[stage.worker]) bytes += held;
+    if (worker.memory != 0 && bytes > worker.memory) Broke("a stage does not fit its worker");
+  }
+  if (layer != config.shape.layers.size()) Broke("a pipeline lacks the last layers");
+}
+
+void Simulator::Carry(const Action& action) {
   if (const auto* open = std::get_if<OpenReplica>(&action)) {
     const size_t job = JobOf(open->job);
+    const ModelShape& shape = store_[job].config.shape;
     if (open->step > store_[job].journal.size()) return Broke("a replica is opened past the journal's end");
-    const uint64_t digest = DigestAt(store_[job].journal, open->step);
-    ToWorker(open->worker, [this, reply, open = *open, job, digest](size_t, Worker& worker) {
-      worker.replicas[open.job] = {job, open.step, digest};
-      if (Chance(options_.chaos)) {
-        return reply(open.worker, Soon(3), ReplicaTrouble{open.worker, open.job, absl::UnavailableError("no memory")});
-      }
-      reply(open.worker, Soon(10) * worker.slowness, ReplicaReady{open.worker, open.job, open.step, digest});
-    });
+    if (const auto it = attached_.find(open->worker); it != attached_.end() && !open->stage) {
+      if (!HoldsWhole(store_[job].config, workers_[it->second].memory)) Broke("a worker is too small for the whole");
+    }
+    if (open->stage) occupied_[open->worker][open->job] = StageBytes(shape, open->stage->layers);
+    ToWorker(open->worker, [this, open = *open, job](size_t, Worker& worker) { Open(open, job, worker); });
   } else if (const auto* close = std::get_if<CloseReplica>(&action)) {
-    ToWorker(close->worker, [close = *close](size_t, Worker& worker) { worker.replicas.erase(close.job); });
-  } else if (const auto* work = std::get_if<SendWork>(&action)) {
-    ToWorker(work->worker, [this, reply, work = *work](size_t, Worker& worker) {
-      const auto it = worker.replicas.find(work.job);
-      if (it == worker.replicas.end()) return;  // closed meanwhile
-      WorkerReplica& replica = it->second;
-      if (!work.coefficients.empty()) {
-        replica.digest = Applied(replica.digest, work.coefficients);
-        ++replica.step;
-      }
-      if (replica.step != work.step)
-        return Broke(absl::StrCat("work for step ", work.step, " reached a replica at step ", replica.step));
-      if (work.item_count == 0) return;
-      const uint64_t seed = JobSeed(options_, replica.job);
-      Event answer;
-      if (work.evaluate) {
-        EvaluationResults results{work.worker,     work.job, work.step,     *work.evaluate,
-                                  work.first_item, {},       replica.digest};
-        for (uint32_t i = 0; i < work.item_count; ++i)
-          results.sums.push_back(Evaluate(seed, replica.digest, work.step, *work.evaluate, work.first_item + i));
-        answer = std::move(results);
-      } else {
-        ItemResults results{work.worker, work.job, work.step, work.first_item, {}, replica.digest};
-        for (uint32_t i = 0; i < work.item_count; ++i)
-          results.losses.push_back(Measure(seed, replica.digest, work.step, work.first_item + i, options_.non_finite));
-        answer = std::move(results);
-      }
-      const absl::Duration delay = Soon(5) * work.item_count * worker.slowness;
-      if (Chance(options_.chaos)) reply(work.worker, delay + Soon(5), answer);  // sent twice
-      reply(work.worker, delay, std::move(answer));
+    occupied_[close->worker].erase(close->job);
+    ToWorker(close->worker, [this, close = *close](size_t, Worker& worker) {
+      const auto it = worker.replicas.find(close.job);
+      if (it == worker.replicas.end()) return;
+      const std::optional<Stage> stage = it->second.stage;
+      worker.replicas.erase(it);
+      if (stage) Break(stage->pipeline);
     });
+  } else if (const auto* work = std::get_if<SendWork>(&action)) {
+    ToWorker(work->worker, [this, work = *work](size_t, Worker& worker) { Work(work, worker); });
+  } else if (const auto* formed = std::get_if<PipelineFormed>(&action)) {
+    Carry(*formed);
+  } else if (std::holds_alternative<PipelineLost>(action)) {
+    ++lost_;
   } else if (const auto* commit = std::get_if<CommitStep>(&action)) {
     const size_t job = JobOf(commit->job);
     const bool fails = Chance(options_.chaos);
@@ -288,8 +417,12 @@ void Simulator::Disturb() {
     // Three in a row at one item would rightly be called its fault.
     const bool orderly = hard_kills_ >= 2 || Chance(0.3);
     if (!orderly) ++hard_kills_;
+    if (orderly) Deliver(WorkerLeaving{handle});
     worker.alive = false;
     worker.handle = 0;
+    for (const auto& [job, replica] : std::exchange(worker.replicas, {})) {
+      if (replica.stage) Break(replica.stage->pipeline);
+    }
     At(now_ + Soon(10), [this, handle, orderly, i = incarnation_] {
       if (i == incarnation_ && attached_.erase(handle) > 0) Deliver(WorkerDetached{handle, orderly});
     });

@@ -15,7 +15,7 @@ uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
 
 TEST(Simulator, EveryHistoryEndsInTheJournalOfAnUndisturbedRun) {
   const uint64_t first = FromEnvironment("QZO_SIMULATOR_FIRST", 1);
-  uint64_t crashes = 0, kills = 0, delivered = 0;
+  uint64_t crashes = 0, kills = 0, delivered = 0, formed = 0, lost = 0;
   const uint64_t seeds = FromEnvironment("QZO_SIMULATOR_SEEDS", 1000);
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     Simulator simulator({.seed = seed});
@@ -23,11 +23,15 @@ TEST(Simulator, EveryHistoryEndsInTheJournalOfAnUndisturbedRun) {
     crashes += simulator.crashes();
     kills += simulator.kills();
     delivered += simulator.delivered();
+    formed += simulator.formed();
+    lost += simulator.lost();
   }
   // A simulator that disturbs nothing would prove nothing.
   EXPECT_GT(crashes, seeds / 2);
   EXPECT_GT(kills, seeds / 2);
   EXPECT_GT(delivered, 100 * seeds);
+  EXPECT_GT(formed, 2 * seeds);
+  EXPECT_GT(lost, seeds / 2);
 }
 
 TEST(Simulator, TheSameSeedIsTheSameHistory) {

@@ -14,6 +14,7 @@
 #include "method/rule.h"
 #include "method/spec.h"
 #include "model/tasks/evaluation.h"
+#include "server/core/split.h"
 
 namespace qzo::server::core {
 
@@ -29,8 +30,11 @@ struct JobConfig {
   std::string project;
   method::MethodSpec method;
   int32_t priority = 0;
-  uint32_t min_workers = 1;
-  std::string kind;               // "" = any
+  uint32_t min_workers = 1;  // replicas: of a model in stages, as many pipelines
+  std::string kind;          // "" = any
+  uint32_t stages = 1;       // workers to a replica; 0 = one where a worker can hold it, else as few as can
+  ModelShape shape;
+  std::string base_model;         // digest
   uint32_t eval_steps = 0;        // 0 = only before the first step and after the last
   uint32_t patience = 0;          // 0 = no early stopping
   uint32_t snapshot_steps = 0;    // 0 = none
@@ -79,6 +83,9 @@ struct JobRemoved {
 struct WorkerAttached {
   WorkerHandle worker;
   std::string kind;
+  int64_t memory_bytes = 0;       // that models and replicas may take; 0 = it did not say
+  bool stages = false;            // it can be a stage
+  std::optional<JobHandle> only;  // serves that job alone: a pipeline
 };
 struct WorkerDetached {
   WorkerHandle worker;
@@ -92,6 +99,7 @@ struct ReplicaReady {
   JobHandle job;
   uint32_t step;
   uint64_t digest;
+  uint64_t pipeline = 0;  // see Stage; 0 = a replica of the whole
 };
 struct ItemResults {
   WorkerHandle worker;
@@ -114,6 +122,13 @@ struct ReplicaTrouble {
   WorkerHandle worker;
   JobHandle job;
   absl::Status status;
+  uint64_t pipeline = 0;
+};
+// Why no worker can hold the job at present, so that it may say so; "" = some can.
+struct WorkersShort {
+  JobHandle job;
+  std::string reason;
+  std::string message;
 };
 // The store's answer to CommitStep.
 struct StepStored {
@@ -129,17 +144,26 @@ struct ResultSaved {
 struct Tick {};
 
 using Event = std::variant<JobAdded, JobPaused, JobResumed, JobCancelled, JobRemoved, WorkerAttached, WorkerDetached,
-                           WorkerLeaving, ReplicaReady, ItemResults, EvaluationResults, ReplicaTrouble, StepStored,
-                           ResultSaved, Tick>;
+                           WorkerLeaving, ReplicaReady, ItemResults, EvaluationResults, ReplicaTrouble, WorkersShort,
+                           StepStored, ResultSaved, Tick>;
 
 // --- actions
 // ---------------------------------------------------------------------------------------------------------------
 
-// Make the worker's replica anew at `step`.
+// The part of a pipeline that a worker is.
+struct Stage {
+  uint64_t pipeline = 0;  // another number each time that the pipeline's replica is made anew
+  uint32_t index = 0;
+  uint32_t count = 0;
+  LayerRange layers;
+  WorkerHandle next = 0;  // that it sends to; 0 = it is the last
+};
+// Make the worker's replica anew at `step`; without a stage, of the whole.
 struct OpenReplica {
   WorkerHandle worker;
   JobHandle job;
   uint32_t step;
+  std::optional<Stage> stage = std::nullopt;
 };
 struct CloseReplica {
   WorkerHandle worker;
@@ -216,8 +240,27 @@ struct Observed {
   std::string message;
 };
 
+// Workers that hold a job's model between them, in the order of its layers.
+struct StageHolder {
+  WorkerHandle worker = 0;
+  LayerRange layers;
+};
+struct PipelineFormed {
+  JobHandle job;
+  std::vector<StageHolder> stages;
+};
+// It ended before its job did, and another is formed of who is there.
+struct PipelineLost {
+  enum class Cause : uint8_t { kWorkerGone, kWorkerLeft, kLink, kTrouble, kLate };
+  JobHandle job;
+  WorkerHandle worker;  // whose stage ended it; it may be gone
+  uint32_t index;       // of that stage
+  Cause cause;
+  std::string message;  // of the trouble
+};
+
 using Action = std::variant<OpenReplica, CloseReplica, SendWork, RequestSnapshot, CommitStep, StepCommitted,
-                            SaveEvaluation, SaveResult, StateChanged, Observed>;
+                            SaveEvaluation, SaveResult, StateChanged, Observed, PipelineFormed, PipelineLost>;
 
 }  // namespace qzo::server::core
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "server/core/kinds.h"
 
 namespace qzo::server::core {
 namespace {
@@ -28,10 +29,18 @@ bool Same(const Unit::Answer& a, const Unit::Answer& b) {
   return y != nullptr && same(x.loss_sum, y->loss_sum) && x.loss_count == y->loss_count && x.confusion == y->confusion;
 }
 
+// Losses of an item, which are sums over `count`; whatever is not finite, or has no tolerance, is not compared.
+bool Near(const Unit::Answer& a, const Unit::Answer& b, std::optional<double> tolerance) {
+  const auto *x = std::get_if<method::ItemLosses>(&a), *y = std::get_if<method::ItemLosses>(&b);
+  if (x == nullptr || y == nullptr || !tolerance || !Finite(a) || !Finite(b)) return true;
+  const double bound = *tolerance * static_cast<double>(x->count);
+  return x->count == y->count && std::abs(x->plus - y->plus) <= bound && std::abs(x->minus - y->minus) <= bound;
+}
+
 }  // namespace
 
-Unit::Unit(uint32_t step, std::optional<Split> evaluate, uint32_t items, absl::Duration now)
-    : step_(step), evaluate_(evaluate), planned_(now), items_(items) {
+Unit::Unit(uint32_t step, std::optional<Split> evaluate, uint32_t items, absl::Duration now, size_t layers)
+    : step_(step), evaluate_(evaluate), planned_(now), layers_(layers), items_(items) {
   QZO_CHECK(items > 0);
 }
 
@@ -84,8 +93,10 @@ Unit::Verdict Unit::Take(WorkerHandle worker, const std::string& kind, uint32_t 
                          absl::Duration now) {
   Item& item = items_[index];
   if (item.answer) {
-    return item.kind == kind && item.by != worker && !Same(*item.answer, answer) ? Verdict::kMismatch
-                                                                                 : Verdict::kDuplicate;
+    if (item.by == worker) return Verdict::kDuplicate;
+    const bool agree = item.kind == kind ? Same(*item.answer, answer)
+                                         : Near(*item.answer, answer, LossTolerance(item.kind, kind, layers_));
+    return agree ? Verdict::kDuplicate : Verdict::kMismatch;
   }
   if (!Finite(answer) && !item.suspect) {
     item.suspect = worker;

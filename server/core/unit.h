@@ -28,8 +28,8 @@ class Unit {
  public:
   using Answer = std::variant<method::ItemLosses, model::EvalSums>;
 
-  // `evaluate` empty: a training step.
-  Unit(uint32_t step, std::optional<Split> evaluate, uint32_t items, absl::Duration now);
+  // `evaluate` empty: a training step. `layers` of the model: 0 = not known, and kinds are not compared.
+  Unit(uint32_t step, std::optional<Split> evaluate, uint32_t items, absl::Duration now, size_t layers = 0);
 
   uint32_t step() const { return step_; }
   const std::optional<Split>& evaluate() const { return evaluate_; }
@@ -54,8 +54,12 @@ class Unit {
 
   enum class Verdict : uint8_t { kAccepted, kDuplicate, kMismatch, kAskAgain };
   // One item's answer. kAskAgain: non-finite for the first time; it goes to another worker, or comes back to this one
-  // when there is none. kMismatch: an item that was answered already by the same kind, differently.
+  // when there is none. kMismatch: an item that was answered already by another worker: by one of the same kind with
+  // other bits, or by one of another kind with a loss that lies beyond LossTolerance.
   Verdict Take(WorkerHandle worker, const std::string& kind, uint32_t item, const Answer& answer, absl::Duration now);
+
+  // Of the worker whose answer counts.
+  const std::string& KindOf(uint32_t item) const { return items_[item].kind; }
 
   // Complete only: answers in item order.
   std::vector<method::ItemLosses> Losses() const;
@@ -76,6 +80,7 @@ class Unit {
   uint32_t step_;
   std::optional<Split> evaluate_;
   absl::Duration planned_;
+  size_t layers_;
   std::vector<Item> items_;
   size_t done_ = 0;
   std::map<WorkerHandle, Assignment> assignments_;

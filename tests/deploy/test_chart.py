@@ -26,7 +26,7 @@ CUSTOM = {  # resources of operators, whose schemas are not ours: the keys that 
 GPU = {"gpu": {"enabled": True}}
 VALUES = {
     "default": {},
-    "clear text": {"tls": {"enabled": False}, "insecure": True},
+    "clear text": {"tls": {"enabled": False}, "insecure": True, "stages": {"enabled": True, "port": 7000}},
     "everything": {
         "monitoring": {"enabled": True, "labels": {"release": "prometheus"}, "runbooks": "https://wiki.example/qzo"},
         "workers": {
@@ -40,6 +40,7 @@ VALUES = {
             **GPU,
         },
         "auth": {"tokenSecret": "tokens"},
+        "stages": {"enabled": True},
         "podDisruptionBudget": {"workers": {"enabled": True}},
         "coordinator": {"storage": {"storageClass": "fast"}, "image": {"tag": "1.2.3"}},
         "imagePullSecrets": [{"name": "registry"}],
@@ -131,6 +132,9 @@ def test_arguments_and_ports_are_those_of_the_programs(documents, flags, variabl
         ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
         if program != "qzoctl":
             assert used["--metrics-address"] == f"0.0.0.0:{ports['metrics']}"
+        if "--stage-address" in used:
+            assert used["--stage-address"] == f"0.0.0.0:{ports['stages']}"
+            assert used["--stage-advertise"] == f"$(POD_IP):{ports['stages']}"
         if program == "qzo-server":
             assert used["--listen"] == f"0.0.0.0:{ports['grpc']}"
             assert used["--page-address"] == f"0.0.0.0:{ports['page']}"
@@ -178,7 +182,7 @@ def certificates(documents, directory):
 
 
 def test_the_programs_start_as_the_chart_starts_them(tmp_path):
-    documents = render({"tls": {"extraDnsNames": ["localhost"]}})
+    documents = render({"tls": {"extraDnsNames": ["localhost"]}, "stages": {"enabled": True}})
     certificates(documents, tmp_path)
     started = []
 
@@ -189,7 +193,7 @@ def test_the_programs_start_as_the_chart_starts_them(tmp_path):
         secrets = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
         replaced = {
             "/etc/qzo/tls": str(tmp_path / secrets[0]), "/var/lib/qzo": str(tmp_path / "data"), "/var/cache/qzo": str(tmp_path / "cache"),
-            "$(POD_NAME)": name, "0.0.0.0:7070": "127.0.0.1:0", "0.0.0.0:7080": "127.0.0.1:0", "0.0.0.0:946": "127.0.0.1:0#", "r-qzo-coordinator.ns.svc:7070": server,
+            "$(POD_NAME)": name, "0.0.0.0:7070": "127.0.0.1:0", "0.0.0.0:7080": "127.0.0.1:0", "0.0.0.0:946": "127.0.0.1:0#", "0.0.0.0:7072": "127.0.0.1:0", "$(POD_IP):7072": "127.0.0.1:0", "r-qzo-coordinator.ns.svc:7070": server,
         }  # fmt: skip
         for old, new in replaced.items():
             words = [word.replace(old, new).partition("#")[0] for word in words]
@@ -268,6 +272,14 @@ def test_what_the_values_switch_on():
     assert coordinator["template"]["spec"]["containers"][0]["image"] == "qzo-coordinator:1.2.3"
     assert "Issuer" not in [d["kind"] for d in everything], "an issuer was given"
     mounts = [volume["name"] for volume in cpu["spec"]["template"]["spec"]["volumes"]]
+    worker = cpu["spec"]["template"]["spec"]["containers"][0]
+    certificate = find(everything, "Certificate", "r-qzo-worker")["spec"]
+    assert f"--stage-tls-name={certificate['dnsNames'][0]}" in worker["args"] and "server auth" in certificate["usages"]
+    stages = {"podSelector": {"matchLabels": {"app.kubernetes.io/instance": "r", "qzo.dev/role": "worker"}}}
+    policy = find(everything, "NetworkPolicy", "r-qzo-worker")["spec"]
+    assert {"from": [stages], "ports": [{"port": "stages"}]} in policy["ingress"]
+    assert {"to": [stages], "ports": [{"port": "stages"}]} in policy["egress"]
+    assert not [a for _, pod in pods(default) for a in pod["containers"][0]["args"] if a.startswith("--stage")]
     assert "token" in mounts and "token" not in [v["name"] for _, pod in pods(default) for v in pod["volumes"]]
 
 

@@ -48,10 +48,11 @@ class Fleet {
     server_->Signal(signal);
     server_->Wait();
   }
-  void StartWorker(const std::string& name) {
+  void StartWorker(const std::string& name, const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments = {"--server",  address(), "--name",      name,
                                           "--threads", "1",       "--cache-dir", dir_.File("cache")};
     arguments.insert(arguments.end(), flags_.worker.begin(), flags_.worker.end());
+    arguments.insert(arguments.end(), more.begin(), more.end());
     workers_[name] = std::make_unique<Process>(Program("qzo-worker"), arguments, dir_.File(name + ".log"));
   }
   // SIGKILL leaves no time for goodbyes; SIGTERM drains.
@@ -111,6 +112,8 @@ class Fleet {
     const CommandResult result = Ctl({"wait", name, "--for=state=succeeded", "--timeout", "100s"});
     EXPECT_EQ(result.code, 0) << result.errors << Ctl({"logs", name}).out << ReadWhole(dir_.File("server.log"));
   }
+
+  std::string WorkerLog(const std::string& name) { return ReadWhole(dir_.File(name + ".log")); }
 
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   TempDir& dir() { return dir_; }
