@@ -154,7 +154,7 @@ v1::Plan PlanOf(const v1::JobSpec& spec, const method::MethodSpec& method, const
       TokensPerRow(reports.validation) * static_cast<double>(ValidatedRows(spec, method, reports.validation));
   plan.set_evaluation_tokens(std::llround(validated * static_cast<double>(Validations(spec, method.steps)) +
                                           2.0 * static_cast<double>(reports.test.tokens)));
-  plan.set_worker_memory_bytes(model.file_bytes + StateBytes(method, partition.multipliers()) +
+  plan.set_worker_memory_bytes(model.file_bytes + model.repacked_bytes + StateBytes(method, partition.multipliers()) +
                                Activations(method, model, LongestRow(spec, reports)));
   if (spec.placement().stages() > 1) {
     PlanStages(ShapeOf(spec, method, model, reports), spec.placement().stages(), &plan);
