@@ -39,6 +39,7 @@ UNMAPPED = {
     "qzo.v1.Coordination.FetchBlob": BETWEEN_PROGRAMS,
     "qzo.v1.Coordination.PutSnapshot": BETWEEN_PROGRAMS,
     "qzo.v1.Serving.Serve": BETWEEN_PROGRAMS,
+    "qzo.v1.StageService.Feed": BETWEEN_PROGRAMS,
 }
 
 Field = descriptor_pb2.FieldDescriptorProto
