@@ -26,27 +26,37 @@ struct TensorShape {
 
 struct PartitionTensor {
   TensorShape shape;
-  int64_t offset = 0;  // of its first multiplier in the flat array
-  int64_t count = 0;   // kChannel: rows; kGroup: rows · cols / group, row-major
+  uint32_t ordinal = 0;  // in the whole partition: what keys its noise and digest
+  int64_t offset = 0;    // of its first multiplier in the flat array
+  int64_t count = 0;     // kChannel: rows; kGroup: rows · cols / group, row-major
 };
 
 // Immutable; thread-safe.
 class Partition {
  public:
   Partition(Granularity granularity, std::vector<TensorShape> shapes);
+  // The tensors [first, first + count) alone, under the ordinals that they have here: what a stage trains.
+  Partition Slice(size_t first, size_t count) const;
 
   Granularity granularity() const { return granularity_; }
   absl::Span<const PartitionTensor> tensors() const { return tensors_; }
+  const PartitionTensor& tensor(int ordinal) const {
+    return tensors_.at(static_cast<size_t>(ordinal) - tensors_.front().ordinal);
+  }
   int64_t multipliers() const { return multipliers_; }
+  int64_t first_multiplier() const { return first_multiplier_; }  // of a slice: where it lies in the whole
 
  private:
+  explicit Partition(Granularity granularity) : granularity_(granularity) {}
+
   Granularity granularity_;
   std::vector<PartitionTensor> tensors_;
   int64_t multipliers_ = 0;
+  int64_t first_multiplier_ = 0;
 };
 
 // Digest of a replica: Σ mod 2⁶⁴ over tensors of XXH3(ordinal ‖ multipliers as little-endian fp32). `multipliers` is
-// the flat array. A sum, so that the stages of a sharded model can add their parts.
+// the flat array. The digests of a partition's slices add up to its own.
 uint64_t ReplicaDigest(const Partition& partition, absl::Span<const float> multipliers);
 
 }  // namespace qzo::method

@@ -25,12 +25,26 @@ TEST(ReplicaDigest, MatchesTheGoldenVectors) {
   EXPECT_EQ(ReplicaDigest(partition, {1, 1.5f, -2, 0, 0.25f, 3}), 0x6e22ba29c08875d8u);
 }
 
-TEST(ReplicaDigest, IsTheSumOfWhatStagesWouldSend) {
-  // A stage digests its own tensors under their ordinals in the whole partition; the first tensor's is 0 either way.
+TEST(Partition, ASliceKeepsOrdinalsAndCountsFromItsOwnBeginning) {
+  std::vector<TensorShape> shapes = kShapes;
+  shapes.push_back({"blk.1.attn_q.weight", 3, 64, 32});
+  const Partition whole(Granularity::kGroup, shapes);
+  const Partition slice = whole.Slice(1, 2);
+  EXPECT_EQ(slice.granularity(), Granularity::kGroup);
+  ASSERT_EQ(slice.tensors().size(), 2u);
+  EXPECT_EQ(slice.tensor(2).shape, shapes[2]);
+  EXPECT_EQ(slice.tensor(2).ordinal, 2u);
+  EXPECT_EQ(slice.tensor(1).offset, 0);
+  EXPECT_EQ(slice.tensor(2).offset, 6);
+  EXPECT_EQ(slice.multipliers(), 6 + 6);
+  EXPECT_EQ(slice.first_multiplier(), 8);
+  EXPECT_EQ(slice.Slice(1, 1).first_multiplier(), 8 + 6);
+}
+
+TEST(ReplicaDigest, IsTheSumOverTheSlices) {
   const Partition whole(Granularity::kChannel, kShapes);
-  const Partition first(Granularity::kChannel, {kShapes[0]});
-  const uint64_t rest = ReplicaDigest(whole, {1, 2, 3, 4, 5, 6}) - ReplicaDigest(first, {1, 2, 3, 4});
-  EXPECT_EQ(ReplicaDigest(whole, {9, 9, 9, 9, 5, 6}), ReplicaDigest(first, {9, 9, 9, 9}) + rest);
+  EXPECT_EQ(ReplicaDigest(whole, {1, 2, 3, 4, 5, 6}),
+            ReplicaDigest(whole.Slice(0, 1), {1, 2, 3, 4}) + ReplicaDigest(whole.Slice(1, 1), {5, 6}));
 }
 
 }  // namespace

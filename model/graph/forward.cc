@@ -222,8 +222,7 @@ void Forward::KeepRows(const PassRows& rows, View* view) {
 void Forward::Attend(int index, const PassRows& rows, const View& view, absl::Span<KeyValueCache* const> caches,
                      float* q, const float* k, const float* v, Input* attended) {
   float* out = attended->plain == nullptr ? q : attended->plain;
-  const absl::Span<const kernels::KeySpan> spans =
-      model_.layers()[static_cast<size_t>(index)].local ? view.local_spans : view.spans;
+  const absl::Span<const kernels::KeySpan> spans = model_.layer(index).local ? view.local_spans : view.spans;
   kernels::AttentionArgs args{.q = q,
                               .ldq = q_dim_,
                               .k = k,
@@ -254,7 +253,7 @@ void Forward::Attend(int index, const PassRows& rows, const View& view, absl::Sp
 void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches,
                        View* view) {
   const size_t at = static_cast<size_t>(index);
-  const Layer& layer = model_.layers()[at];
+  const Layer& layer = model_.layer(index);
   const int base = layer.trained_base;
   const auto linear = [&](const LinearLayer& w, const Input& input, float* y) {
     Linear(w, base, rows, *view, lanes, input, y, false);
@@ -311,17 +310,24 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl:
   AddBranch(layer.down, base, layer.post_feed_forward_norm, rows, *view, lanes, inner);
 }
 
-const float* Forward::Run(const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches) {
+const float* Forward::Run(const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches,
+                          const float* residual) {
   const int64_t n = rows.rows();
   wide_.Get(n * std::max(q_dim_ + 2 * kv_dim_, int64_t{info_.feed_forward_length} * (info_.gated() ? 2 : 1)));
-  Embed(rows);
+  if (model_.has_first_layer()) {
+    Embed(rows);
+  } else {
+    std::copy_n(residual, n * dim_, residual_.Get(n * dim_));
+  }
   local_spans_.clear();
   if (info_.window != 0) {
     for (const kernels::KeySpan& span : rows.spans) local_spans_.push_back(LastKeys(span, info_.window));
   }
   View view{.rows = n, .kept = false, .positions = rows.positions, .spans = rows.spans, .local_spans = local_spans_};
-  for (int layer = 0; layer < info_.layers; ++layer) RunLayer(layer, rows, lanes, caches, &view);
+  const LayerRange range = model_.range();
+  for (int layer = range.begin; layer < range.end; ++layer) RunLayer(layer, rows, lanes, caches, &view);
   for (size_t i = 0; i < caches.size(); ++i) caches[i]->size += rows.lanes[i].end - rows.lanes[i].begin;
+  if (!model_.has_last_layer()) return residual_.Get(0);
   Norm(model_.output_norm(), residual_.Get(0), view.rows, residual_.Get(0), nullptr);
   return residual_.Get(0);
 }

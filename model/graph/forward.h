@@ -55,16 +55,20 @@ class Buffer {
   int64_t floats_ = 0;
 };
 
-// Thread-compatible. The constructor's arguments must outlive it.
+// Thread-compatible. The constructor's arguments must outlive it. Of a model that is a range of layers it is that part
+// of the pass.
 class Forward {
  public:
   Forward(const Model& model, const kernels::Kernels& kernels, kernels::ThreadPool* pool,
           kernels::Arithmetic arithmetic);
 
-  // Hidden states after the final norm, [rows.kept.size(), embedding_length]; valid until the next Run. With `caches`,
-  // one for each of rows.lanes, the keys of a lane's rows are appended to its cache, and their spans count the cache's
-  // rows; room must have been reserved.
-  const float* Run(const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches);
+  // Hidden states after the final norm, [rows.kept.size(), embedding_length], or from a range without the last layer
+  // the residual stream, [rows.rows(), embedding_length]; valid until the next Run. A range without the first layer
+  // takes the residual stream of the layers before it as `residual`. With `caches`, one for each of rows.lanes, the
+  // keys of a lane's rows are appended to its cache, and their spans count the cache's rows; room must have been
+  // reserved.
+  const float* Run(const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches,
+                   const float* residual = nullptr);
 
   // Logits [n, vocabulary] of n hidden states.
   void Head(const float* hidden, int64_t n, float* logits);

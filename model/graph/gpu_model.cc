@@ -74,6 +74,7 @@ std::string Missing(const Model& model) {
 
 absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, Gpu* gpu) {
   const ModelInfo& info = model.info();
+  if (!model.whole()) return absl::UnimplementedError(absl::StrCat(model.path(), ": stages do not run on GPUs yet"));
   if (const std::string missing = Missing(model); !missing.empty()) {
     return absl::UnimplementedError(
         absl::StrCat(model.path(), ": ", missing, ": not on GPUs yet; --device cpu runs it"));

@@ -42,6 +42,19 @@ kernels::WeightMatrix Matrix(const SafetensorsTensor& tensor) {
           .cols = tensor.dims.back()};
 }
 
+int64_t MappedBytes(const kernels::WeightMatrix& matrix) {
+  return matrix.rows * (matrix.cols / kernels::BlockValues(matrix.type)) * kernels::BlockBytes(matrix.type);
+}
+
+int64_t MappedBytes(const CheckpointLinear& linear) {
+  int64_t bytes = 0;
+  for (const SafetensorsTensor* tensor :
+       {linear.weight, linear.zeros, linear.scales, linear.indices, linear.codebook}) {
+    if (tensor != nullptr) bytes += static_cast<int64_t>(tensor->bytes.size());
+  }
+  return bytes;
+}
+
 std::vector<float> Vector(const kernels::WeightMatrix& matrix) {
   std::vector<float> values(static_cast<size_t>(matrix.cols));
   kernels::DequantizeRow(matrix, 0, values.data());
@@ -65,53 +78,71 @@ LinearLayer Slice(const kernels::WeightMatrix& matrix, int part, int64_t first, 
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, LayerRange range) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
     QZO_ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(path));
     QZO_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, MakeTokenizerFromDirectory(path));
-    return Load(std::move(checkpoint), std::move(tokenizer));
+    return Load(std::move(checkpoint), std::move(tokenizer), range);
   }
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(path));
-  return Load(std::move(file));
+  return Load(std::move(file), range);
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> file) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> file, LayerRange range) {
   std::unique_ptr<Model> model(new Model);
   QZO_ASSIGN_OR_RETURN(model->info_, ReadModelInfo(*file));
   QZO_ASSIGN_OR_RETURN(model->tokenizer_, MakeTokenizer(*file));
   model->file_ = std::move(file);
-  QZO_RETURN_IF_ERROR(model->Build([&](const std::string& name) { return Matrix(*model->file_, name); }));
+  QZO_RETURN_IF_ERROR(model->Build(range, [&](const std::string& name) {
+    const kernels::WeightMatrix matrix = Matrix(*model->file_, name);
+    model->mapped_bytes_ += MappedBytes(matrix);
+    return matrix;
+  }));
   return model;
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<Checkpoint> checkpoint,
-                                                   std::unique_ptr<Tokenizer> tokenizer) {
+                                                   std::unique_ptr<Tokenizer> tokenizer, LayerRange range) {
   std::unique_ptr<Model> model(new Model);
   QZO_ASSIGN_OR_RETURN(CheckpointInfo read, ReadCheckpointInfo(*checkpoint));
   model->info_ = std::move(read.info);
   model->tokenizer_ = std::move(tokenizer);
   model->checkpoint_ = std::move(checkpoint);
   model->packed_.reserve(read.linears.size());
-  absl::flat_hash_map<std::string, kernels::WeightMatrix> linears;
-  for (const CheckpointLinear& linear : read.linears) linears[linear.name] = model->Add(linear);
-  QZO_RETURN_IF_ERROR(model->Build([&](const std::string& name) {
-    const auto linear = linears.find(name);
-    return linear != linears.end() ? linear->second : Matrix(*model->checkpoint_->FindTensor(name));
+  absl::flat_hash_map<std::string, const CheckpointLinear*> linears;
+  for (const CheckpointLinear& linear : read.linears) linears[linear.name] = &linear;
+  QZO_RETURN_IF_ERROR(model->Build(range, [&](const std::string& name) {
+    if (const auto linear = linears.find(name); linear != linears.end()) {
+      model->mapped_bytes_ += MappedBytes(*linear->second);
+      return model->Add(*linear->second);
+    }
+    const kernels::WeightMatrix matrix = Matrix(*model->checkpoint_->FindTensor(name));
+    model->mapped_bytes_ += MappedBytes(matrix);
+    return matrix;
   }));
   return model;
 }
 
-absl::Status Model::Build(const Find& find) {
+absl::Status Model::Build(LayerRange range, const Find& find) {
+  range_ = {range.begin, range == LayerRange{} ? info_.layers : range.end};
+  if (range_.begin < 0 || range_.begin >= range_.end || range_.end > info_.layers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path(), ": layers [", range_.begin, ", ", range_.end, "), expected some of its ", info_.layers));
+  }
   if (tokenizer_->vocab_size() > info_.vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat(path(), ": the tokenizer has ", tokenizer_->vocab_size(),
                                                    " tokens, the embedding ", info_.vocabulary, " rows"));
   }
-  embedding_ = find(info_.embedding.weight);
-  head_ = find(info_.head.weight);
-  if (!info_.positions.weight.empty()) positions_ = find(info_.positions.weight);
-  output_norm_ = MakeNorm(info_.output_norm, find);
-  for (int layer = 0; layer < info_.layers; ++layer) layers_.push_back(MakeLayer(layer, find));
+  if (has_first_layer()) {
+    embedding_ = find(info_.embedding.weight);
+    if (!info_.positions.weight.empty()) positions_ = find(info_.positions.weight);
+  }
+  if (has_last_layer()) {
+    head_ = find(info_.head.weight);
+    output_norm_ = MakeNorm(info_.output_norm, find);
+  }
+  for (int layer = range_.begin; layer < range_.end; ++layer) layers_.push_back(MakeLayer(layer, find));
   if (info_.rotary_dim == 0) return absl::OkStatus();
   std::vector<float> divisors;
   if (!info_.rope.divisors_tensor.empty()) divisors = Vector(find(info_.rope.divisors_tensor));
@@ -241,7 +272,7 @@ const std::string& Model::path() const { return from_gguf() ? file_->path() : ch
 std::string Model::Digest() const { return from_gguf() ? file_->Digest() : checkpoint_->Digest(); }
 
 int64_t Model::resident_bytes() const {
-  int64_t bytes = info_.file_bytes;
+  int64_t bytes = whole() ? info_.file_bytes : mapped_bytes_;
   for (const PackedLinear& packed : packed_) {
     bytes += static_cast<int64_t>(packed.bytes.size() + packed.scales.size() * sizeof(float));
   }
@@ -250,7 +281,7 @@ int64_t Model::resident_bytes() const {
 
 const kernels::WeightMatrix& Model::Trained(int ordinal) const {
   const int per_layer = info_.trained_per_layer();
-  return layers_.at(static_cast<size_t>(ordinal / per_layer)).trained.at(static_cast<size_t>(ordinal % per_layer));
+  return layer(ordinal / per_layer).trained.at(static_cast<size_t>(ordinal % per_layer));
 }
 
 absl::StatusOr<std::vector<float>> Model::Units(int ordinal, method::Granularity granularity) const {

@@ -3,8 +3,10 @@
 #ifndef QZO_MODEL_GRAPH_MODEL_H_
 #define QZO_MODEL_GRAPH_MODEL_H_
 
+#include <compare>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,16 +48,28 @@ struct Layer {
   bool local = false;                          // sees info().window positions
 };
 
+// Layers [begin, end); by default all.
+struct LayerRange {
+  int32_t begin = 0;
+  int32_t end = std::numeric_limits<int32_t>::max();
+
+  friend auto operator<=>(const LayerRange&, const LayerRange&) = default;
+};
+
+// All of a model, or what one stage of a pipeline holds of it: the layers of a range, the embedding with the first of
+// them, the output norm and the head with the last. `info` is of the whole either way.
 class Model {
  public:
   // A GGUF file, or the directory of a checkpoint with its tokenizer.json. Possible errors: those of GgufFile::Open,
   // ReadModelInfo and MakeTokenizer, or of Checkpoint::Open, ReadCheckpointInfo and MakeTokenizerFromDirectory.
-  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path);
-  static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<GgufFile> file);
+  // Nothing of what the range leaves out is read. INVALID_ARGUMENT for a range that is empty or of other layers than
+  // the model has.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, LayerRange range = {});
+  static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<GgufFile> file, LayerRange range = {});
   // Quantized layers are repacked (repack.h), plain ones stay in the mapping. Possible errors: those of
   // ReadCheckpointInfo.
   static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<Checkpoint> checkpoint,
-                                                     std::unique_ptr<Tokenizer> tokenizer);
+                                                     std::unique_ptr<Tokenizer> tokenizer, LayerRange range = {});
 
   // The file, of a model that was loaded from a GGUF file.
   bool from_gguf() const { return file_ != nullptr; }
@@ -64,11 +78,17 @@ class Model {
   const std::string& path() const;
   // What adapters name the model by: SHA-256 of the file, or Checkpoint::Digest. Reads all of it.
   std::string Digest() const;
-  // Bytes mapped, and held besides.
+  // Bytes mapped, and held besides: of a range, those of its tensors.
   int64_t resident_bytes() const;
   const ModelInfo& info() const { return info_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
-  absl::Span<const Layer> layers() const { return layers_; }
+  LayerRange range() const { return range_; }
+  bool has_first_layer() const { return range_.begin == 0; }
+  bool has_last_layer() const { return range_.end == info_.layers; }
+  bool whole() const { return has_first_layer() && has_last_layer(); }
+  absl::Span<const Layer> layers() const { return layers_; }  // of the range
+  const Layer& layer(int index) const { return layers_.at(static_cast<size_t>(index - range_.begin)); }
+  // Where the range has no use for one of these, it has no rows.
   const kernels::WeightMatrix& embedding() const { return embedding_; }
   const kernels::WeightMatrix& head() const { return head_; }
   const kernels::WeightMatrix& positions() const { return positions_; }  // no rows with rotary embedding
@@ -86,7 +106,7 @@ class Model {
   using Find = std::function<kernels::WeightMatrix(const std::string& name)>;
 
   Model() = default;
-  absl::Status Build(const Find& find);
+  absl::Status Build(LayerRange range, const Find& find);
   NormWeights MakeNorm(const TensorNames& names, const Find& find) const;
   Layer MakeLayer(int index, const Find& find) const;
   const kernels::WeightMatrix& Trained(int ordinal) const;
@@ -97,6 +117,8 @@ class Model {
   std::unique_ptr<Checkpoint> checkpoint_;
   std::vector<PackedLinear> packed_;  // what the checkpoint's layers need beside the mapping
   ModelInfo info_;
+  LayerRange range_;
+  int64_t mapped_bytes_ = 0;  // of tensors that were found
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<Layer> layers_;
   kernels::WeightMatrix embedding_;

@@ -109,5 +109,43 @@ TEST(ModelTest, AMissingFileIsReported) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such/model.gguf")));
 }
 
+TEST(ModelTest, ARangeHoldsItsLayersAndWhatStandsBesideThem) {
+  const std::unique_ptr<Model> whole = LoadStories("Q4_1");
+  const auto load = [&](LayerRange range) {
+    auto model = Model::Load(whole->path(), range);
+    EXPECT_OK(model);
+    return *std::move(model);
+  };
+  EXPECT_TRUE(whole->whole());
+  EXPECT_EQ(whole->range(), (LayerRange{0, 5}));
+  EXPECT_EQ(whole->resident_bytes(), whole->info().file_bytes);
+  const std::unique_ptr<Model> first = load({0, 2}), middle = load({2, 3}), last = load({3, 5});
+  EXPECT_EQ(first->embedding().rows, 512);
+  EXPECT_EQ(first->head().rows, 0);
+  EXPECT_TRUE(first->output_norm().weight.empty());
+  EXPECT_EQ(middle->embedding().rows, 0);
+  EXPECT_EQ(middle->head().rows, 0);
+  EXPECT_EQ(last->embedding().rows, 0);
+  EXPECT_EQ(last->head().rows, 512) << "a tied head is the embedding";
+  EXPECT_EQ(last->output_norm().weight, whole->output_norm().weight);
+  ASSERT_EQ(middle->layers().size(), 1u);
+  EXPECT_EQ(middle->layer(2).trained_base, 14);
+  EXPECT_EQ(middle->info().layers, 5) << "the whole model's";
+  EXPECT_EQ(*middle->Units(14, method::Granularity::kGroup), *whole->Units(14, method::Granularity::kGroup));
+
+  int64_t tensors = 0;
+  for (const GgufTensor& tensor : whole->file().tensors()) tensors += static_cast<int64_t>(tensor.bytes.size());
+  const int64_t embedding = static_cast<int64_t>(whole->file().FindTensor("token_embd.weight")->bytes.size());
+  EXPECT_EQ(first->resident_bytes() + middle->resident_bytes() + last->resident_bytes(), tensors + embedding);
+}
+
+TEST(ModelTest, RefusesARangeOfOtherLayers) {
+  const std::string path = LoadStories("Q4_1")->path();
+  for (const LayerRange range : {LayerRange{0, 6}, LayerRange{-1, 2}, LayerRange{3, 3}, LayerRange{4, 2}}) {
+    EXPECT_THAT(Model::Load(path, range).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected some of its 5")));
+  }
+}
+
 }  // namespace
 }  // namespace qzo::model

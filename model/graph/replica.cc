@@ -16,13 +16,13 @@ kernels::Granularity ToKernels(method::Granularity granularity) {
   return granularity == method::Granularity::kGroup ? kernels::Granularity::kGroup : kernels::Granularity::kChannel;
 }
 
-kernels::NoiseKey Key(const method::MethodSpec& spec, uint32_t step, uint32_t probe, size_t tensor) {
+kernels::NoiseKey Key(const method::MethodSpec& spec, uint32_t step, uint32_t probe, uint32_t tensor) {
   return {
       .kind = spec.noise == method::Noise::kGaussian ? kernels::NoiseKind::kGaussian : kernels::NoiseKind::kRademacher,
       .seed = spec.seed,
       .step = step,
       .probe = probe,
-      .tensor = static_cast<uint32_t>(tensor)};
+      .tensor = tensor};
 }
 
 class MultiplierLane final : public LaneSource {
@@ -34,7 +34,7 @@ class MultiplierLane final : public LaneSource {
   int lanes() const override { return 1; }
   kernels::Granularity granularity() const override { return ToKernels(partition_.granularity()); }
   const float* Multipliers(int, int ordinal) override {
-    return multipliers_.data() + partition_.tensors()[static_cast<size_t>(ordinal)].offset;
+    return multipliers_.data() + partition_.tensor(ordinal).offset;
   }
   std::optional<LaneState> State() const override {
     return LaneState{.multipliers = multipliers_, .owner = owner_, .version = version_};
@@ -61,16 +61,16 @@ class Replica::ProbeLanes final : public LaneSource {
   kernels::Granularity granularity() const override { return ToKernels(replica_.spec_.granularity); }
 
   void Prepare(int lane_begin, int lane_end, int first, int count) override {
-    const absl::Span<const method::PartitionTensor> tensors = replica_.partition_.tensors();
-    const method::PartitionTensor& last = tensors[static_cast<size_t>(first + count - 1)];
+    const method::Partition& partition = replica_.partition_;
+    const method::PartitionTensor& last = partition.tensor(first + count - 1);
     lane_begin_ = lane_begin;
-    offset_ = tensors[static_cast<size_t>(first)].offset;
+    offset_ = partition.tensor(first).offset;
     per_lane_ = last.offset + last.count - offset_;
     const size_t floats = static_cast<size_t>((lane_end - lane_begin) * per_lane_);
     if (prepared_.size() < floats) prepared_.resize(floats);
     // Tensors are cut in chunks of equal size, so that a chunk is found by its number.
     int64_t most = 0;
-    for (int i = first; i < first + count; ++i) most = std::max(most, tensors[static_cast<size_t>(i)].count);
+    for (int i = first; i < first + count; ++i) most = std::max(most, partition.tensor(i).count);
     const int64_t chunks = (most + kChunk - 1) / kChunk;
     const int64_t all = (lane_end - lane_begin) * count * chunks;
     replica_.pool_->ParallelFor(all, chunks == 1 ? count : 1, [&](int64_t begin, int64_t end) {
@@ -81,9 +81,7 @@ class Replica::ProbeLanes final : public LaneSource {
     });
   }
 
-  const float* Multipliers(int lane, int ordinal) override {
-    return At(lane, replica_.partition_.tensors()[static_cast<size_t>(ordinal)]);
-  }
+  const float* Multipliers(int lane, int ordinal) override { return At(lane, replica_.partition_.tensor(ordinal)); }
   std::optional<LaneState> State() const override {
     return LaneState{.multipliers = replica_.multipliers_,
                      .units = replica_.units_,
@@ -102,11 +100,10 @@ class Replica::ProbeLanes final : public LaneSource {
     return prepared_.data() + (lane - lane_begin_) * per_lane_ + (tensor.offset - offset_);
   }
   void PrepareChunk(int lane, int ordinal, int64_t begin) {
-    const size_t at = static_cast<size_t>(ordinal);
-    const method::PartitionTensor& tensor = replica_.partition_.tensors()[at];
+    const method::PartitionTensor& tensor = replica_.partition_.tensor(ordinal);
     if (begin >= tensor.count) return;
     LaneDirection direction = Direction(lane);
-    direction.key.tensor = static_cast<uint32_t>(ordinal);
+    direction.key.tensor = tensor.ordinal;
     const float* units = replica_.UnitsOf(tensor);
     replica_.kernels_.perturb(direction.key, begin, std::min(kChunk, tensor.count - begin),
                               replica_.multipliers_.data() + tensor.offset + begin,
@@ -133,15 +130,20 @@ Replica::Replica(const method::MethodSpec& spec, method::Partition partition, co
       multipliers_(static_cast<size_t>(partition_.multipliers()), 1.0f) {}
 Replica::~Replica() = default;
 
+method::Partition Replica::PartitionOf(const Model& model, method::Granularity granularity) {
+  const size_t per_layer = static_cast<size_t>(model.info().trained_per_layer());
+  const size_t first = static_cast<size_t>(model.range().begin), end = static_cast<size_t>(model.range().end);
+  return method::Partition(granularity, model.info().trained).Slice(first * per_layer, (end - first) * per_layer);
+}
+
 absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const Model& model, const method::MethodSpec& spec,
                                                          const kernels::Kernels& kernels, kernels::ThreadPool* pool) {
   QZO_RETURN_IF_ERROR(spec.Validate());
-  std::unique_ptr<Replica> replica(
-      new Replica(spec, method::Partition(spec.granularity, model.info().trained), kernels, pool));
+  std::unique_ptr<Replica> replica(new Replica(spec, PartitionOf(model, spec.granularity), kernels, pool));
   if (spec.mode == method::Mode::kAbsolute) {
     replica->units_.reserve(replica->multipliers_.size());
-    for (size_t ordinal = 0; ordinal < replica->partition_.tensors().size(); ++ordinal) {
-      absl::StatusOr<std::vector<float>> units = model.Units(static_cast<int>(ordinal), spec.granularity);
+    for (const method::PartitionTensor& tensor : replica->partition_.tensors()) {
+      absl::StatusOr<std::vector<float>> units = model.Units(static_cast<int>(tensor.ordinal), spec.granularity);
       if (!units.ok()) return absl::InvalidArgumentError(units.status().message());
       replica->units_.insert(replica->units_.end(), units->begin(), units->end());
     }
@@ -162,9 +164,8 @@ absl::Status Replica::Apply(absl::Span<const float> coefficients) {
     return absl::InvalidArgumentError(absl::StrCat("a coefficient of step ", step_, " is not finite"));
   }
   keys_.resize(spec_.probes);
-  for (size_t ordinal = 0; ordinal < partition_.tensors().size(); ++ordinal) {
-    const method::PartitionTensor& tensor = partition_.tensors()[ordinal];
-    for (uint32_t probe = 0; probe < spec_.probes; ++probe) keys_[probe] = Key(spec_, step_, probe, ordinal);
+  for (const method::PartitionTensor& tensor : partition_.tensors()) {
+    for (uint32_t probe = 0; probe < spec_.probes; ++probe) keys_[probe] = Key(spec_, step_, probe, tensor.ordinal);
     kernels::Update(kernels_, *pool_, keys_, {coefficients.data(), coefficients.size()}, 0, tensor.count,
                     UnitsOf(tensor), multipliers_.data() + tensor.offset);
   }

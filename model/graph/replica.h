@@ -22,6 +22,8 @@ namespace qzo::model {
 // Thread-compatible.
 class Replica {
  public:
+  // What is trained of `model`: of a range of layers, their slice of the whole partition.
+  static method::Partition PartitionOf(const Model& model, method::Granularity granularity);
   // At step 0: all multipliers 1. The arguments but `spec` must outlive the replica. Possible errors: INVALID_ARGUMENT
   // when the method's mode does not fit the file's types (absolute mode without scales).
   static absl::StatusOr<std::unique_ptr<Replica>> Create(const Model& model, const method::MethodSpec& spec,

@@ -29,7 +29,8 @@ class TinyCheckpoint {
 
   // `method` is "", "gptq", "awq", "bitsandbytes" (with nested scales), or "aqlm" of one codebook of 8 or 16 bits, or,
   // for 28, of two of 8.
-  explicit TinyCheckpoint(const std::string& method = "", int bits = 4, bool act_order = false) {
+  explicit TinyCheckpoint(const std::string& method = "", int bits = 4, bool act_order = false, int layers = 1) {
+    config["num_hidden_layers"] = layers;
     if (method == "bitsandbytes") {
       config["quantization_config"] = {
           {"quant_method", method}, {"load_in_4bit", true}, {"bnb_4bit_quant_type", "nf4"}};
@@ -45,16 +46,19 @@ class TinyCheckpoint {
     AddFloats("model.embed_tokens.weight", {512, 64});
     AddFloats("lm_head.weight", {512, 64});
     AddFloats("model.norm.weight", {64});
-    AddFloats("model.layers.0.input_layernorm.weight", {64});
-    AddFloats("model.layers.0.post_attention_layernorm.weight", {64});
-    for (const auto& [name, rows, cols] : {std::tuple{"self_attn.q_proj", 64, 64},
-                                           {"self_attn.k_proj", 32, 64},
-                                           {"self_attn.v_proj", 32, 64},
-                                           {"self_attn.o_proj", 64, 64},
-                                           {"mlp.gate_proj", 96, 64},
-                                           {"mlp.up_proj", 96, 64},
-                                           {"mlp.down_proj", 64, 96}}) {
-      AddLinear(std::string("model.layers.0.") + name, rows, cols, method, bits, act_order);
+    for (int layer = 0; layer < layers; ++layer) {
+      const std::string block = "model.layers." + std::to_string(layer) + ".";
+      AddFloats(block + "input_layernorm.weight", {64});
+      AddFloats(block + "post_attention_layernorm.weight", {64});
+      for (const auto& [name, rows, cols] : {std::tuple{"self_attn.q_proj", 64, 64},
+                                             {"self_attn.k_proj", 32, 64},
+                                             {"self_attn.v_proj", 32, 64},
+                                             {"self_attn.o_proj", 64, 64},
+                                             {"mlp.gate_proj", 96, 64},
+                                             {"mlp.up_proj", 96, 64},
+                                             {"mlp.down_proj", 64, 96}}) {
+        AddLinear(block + name, rows, cols, method, bits, act_order);
+      }
     }
   }
 
@@ -99,9 +103,8 @@ class TinyCheckpoint {
   }
 
   nlohmann::json config = {
-      {"model_type", "llama"}, {"num_hidden_layers", 1},   {"hidden_size", 64},        {"intermediate_size", 96},
-      {"vocab_size", 512},     {"num_attention_heads", 2}, {"num_key_value_heads", 1}, {"max_position_embeddings", 128},
-      {"rms_norm_eps", 1e-5}};
+      {"model_type", "llama"},    {"hidden_size", 64},        {"intermediate_size", 96},        {"vocab_size", 512},
+      {"num_attention_heads", 2}, {"num_key_value_heads", 1}, {"max_position_embeddings", 128}, {"rms_norm_eps", 1e-5}};
   std::map<std::string, Tensor> tensors;
 
  private:

@@ -44,7 +44,7 @@ class FlatLanes final : public model::LaneSource {
                                                                    : kernels::Granularity::kChannel;
   }
   const float* Multipliers(int lane, int ordinal) override {
-    return lanes_[static_cast<size_t>(lane)].data() + partition_.tensors()[static_cast<size_t>(ordinal)].offset;
+    return lanes_[static_cast<size_t>(lane)].data() + partition_.tensor(ordinal).offset;
   }
   std::vector<float>& lane(size_t i) { return lanes_[i]; }
 
@@ -107,10 +107,10 @@ inline std::string MultipliedFile(const model::Model& model, const method::Parti
 }
 
 // `bytes` must outlive the model.
-inline std::unique_ptr<model::Model> LoadBytes(const std::string& bytes) {
+inline std::unique_ptr<model::Model> LoadBytes(const std::string& bytes, model::LayerRange range = {}) {
   auto file = model::GgufFile::ParseBytes(bytes, "memory");
   EXPECT_TRUE(file.ok()) << file.status();
-  auto loaded = model::Model::Load(std::move(file).value());
+  auto loaded = model::Model::Load(std::move(file).value(), range);
   EXPECT_TRUE(loaded.ok()) << loaded.status();
   return loaded.ok() ? std::move(loaded).value() : nullptr;
 }
