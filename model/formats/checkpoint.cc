@@ -161,12 +161,6 @@ int64_t Checkpoint::file_bytes() const {
   return bytes;
 }
 
-std::vector<std::string> Checkpoint::FileNames() const {
-  std::vector<std::string> names;
-  for (const auto& [name, content] : files_) names.push_back(name);
-  return names;
-}
-
 std::string Checkpoint::Digest() const {
   std::vector<base::FileDigest> files;
   for (const auto& [name, content] : files_) files.push_back({.name = name, .digest = base::Sha256Hex(content)});
