@@ -36,7 +36,7 @@ std::optional<v1::Token::Role> RoleFor(const MethodDescriptor& method) {
   for (const char* verb : {"Get", "List", "Watch", "Download", "Generate", "Score"}) {
     if (absl::StartsWith(method.name(), verb)) return Role::VIEWER;
   }
-  for (const char* verb : {"Create", "Delete", "Cancel", "Pause", "Resume", "Retry"}) {
+  for (const char* verb : {"Create", "Find", "Delete", "Cancel", "Pause", "Resume", "Retry"}) {
     if (absl::StartsWith(method.name(), verb)) return Role::SUBMITTER;
   }
   return std::nullopt;
@@ -57,8 +57,8 @@ std::string CollectionOf(const MethodDescriptor& method) {
 // Whether the request is about a whole project rather than something in it.
 bool OfProject(const MethodDescriptor& method) {
   return method.name() == "List" + method.service()->name().substr(0, method.service()->name().find("Service")) + "s" ||
-         absl::StartsWith(method.name(), "Create") || method.service()->name() == "InferenceService" ||
-         method.service()->name() == "AuditService";
+         absl::StartsWith(method.name(), "Create") || absl::StartsWith(method.name(), "Find") ||
+         method.service()->name() == "InferenceService" || method.service()->name() == "AuditService";
 }
 
 std::unique_ptr<Message> RequestFor(const MethodDescriptor& method, const std::string& project) {
