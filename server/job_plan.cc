@@ -6,6 +6,7 @@
 
 #include "method/batch_order.h"
 #include "method/partition.h"
+#include "model/formats/memory_plan.h"
 #include "qzo/v1/worker.pb.h"
 
 namespace qzo::server {
@@ -154,8 +155,8 @@ v1::Plan PlanOf(const v1::JobSpec& spec, const method::MethodSpec& method, const
       TokensPerRow(reports.validation) * static_cast<double>(ValidatedRows(spec, method, reports.validation));
   plan.set_evaluation_tokens(std::llround(validated * static_cast<double>(Validations(spec, method.steps)) +
                                           2.0 * static_cast<double>(reports.test.tokens)));
-  plan.set_worker_memory_bytes(model.file_bytes + model.repacked_bytes + StateBytes(method, partition.multipliers()) +
-                               Activations(method, model, LongestRow(spec, reports)));
+  const int64_t tokens = training.tokens + reports.validation.tokens + reports.test.tokens;
+  plan.set_worker_memory_bytes(model::PlanMemory(model, method, LongestRow(spec, reports), tokens).total());
   if (spec.placement().stages() > 1) {
     PlanStages(ShapeOf(spec, method, model, reports), spec.placement().stages(), &plan);
     plan.set_link_bytes_per_step(TokensPerStep(method, training) *

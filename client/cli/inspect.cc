@@ -39,7 +39,7 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
   const int64_t by_group = method::Partition(method::Granularity::kGroup, info.trained).multipliers();
   const int64_t floats = static_cast<int64_t>(sizeof(float));
   const int64_t activations = info.ActivationBytes(model::kPassRows);
-  const int64_t base = info.file_bytes + info.repacked_bytes + activations;
+  const int64_t base = info.file_bytes - info.released_bytes + info.repacked_bytes + activations;
   if (WantsJson(session)) {
     PrintJson(session, {{"architecture", info.architecture},
                         {"parameters", info.parameters},

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/page_release.h"
 #include "base/sha256sums.h"
 #include "base/status_macros.h"
 #include "base/text.h"
@@ -153,6 +154,15 @@ std::vector<std::string> Checkpoint::FileNames() const {
 const SafetensorsTensor* Checkpoint::FindTensor(std::string_view name) const {
   const auto at = tensor_index_.find(ToAbsl(name));
   return at == tensor_index_.end() ? nullptr : &tensors_[at->second];
+}
+
+void Checkpoint::Release(const SafetensorsTensor& tensor) const {
+  for (const auto& mapping : mappings_) {
+    const std::string_view bytes = mapping->bytes();
+    if (tensor.bytes.data() >= bytes.data() && tensor.bytes.data() < bytes.data() + bytes.size()) {
+      base::ReleasePages(tensor.bytes);
+    }
+  }
 }
 
 int64_t Checkpoint::file_bytes() const {

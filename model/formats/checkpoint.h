@@ -40,6 +40,8 @@ class Checkpoint {
   // nullptr when absent.
   const SafetensorsTensor* FindTensor(std::string_view name) const;
   int64_t file_bytes() const;
+  // Gives the tensor's memory back until it is read again; nothing where its file is not mapped.
+  void Release(const SafetensorsTensor& tensor) const;
   // What the model is known by: SHA-256 of the lines that `sha256sum` prints for the files that make the model, sorted
   // by name. Reads all of them.
   std::string Digest() const;

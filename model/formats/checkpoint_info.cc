@@ -112,6 +112,7 @@ absl::Status Reader::UseLinear(const std::string& name, int64_t rows, int64_t co
   result_.info.parameters += rows * cols;
   result_.info.trained.push_back({linear.name, rows, cols, linear.group});
   result_.info.repacked_bytes += RepackedBytes(linear);
+  result_.info.released_bytes += ReleasedBytes(linear);
   result_.linears.push_back(std::move(linear));
   return absl::OkStatus();
 }
@@ -310,6 +311,15 @@ int64_t RepackedBytes(const CheckpointLinear& l) {
       return codes + (l.indices == nullptr ? 0 : l.cols * static_cast<int64_t>(sizeof(int32_t)));
     }
   }
+}
+
+int64_t ReleasedBytes(const CheckpointLinear& l) {
+  const bool copied = l.storage == LinearStorage::kPlain ? l.transposed : l.codebook == nullptr;
+  int64_t bytes = 0;
+  for (const SafetensorsTensor* tensor : {l.weight, l.zeros, l.scales, l.indices}) {
+    if (copied && tensor != nullptr) bytes += static_cast<int64_t>(tensor->bytes.size());
+  }
+  return bytes;
 }
 
 absl::StatusOr<CheckpointInfo> ReadCheckpointInfo(const Checkpoint& checkpoint) {

@@ -57,6 +57,8 @@ struct CheckpointLinear {
 // The bytes that a model holds for a layer beside the mapped files: of its packed codes (docs/formats.md,
 // "Checkpoints"), of a transposed copy, or of the scales beside codes of a codebook.
 int64_t RepackedBytes(const CheckpointLinear& linear);
+// And those of the layer's own tensors, where they are not needed then.
+int64_t ReleasedBytes(const CheckpointLinear& linear);
 
 // Whether the layer's scales are fp32 numbers that can be used where they are mapped.
 bool HasScalesInPlace(const CheckpointLinear& linear);

@@ -114,6 +114,7 @@ struct ModelInfo {
   int64_t parameters = 0;
   int64_t file_bytes = 0;
   int64_t repacked_bytes = 0;  // of a checkpoint's layers, which are held beside the mapped files
+  int64_t released_bytes = 0;  // of the files, given back once layers were repacked
   // Of the tensors of each block, of the embeddings, and of the head with its norm; a tied head counts for both.
   std::vector<int64_t> block_bytes;
   int64_t embedding_bytes = 0;

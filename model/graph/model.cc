@@ -110,7 +110,9 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<Checkpoint> c
   QZO_RETURN_IF_ERROR(model->Build(range, [&](const std::string& name) {
     if (const auto linear = linears.find(name); linear != linears.end()) {
       model->mapped_bytes_ += MappedBytes(*linear->second);
-      return model->Add(*linear->second);
+      const kernels::WeightMatrix matrix = model->Add(*linear->second);
+      model->Release(*linear->second);
+      return matrix;
     }
     const kernels::WeightMatrix matrix = Matrix(*model->checkpoint_->FindTensor(name));
     model->mapped_bytes_ += MappedBytes(matrix);
@@ -250,6 +252,13 @@ kernels::WeightMatrix Model::AddWithCodebook(const CheckpointLinear& linear) {
       .scales = HasScalesInPlace(linear) ? reinterpret_cast<const float*>(bytes(*linear.scales)) : packed.scales.data(),
       .codebook = bytes(*linear.codebook),
       .codebook_type = *kernels::FindWeightType(SafetensorsTypeName(linear.codebook->type))};
+}
+
+void Model::Release(const CheckpointLinear& linear) const {
+  if (ReleasedBytes(linear) == 0) return;
+  for (const SafetensorsTensor* source : {linear.weight, linear.zeros, linear.scales, linear.indices}) {
+    if (source != nullptr) checkpoint_->Release(*source);
+  }
 }
 
 const GgufFile& Model::file() const {

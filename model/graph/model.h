@@ -110,6 +110,8 @@ class Model {
   Layer MakeLayer(int index, const Find& find) const;
   const kernels::WeightMatrix& Trained(int ordinal) const;
   kernels::WeightMatrix Add(const CheckpointLinear& linear);
+  // Gives back the memory of what was copied.
+  void Release(const CheckpointLinear& linear) const;
   kernels::WeightMatrix AddWithCodebook(const CheckpointLinear& linear);
 
   std::unique_ptr<GgufFile> file_;  // or
