@@ -1,8 +1,8 @@
 // Job files: what `qzoctl submit -f` reads. Strict: every unknown or repeated key, wrong type and bad value is an error
 // with its place, and all are reported at once. Pure.
 //
-//   base_model: smollm2-135m            # a model of the project, or a path relative to this file: a GGUF file, or a directory
-//   datasets:
+//   base_model: smollm2-135m            # a model of the project, or a path relative to this file: a GGUF file, or a
+//   directory datasets:
 //     - {path: train.jsonl, split: train}   # or name: a dataset of the project; split is train, validation or test
 //   task: {kind: classification, prompt: "{text}\nSpam:", options: [" no", " yes"]}
 //   method: {steps: 200, learning_rate: 0.02}
