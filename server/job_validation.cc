@@ -180,9 +180,6 @@ class Resolution {
     if (model_ != nullptr && placement.stages() > static_cast<uint32_t>(model_->info.layers)) {
       Violate("placement.stages", absl::StrCat(placement.stages(), ", expected at most ", model_->info.layers,
                                                ", the layers of the model"));
-    } else if (model_ != nullptr && placement.stages() > 1 && model_->info.block_bytes.empty()) {
-      Violate("placement.stages",
-              absl::StrCat(placement.stages(), ", expected 0 or 1 for a model that is no GGUF file"));
     }
   }
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -287,6 +289,18 @@ absl::StatusOr<CheckpointInfo> Reader::Read() {
   }
   QZO_RETURN_IF_ERROR(RefuseUnusedTensors());
   info.file_bytes = checkpoint_.file_bytes();
+  std::map<std::string, int64_t> linear_bytes;
+  for (const CheckpointLinear& linear : result_.linears) {
+    for (const SafetensorsTensor* tensor :
+         {linear.weight, linear.zeros, linear.scales, linear.indices, linear.codebook}) {
+      if (tensor != nullptr) linear_bytes[linear.name] += static_cast<int64_t>(tensor->bytes.size());
+    }
+  }
+  info.CountBytes([&](const std::string& name) {
+    const auto linear = linear_bytes.find(name);
+    return linear != linear_bytes.end() ? linear->second
+                                        : static_cast<int64_t>(checkpoint_.FindTensor(name)->bytes.size());
+  });
   return std::move(result_);
 }
 

@@ -75,6 +75,11 @@ TEST(CheckpointTest, ReadsWhatTheModelHolds) {
   EXPECT_FALSE(plain.info.tied_head);
   EXPECT_EQ(plain.info.trained[6], (method::TensorShape{"model.layers.0.mlp.down_proj.weight", 64, 96, 96}));
   EXPECT_THAT(plain.info.tensor_types, ElementsAre(Pair("F32", 12)));
+  EXPECT_EQ(plain.info.embedding_bytes, int64_t{plain.info.vocabulary} * plain.info.embedding_length * 4);
+  EXPECT_EQ(plain.info.head_bytes, plain.info.embedding_bytes + int64_t{plain.info.embedding_length} * 4);
+  EXPECT_EQ(plain.info.embedding_bytes + plain.info.head_bytes + plain.info.block_bytes.at(0),
+            plain.info.parameters * 4)
+      << "every tensor is somewhere";
 
   ASSERT_OK_AND_ASSIGN(const CheckpointInfo gptq, ReadInfo(TinyCheckpoint("gptq", 3, true).Files()));
   EXPECT_EQ(gptq.info.trained[6], (method::TensorShape{"model.layers.0.mlp.down_proj.weight", 64, 96, 32}));
