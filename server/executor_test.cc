@@ -4,8 +4,7 @@
 
 #include <atomic>
 #include <thread>
-
-#include "server/open_streams.h"
+#include <vector>
 
 namespace qzo::server {
 namespace {
@@ -38,21 +37,6 @@ TEST(Executor, WorkMayAddWork) {
     executor.Run([&] { executor.Run([&] { done = true; }); });
   }
   EXPECT_TRUE(done);
-}
-
-TEST(OpenStreams, EndsThoseThatAreOpenAndThoseThatComeLater) {
-  OpenStreams streams;
-  int gone = 0, open = 0, late = 0;
-  {
-    const OpenStreams::Entry entry(&streams, [&] { ++gone; });
-  }
-  const OpenStreams::Entry entry(&streams, [&] { ++open; });
-  streams.CloseAll();
-  streams.CloseAll();
-  const OpenStreams::Entry after(&streams, [&] { ++late; });
-  EXPECT_EQ(gone, 0);
-  EXPECT_EQ(open, 1);
-  EXPECT_EQ(late, 1);
 }
 
 }  // namespace

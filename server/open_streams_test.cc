@@ -211,5 +211,23 @@ TEST_F(OpenStreamsTest, AServerThatLeavesEndsTheEndlessOnes) {
   }
 }
 
+TEST(OpenStreams, EndlessOnesThatComeAfterTheEndEndAtOnceAndNoneTwice) {
+  testing::FakeClock clock;
+  OpenStreams streams(&clock);
+  int gone = 0, open = 0, finite = 0, late = 0;
+  const auto stream = [](int* ends, bool endless) {
+    return OpenStreams::Stream{.end = [ends](const absl::Status&) { ++*ends; }, .endless = endless};
+  };
+  { const OpenStreams::Entry entry(&streams, stream(&gone, true)); }
+  const OpenStreams::Entry entry(&streams, stream(&open, true)), download(&streams, stream(&finite, false));
+  streams.CloseAll();
+  streams.CloseAll();
+  const OpenStreams::Entry after(&streams, stream(&late, true));
+  EXPECT_EQ(gone, 0);
+  EXPECT_EQ(open, 1);
+  EXPECT_EQ(finite, 0);
+  EXPECT_EQ(late, 1);
+}
+
 }  // namespace
 }  // namespace qzo::server
