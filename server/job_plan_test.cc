@@ -26,6 +26,7 @@ class JobPlanTest : public ::testing::Test {
     method_.probes = 3;
     method_.batch_size = 8;
     method_.micro_batches = 2;
+    model_.layers = 2;
     model_.trained = {{"a", 4, 64, 32}, {"b", 2, 96, 32}};
     model_.file_bytes = 1000;
     reports_.training = Report(100, 2500, 60);
@@ -93,7 +94,6 @@ TEST_F(JobPlanTest, MultipliersFollowTheGranularity) {
 }
 
 TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
-  model_.layers = 2;
   model_.block_bytes = {300, 200};
   model_.embedding_bytes = 150;
   model_.head_bytes = 250;
@@ -126,7 +126,6 @@ TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
 }
 
 TEST_F(JobPlanTest, AModelOfUnknownPartsIsNotCut) {
-  model_.layers = 2;
   EXPECT_TRUE(FactsOf(spec_, method_, model_, reports_).shape.layers.empty());
 }
 
