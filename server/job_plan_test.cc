@@ -99,6 +99,8 @@ TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
   model_.head_bytes = 250;
   model_.embedding_length = 16;
   model_.vocabulary = 64;
+  model_.kv_heads = 1;
+  model_.head_dim = 2;
   reports_.training.scored = 250;
   reports_.training.branches = 100;
   const core::ModelShape shape = FactsOf(spec_, method_, model_, reports_).shape;
@@ -106,7 +108,7 @@ TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
   EXPECT_EQ(shape.layers[0].bytes, 300 + 4 * 4) << "with a multiplier a row";
   EXPECT_EQ(shape.layers[0].cost, 4 * 64);
   EXPECT_EQ(shape.layers[1].bytes, 200 + 2 * 4);
-  EXPECT_EQ(shape.layers[1].cost, 2 * 96);
+  EXPECT_DOUBLE_EQ(shape.layers[1].cost, 2 * 2 * 16 + 0.1 * (2 * 96 - 2 * 2 * 16)) << "of few rows but for its keys";
   EXPECT_EQ(shape.embedding_bytes, 150);
   EXPECT_EQ(shape.head_bytes, 250);
   EXPECT_EQ(shape.head_cost, 0.1 * 64 * 16) << "a tenth of the tokens is scored";
