@@ -94,10 +94,14 @@ core::ModelShape ShapeOf(const v1::JobSpec& spec, const method::MethodSpec& meth
     counted += model.block_bytes[l];
     shape.layers.push_back(layer);
   }
+  // From the last layer's queries on, only rows go on that predict a scored token.
+  const double scored = Share(reports.training.scored, reports.training);
+  const double keys_and_values =
+      std::min(shape.layers.back().cost, 2.0 * model.kv_heads * model.head_dim * model.embedding_length);
+  shape.layers.back().cost = keys_and_values + scored * (shape.layers.back().cost - keys_and_values);
   shape.embedding_bytes = model.embedding_bytes;
   shape.head_bytes = model.head_bytes;
-  shape.head_cost = Share(reports.training.scored, reports.training) * static_cast<double>(model.vocabulary) *
-                    static_cast<double>(model.embedding_length);
+  shape.head_cost = scored * static_cast<double>(model.vocabulary) * static_cast<double>(model.embedding_length);
   // What belongs to no tensor (the vocabulary, mostly) is read by every stage.
   shape.stage_bytes =
       std::max<int64_t>(0, model.file_bytes - counted) + Activations(method, model, LongestRow(spec, reports));

@@ -26,6 +26,7 @@ class JobPlanTest : public ::testing::Test {
     method_.probes = 3;
     method_.batch_size = 8;
     method_.micro_batches = 2;
+    model_.layers = 2;
     model_.trained = {{"a", 4, 64, 32}, {"b", 2, 96, 32}};
     model_.file_bytes = 1000;
     reports_.training = Report(100, 2500, 60);
@@ -93,12 +94,13 @@ TEST_F(JobPlanTest, MultipliersFollowTheGranularity) {
 }
 
 TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
-  model_.layers = 2;
   model_.block_bytes = {300, 200};
   model_.embedding_bytes = 150;
   model_.head_bytes = 250;
   model_.embedding_length = 16;
   model_.vocabulary = 64;
+  model_.kv_heads = 1;
+  model_.head_dim = 2;
   reports_.training.scored = 250;
   reports_.training.branches = 100;
   const core::ModelShape shape = FactsOf(spec_, method_, model_, reports_).shape;
@@ -106,7 +108,7 @@ TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
   EXPECT_EQ(shape.layers[0].bytes, 300 + 4 * 4) << "with a multiplier a row";
   EXPECT_EQ(shape.layers[0].cost, 4 * 64);
   EXPECT_EQ(shape.layers[1].bytes, 200 + 2 * 4);
-  EXPECT_EQ(shape.layers[1].cost, 2 * 96);
+  EXPECT_DOUBLE_EQ(shape.layers[1].cost, 2 * 2 * 16 + 0.1 * (2 * 96 - 2 * 2 * 16)) << "of few rows but for its keys";
   EXPECT_EQ(shape.embedding_bytes, 150);
   EXPECT_EQ(shape.head_bytes, 250);
   EXPECT_EQ(shape.head_cost, 0.1 * 64 * 16) << "a tenth of the tokens is scored";
@@ -126,7 +128,6 @@ TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
 }
 
 TEST_F(JobPlanTest, AModelOfUnknownPartsIsNotCut) {
-  model_.layers = 2;
   EXPECT_TRUE(FactsOf(spec_, method_, model_, reports_).shape.layers.empty());
 }
 
