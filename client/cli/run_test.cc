@@ -160,7 +160,7 @@ TEST_F(QzoctlTest, TheAuditLogIsShownAsAskedFor) {
   EXPECT_EQ(Run({"audit", "-o", "json"}), kOk);
   EXPECT_EQ(nlohmann::json::parse(out())["records"][2]["method"], "qzo.v1.JobService.DeleteJob");
   EXPECT_EQ(Run({"audit", "-o", "yaml"}), kOk);
-  EXPECT_THAT(out(), HasSubstr("caller: projects/p/tokens/s"));
+  EXPECT_THAT(out(), HasSubstr("caller: \"projects/p/tokens/s\""));
 
   EXPECT_EQ(Run({"audit", "--all-projects", "--caller", "c", "--method", "m", "--resource", "r", "--code", "ok",
                  "--since", "2d", "--until", "2023-11-14T22:13:20Z"}),
