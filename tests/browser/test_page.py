@@ -11,8 +11,11 @@ from axe_core_python.selenium import Axe
 from cluster import Cluster, eventually
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.expected_conditions import text_to_be_present_in_element
+from selenium.webdriver.support.wait import WebDriverWait
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 STEPS = 3000  # more than the tests take
@@ -55,10 +58,17 @@ def browser():
     assert not complaints, "scripts and policies have nothing to complain about"
 
 
+def wait_for_title(driver, text: str):
+    """Through the moments between two pages, in which an element is of the one before or of none."""
+    wait = WebDriverWait(driver, 30, ignored_exceptions=(NoSuchElementException, StaleElementReferenceException))
+    wait.until(text_to_be_present_in_element((By.TAG_NAME, "h1"), text))
+
+
 def sign_in(driver, cluster):
     driver.get(cluster.page)
     driver.find_element(By.ID, "token").send_keys(cluster.secret)
     driver.find_element(By.CSS_SELECTOR, "main button").click()
+    wait_for_title(driver, "Jobs")
 
 
 def colours(driver, scheme: str):
@@ -100,7 +110,7 @@ def test_signing_out_ends_it(browser, cluster):
     sign_in(browser, cluster)
     assert browser.get_cookie("qzo_token")["httpOnly"]
     browser.find_element(By.XPATH, "//button[text()='Sign out']").click()
-    assert browser.find_element(By.TAG_NAME, "h1").text == "Sign in"
+    wait_for_title(browser, "Sign in")
     assert browser.get_cookie("qzo_token") is None
     browser.get(f"{cluster.page}/projects/default/jobs/spam")
     assert browser.find_element(By.TAG_NAME, "h1").text == "Sign in"
