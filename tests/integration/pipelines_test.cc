@@ -6,38 +6,16 @@
 #include <algorithm>
 #include <limits>
 
-#include "tests/integration/fleet.h"
+#include "tests/integration/disturbed_job.h"
 
 namespace qzo::testing {
 namespace {
 
 using ::testing::HasSubstr;
 
-constexpr int kSteps = 80;
-
-// Made once: the same job with one worker that holds the model.
-const Fleet::Result& OneWorker() {
-  static const Fleet::Result* const result = [] {
-    Fleet fleet;
-    fleet.StartWorker("only");
-    EXPECT_EQ(fleet.Ctl({"submit", "-f", fleet.TinyJob("job", kSteps), "--detach"}).code, 0);
-    fleet.ExpectSuccess("job");
-    return new Fleet::Result(fleet.Download("job"));
-  }();
-  return *result;
-}
-
-class Pipelines : public ::testing::Test {
+class Pipelines : public DisturbedJob {
  protected:
-  void Submit(int stages) {
-    const CommandResult result = fleet_.Ctl({"submit", "-f", fleet_.TinyJob("job", kSteps), "--set",
-                                             "placement.stages=" + std::to_string(stages), "--detach"});
-    ASSERT_EQ(result.code, 0) << result.errors;
-  }
-  void WaitForStep(uint32_t step) {
-    ASSERT_TRUE(Eventually([&] { return fleet_.Step("job") >= step; })) << fleet_.Ctl({"logs", "job"}).out;
-    ASSERT_LT(fleet_.Step("job"), uint32_t{kSteps}) << "the job was over before it could be disturbed";
-  }
+  void Submit(int stages) { DisturbedJob::Submit({"placement.stages=" + std::to_string(stages)}); }
   // The workers of its first pipeline, in the order of stages.
   std::vector<std::string> Members() {
     std::vector<std::string> members;
@@ -48,14 +26,6 @@ class Pipelines : public ::testing::Test {
     }
     return members;
   }
-  void ExpectTheBitsOfOneWorker() {
-    fleet_.ExpectSuccess("job");
-    const Fleet::Result result = fleet_.Download("job");
-    EXPECT_FALSE(result.journal.empty());
-    EXPECT_TRUE(result.journal == OneWorker().journal) << "the journals differ";
-    EXPECT_TRUE(result.adapter == OneWorker().adapter) << "the adapters differ";
-  }
-  Fleet fleet_;
 };
 
 TEST_F(Pipelines, OfThreeWorkers) {
@@ -64,7 +34,7 @@ TEST_F(Pipelines, OfThreeWorkers) {
   WaitForStep(2);
   EXPECT_EQ(Members().size(), 3u);
   EXPECT_THAT(fleet_.Ctl({"describe", "job", "job"}).out, HasSubstr("Pipeline: "));
-  ExpectTheBitsOfOneWorker();
+  ExpectUndisturbedResult();
   EXPECT_THAT(fleet_.Ctl({"events", "job"}).out, HasSubstr("pipeline of 3: layer"));
   double fastest = std::numeric_limits<double>::infinity();
   const nlohmann::json events = nlohmann::json::parse(fleet_.Ctl({"events", "job", "-o", "json"}).out, nullptr, false);
@@ -82,7 +52,7 @@ TEST_F(Pipelines, WhoseMiddleStageIsKilledWhileThereIsASpareWorker) {
   const std::vector<std::string> before = Members();
   ASSERT_EQ(before.size(), 3u);
   EXPECT_EQ(fleet_.StopWorker(before[1], SIGKILL), 128 + SIGKILL);
-  ExpectTheBitsOfOneWorker();
+  ExpectUndisturbedResult();
   EXPECT_THAT(fleet_.Ctl({"events", "job"}).out, HasSubstr("a pipeline ended at stage"));
 }
 
@@ -96,7 +66,7 @@ TEST_F(Pipelines, WhoseFirstStageDrainsAndIsReplacedByALateWorker) {
   ASSERT_TRUE(Eventually([&] { return fleet_.Job("job").value("reason", "") == "WAITING_FOR_WORKERS"; }));
   EXPECT_THAT(fleet_.Job("job").value("message", ""), HasSubstr("1 attached"));
   fleet_.StartWorker("late");
-  ExpectTheBitsOfOneWorker();
+  ExpectUndisturbedResult();
 }
 
 TEST_F(Pipelines, TwoOfThemAreReplicasAndOutliveTheCoordinator) {
@@ -106,7 +76,7 @@ TEST_F(Pipelines, TwoOfThemAreReplicasAndOutliveTheCoordinator) {
   ASSERT_TRUE(Eventually([&] { return fleet_.Job("job")["progress"].value("workers", 0) == 2; }));
   fleet_.KillServer(SIGKILL);
   fleet_.StartServer();
-  ExpectTheBitsOfOneWorker();
+  ExpectUndisturbedResult();
 }
 
 // F32 weighs 1.0 MiB; small items keep the activations below that.

@@ -4,45 +4,13 @@
 #include <gtest/gtest.h>
 
 #include "base/fs.h"
-#include "tests/integration/fleet.h"
+#include "tests/integration/disturbed_job.h"
 #include "tests/support/small_disk.h"
 
 namespace qzo::testing {
 namespace {
 
-constexpr int kSteps = 80;
-
-// Made once: the same job with one worker and no trouble.
-const Fleet::Result& Undisturbed() {
-  static const Fleet::Result* const result = [] {
-    Fleet fleet;
-    fleet.StartWorker("only");
-    EXPECT_EQ(fleet.Ctl({"submit", "-f", fleet.TinyJob("job", kSteps), "--detach"}).code, 0);
-    fleet.ExpectSuccess("job");
-    return new Fleet::Result(fleet.Download("job"));
-  }();
-  return *result;
-}
-
-class SameBits : public ::testing::Test {
- protected:
-  void Submit() {
-    const CommandResult result = fleet_.Ctl({"submit", "-f", fleet_.TinyJob("job", kSteps), "--detach"});
-    ASSERT_EQ(result.code, 0) << result.errors;
-  }
-  void WaitForStep(uint32_t step) {
-    ASSERT_TRUE(Eventually([&] { return fleet_.Step("job") >= step; })) << fleet_.Ctl({"logs", "job"}).out;
-    ASSERT_LT(fleet_.Step("job"), uint32_t{kSteps}) << "the job was over before it could be disturbed";
-  }
-  void ExpectUndisturbedResult() {
-    fleet_.ExpectSuccess("job");
-    const Fleet::Result result = fleet_.Download("job");
-    EXPECT_FALSE(result.journal.empty());
-    EXPECT_TRUE(result.journal == Undisturbed().journal) << "the journals differ";
-    EXPECT_TRUE(result.adapter == Undisturbed().adapter) << "the adapters differ";
-  }
-  Fleet fleet_;
-};
+using SameBits = DisturbedJob;
 
 TEST_F(SameBits, WithTwoWorkers) {
   fleet_.StartWorker("a");
