@@ -73,7 +73,8 @@ method::MethodSpec PresetSpec(v1::Preset preset) {
 
 uint32_t StepsOfEpochs(double epochs, int64_t rows, uint32_t batch_size) {
   const double steps = std::ceil(epochs * static_cast<double>(rows) / std::max<uint32_t>(batch_size, 1));
-  return static_cast<uint32_t>(std::clamp(steps, 1.0, 4294967295.0));
+  // As numbers go: what is not one, and refused elsewhere, has no integer.
+  return static_cast<uint32_t>(std::fmin(std::fmax(steps, 1.0), 4294967295.0));
 }
 
 v1::ChatFormat ChatFormatToProto(model::ChatFormat format) {
