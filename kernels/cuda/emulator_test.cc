@@ -19,7 +19,8 @@ absl::Status RunKernel(const std::function<void()>& kernel, int threads = 64, si
 TEST(EmulatorTest, AMissingBarrierReadsWhatIsNotThereYet) {
   for (const bool barrier : {true, false}) {
     std::vector<float> forward(64), reverse(64);
-    for (auto [order, out] : {std::pair{emulator::Order::kForward, &forward}, {emulator::Order::kReverse, &reverse}}) {
+    for (const auto order : {emulator::Order::kForward, emulator::Order::kReverse}) {
+      std::vector<float>* const out = order == emulator::Order::kForward ? &forward : &reverse;
       ASSERT_OK(RunKernel(
           [out, barrier] {
             float* shared = reinterpret_cast<float*>(SharedMemory());
