@@ -59,10 +59,11 @@ TEST_P(ExportedCheckpoint, HoldsTheMultipliersInItsScales) {
   ASSERT_OK_AND_ASSIGN(const auto after, model::Checkpoint::Open(out));
   ASSERT_OK(model::ReadCheckpointInfo(*after));
   ASSERT_EQ(after->tensors().size(), before->tensors().size());
+  const char* const parameter = method.empty() ? ".weight" : ".scales";
   const auto trained = [&](const std::string& name) -> const method::PartitionTensor* {
     for (const method::PartitionTensor& tensor : partition.tensors()) {
       const std::string layer = tensor.shape.name.substr(0, tensor.shape.name.rfind('.'));
-      if (name == layer + (method.empty() ? ".weight" : ".scales")) return &tensor;
+      if (name == layer + parameter) return &tensor;
     }
     return nullptr;
   };
