@@ -1,7 +1,6 @@
 #include "kernels/cuda/host/emulated_gpu.h"
 
 #include <algorithm>
-#include <cstring>
 #include <new>
 #include <string>
 
@@ -44,8 +43,8 @@ class EmulatedGpu final : public Gpu {
   absl::StatusOr<std::byte*> AllocateHost(size_t bytes) override { return Allocate(bytes); }
   void FreeHost(std::byte* memory) override { Free(memory); }
 
-  void Upload(std::byte* to, const std::byte* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void Download(std::byte* to, const std::byte* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void Upload(std::byte* to, const std::byte* from, size_t bytes) override { std::copy_n(from, bytes, to); }
+  void Download(std::byte* to, const std::byte* from, size_t bytes) override { std::copy_n(from, bytes, to); }
   absl::Status Wait() override { return stream_.status; }
 
   const GpuOps& ops() const override { return Launches<EmulatedLauncher>::kOps; }

@@ -4,7 +4,15 @@
 
 #include "base/log.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__)  // g++
+#define QZO_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)  // clang
+#define QZO_ADDRESS_SANITIZER
+#endif
+#endif
+
+#if defined(QZO_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -49,7 +57,7 @@ Fiber::~Fiber() = default;
 
 void Fiber::Reset(void (*entry)()) {
   entry_ = entry;
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(QZO_ADDRESS_SANITIZER)
   __asan_unpoison_memory_region(stack_.get(), kStackBytes);  // frames that were never left
 #endif
   const uintptr_t top = reinterpret_cast<uintptr_t>(stack_.get() + kStackBytes) & ~uintptr_t{63};
@@ -61,7 +69,7 @@ void Fiber::Reset(void (*entry)()) {
 }
 
 void Fiber::Start() {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(QZO_ADDRESS_SANITIZER)
   __sanitizer_finish_switch_fiber(nullptr, &running->caller_bottom_, &running->caller_size_);
 #endif
   running->entry_();
@@ -70,22 +78,22 @@ void Fiber::Start() {
 
 void Fiber::Resume() {
   running = this;
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(QZO_ADDRESS_SANITIZER)
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&fake_stack, stack_.get(), kStackBytes);
 #endif
   qzo_fiber_switch(&caller_stack_pointer_, stack_pointer_);
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(QZO_ADDRESS_SANITIZER)
   __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
 }
 
 void Fiber::Suspend([[maybe_unused]] bool for_good) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(QZO_ADDRESS_SANITIZER)
   __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack_, caller_bottom_, caller_size_);
 #endif
   qzo_fiber_switch(&stack_pointer_, caller_stack_pointer_);
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(QZO_ADDRESS_SANITIZER)
   __sanitizer_finish_switch_fiber(fake_stack_, &caller_bottom_, &caller_size_);
 #endif
 }
