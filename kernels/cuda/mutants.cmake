@@ -1,5 +1,5 @@
 # Kernels with one mistake each, which the tests must find: a mutant is the emulated device compiled from a header in which
-# `from` is replaced by `to`, linked with the tests as they are. Its run passes when a test of it fails.
+# `from` is replaced by `to`, linked with the tests as they are. Its run passes when a test of it fails, or a sanitizer ends it.
 #   qzo_cuda_mutant(NAME TEST HEADER from to)
 function(qzo_cuda_mutant NAME TEST HEADER FROM TO)
   set(directory ${CMAKE_CURRENT_BINARY_DIR}/mutants/${NAME})
@@ -19,7 +19,8 @@ function(qzo_cuda_mutant NAME TEST HEADER FROM TO)
   target_compile_options(${target} PRIVATE -O1)
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${target} COMMAND ${target} --gtest_fail_fast --gtest_brief=1)
-  set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT 120 PASS_REGULAR_EXPRESSION "\\[  FAILED  \\]")
+  set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT 120 
+    PASS_REGULAR_EXPRESSION "\\[  FAILED  \\];SUMMARY: AddressSanitizer")
 endfunction()
 
 # Barriers and waits
