@@ -105,7 +105,7 @@ absl::Status WriteBatch(const TaskDataset& data, absl::Span<const int32_t> batch
 double Operations(const Model& model, const Example& example) {
   const ModelInfo& info = model.info();
   Pack pack;
-  AppendExample(example, 0, &pack);
+  AppendExample(example, 0, 0, &pack);
   const double rows = static_cast<double>(pack.rows()), kept = static_cast<double>(pack.kept.size());
   double key_value = 0, others = 0;
   for (const Layer& layer : model.layers()) {

@@ -348,6 +348,9 @@ TEST(CheckpointTest, SettingsOfAnArchitectureAreReadOrRefusedByName) {
       {"phi3",
        {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0, 2.0}}}}},
        "'short_factor' is [1.0,2.0], expected a list of 4"},
+      {"phi3",
+       {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0, 1.25, 1.5, 2.0}}, {"long_factor", nullptr}}}},
+       "'long_factor' is null, expected a list of 4"},
       {"llama", {{"model_type", "qwen3"}, {"head_dim", 8}, {"rope_scaling", nullptr}}, "q_norm.weight' is missing"},
       {"qwen2", {{"model_type", "llama"}}, "q_proj.bias' is not zero: the architecture has no bias there"},
   };

@@ -115,8 +115,8 @@ absl::Status Reader::ReadTensors(const Architecture& architecture) {
         Use(info_.positions.weight, {dim, int64_t{info_.context_length} + info_.position_offset}).status());
   }
   QZO_RETURN_IF_ERROR(UseNorm("output_norm", info_.norm == NormKind::kLayer, &info_.output_norm));
-  if (!info_.rope.divisors_tensor.empty()) {
-    QZO_RETURN_IF_ERROR(UsePlain(info_.rope.divisors_tensor, info_.rotary_dim / 2));
+  for (const std::string& divisors : {info_.rope.divisors_tensor, info_.rope.long_divisors_tensor}) {
+    if (!divisors.empty()) QZO_RETURN_IF_ERROR(UsePlain(divisors, info_.rotary_dim / 2));
   }
   for (int32_t layer = 0; layer < info_.layers; ++layer) {
     const std::string block = absl::StrCat("blk.", layer, ".");

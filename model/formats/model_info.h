@@ -39,7 +39,8 @@ enum class RopeLayout : uint8_t { kAdjacent, kHalves };
 //   numbers;
 //             the magnitude is 1 + ln(factor) / 10.
 //   kDivisors `divisors`; the magnitude is 1.
-//   kLongRope `divisors`; the magnitude is √(1 + ln factor / ln context).
+//   kLongRope `divisors` in sequences of at most `context` tokens, `long_divisors` in longer ones; the magnitude is
+//             √(1 + ln factor / ln context).
 enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3, kYarn, kDivisors, kLongRope };
 
 struct Rope {
@@ -49,8 +50,8 @@ struct Rope {
   double low = 1;
   double high = 4;
   int32_t context = 0;
-  std::vector<float> divisors;  // [rotary_dim / 2]; or those of tensor `divisors_tensor`
-  std::string divisors_tensor;
+  std::vector<float> divisors, long_divisors;  // [rotary_dim / 2]; or those of the tensors
+  std::string divisors_tensor, long_divisors_tensor;
   double magnitude = 0;  // of cosines and sines; 0: what the scaling prescribes
 };
 
@@ -110,6 +111,11 @@ struct ModelInfo {
   std::vector<bool> local;  // per layer; empty: none is
   std::optional<Rope> local_rope;
   bool IsLocal(int32_t layer) const { return !local.empty() && local[static_cast<size_t>(layer)]; }
+  // Where in the rotary table, which begins with position 0 of shorter ones, the positions of a sequence of `tokens`
+  // tokens begin.
+  int32_t FirstPosition(int64_t tokens) const {
+    return rope.scaling == RopeScaling::kLongRope && tokens > rope.context ? rope.context : 0;
+  }
   bool tied_head = false;  // no output.weight: the head is the embedding
   int64_t parameters = 0;
   int64_t file_bytes = 0;

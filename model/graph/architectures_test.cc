@@ -15,6 +15,7 @@
 #include "method/batch_order.h"
 #include "method/rule.h"
 #include "model/graph/forward.h"
+#include "model/graph/generation_batch.h"
 #include "model/graph/replica.h"
 #include "tests/support/safetensors_builder.h"
 #include "tests/support/status_matchers.h"
@@ -149,14 +150,14 @@ std::unique_ptr<Model> LoadQuantized(const std::string& name, const std::string&
   return model.ok() ? *std::move(model) : nullptr;
 }
 
-std::vector<int32_t> Ids() {
+std::vector<int32_t> Ids(int32_t count = 14) {
   std::vector<int32_t> ids;
-  for (int32_t i = 0; i < 14; ++i) ids.push_back((7 * i * i + 3 * i + 1) % 96);
+  for (int32_t i = 0; i < count; ++i) ids.push_back((7 * i * i + 3 * i + 1) % 96);
   return ids;
 }
 
-std::vector<float> Expected(const std::string& name) {
-  auto file = base::MappedFile::Open(PathOf(name, "logits.bin"));
+std::vector<float> Expected(const std::string& name, const std::string& logits_file = "logits.bin") {
+  auto file = base::MappedFile::Open(PathOf(name, logits_file));
   EXPECT_OK(file);
   std::vector<float> logits((*file)->bytes().size() / sizeof(float));
   std::memcpy(logits.data(), (*file)->bytes().data(), logits.size() * sizeof(float));
@@ -164,9 +165,9 @@ std::vector<float> Expected(const std::string& name) {
 }
 
 std::vector<float> Logits(const Model& model, const kernels::Kernels& kernels, kernels::Arithmetic arithmetic,
-                          LaneSource* lane) {
+                          LaneSource* lane, const std::vector<int32_t>& ids = Ids()) {
   kernels::ThreadPool pool(2);
-  auto logits = Engine(model, kernels, &pool, arithmetic).Logits(Ids(), lane);
+  auto logits = Engine(model, kernels, &pool, arithmetic).Logits(ids, lane);
   EXPECT_OK(logits);
   return logits.ok() ? *std::move(logits) : std::vector<float>();
 }
@@ -367,6 +368,74 @@ TEST_P(RopeScalingTest, ComputesTheLogitsOfTransformers) {
   const std::unique_ptr<Model> from_keys = LoadBytes(bytes);
   EXPECT_LT(LargestError(Logits(*from_keys, kernels::BestKernels(), fp32, &plain), Expected(name)), kFp32Bound);
   EXPECT_GT(LargestError(Expected("llama"), Expected(name)), 1e-3) << "a scaling without influence proves nothing";
+}
+
+// Phi 3 with an original context of 32 (tests/reference/phi3_longrope.py): the length of a sequence chooses the
+// divisors of all its positions.
+class LongRopeTest : public ::testing::Test {
+ protected:
+  std::vector<std::unique_ptr<Model>> Models() {
+    std::vector<std::unique_ptr<Model>> models;
+    models.push_back(LoadGguf("phi3"));
+    models.push_back(LoadCheckpoint("phi3"));
+    return models;
+  }
+  kernels::ThreadPool pool_{2};
+  PlainLane plain_;
+};
+
+TEST_F(LongRopeTest, ATokenBeyondTheOriginalContextChangesTheDivisors) {
+  const std::vector<float> at_most = Expected("phi3", "logits-32.bin"), beyond = Expected("phi3", "logits-33.bin");
+  for (const std::unique_ptr<Model>& model : Models()) {
+    EXPECT_EQ(model->info().context_length, 64);
+    const auto logits = [&](int32_t count) {
+      return Logits(*model, kernels::BestKernels(), kernels::Arithmetic::kFp32, &plain_, Ids(count));
+    };
+    EXPECT_LT(LargestError(logits(32), at_most), kFp32Bound) << model->path();
+    EXPECT_LT(LargestError(logits(33), beyond), kFp32Bound) << model->path();
+  }
+  const std::vector<float> shared_rows(beyond.begin(), beyond.end() - 96);
+  EXPECT_GT(LargestError(shared_rows, at_most), 1e-3) << "divisors without influence prove nothing";
+}
+
+TEST_F(LongRopeTest, TheLongestOptionChoosesForAnExampleWhateverSharesItsPass) {
+  const std::vector<int32_t> ids = Ids(34);
+  const Example longer{.prompt = {ids.begin(), ids.begin() + 20},
+                       .branches = {{ids.begin() + 20, ids.end()}, {3, 5}},
+                       .scored = {},
+                       .label = 0};
+  Example whole{.prompt = {ids[0]}, .branches = {{ids.begin() + 1, ids.end()}}, .scored = {}, .label = -1};
+  whole.scored.assign(19, 0);
+  whole.scored.resize(33, 1);
+  const Example shorter{.prompt = {5, 6}, .branches = {{7, 8}}, .scored = {}, .label = -1};
+  for (const std::unique_ptr<Model>& model : Models()) {
+    Engine engine(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
+    ASSERT_OK_AND_ASSIGN(const std::vector<double> scores, engine.OptionScores(longer, &plain_));
+    std::vector<ExampleLoss> alone, together;
+    const Example* examples[] = {&shorter, &whole};
+    ASSERT_OK(engine.Losses(TaskKind::kCompletion, examples, &plain_, &together));
+    EXPECT_DOUBLE_EQ(-together[1].loss / 14, scores[0]);
+    ASSERT_OK(engine.Losses(TaskKind::kCompletion, {examples, 1}, &plain_, &alone));
+    EXPECT_EQ(alone[0].loss, together[0].loss);
+  }
+}
+
+TEST_F(LongRopeTest, GeneratedTextsAreRotatedAsTheLongestThatTheyMayBecome) {
+  const std::vector<int32_t> ids = Ids(30);
+  for (const std::unique_ptr<Model>& model : Models()) {
+    for (const int tokens : {2, 3}) {
+      GenerationBatch batch(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
+      ASSERT_OK(batch.Add(ids, {.max_tokens = tokens}, &plain_));
+      const std::vector<GenerationBatch::Progress> progress = batch.Step();
+      ASSERT_EQ(progress.size(), 1u);
+      std::vector<int32_t> all = ids;
+      all.resize(static_cast<size_t>(30 + tokens), 7);  // causal: what follows a token does not change its logits
+      const std::vector<float> logits =
+          Logits(*model, kernels::BestKernels(), kernels::Arithmetic::kFp32, &plain_, all);
+      const auto last = logits.begin() + 29 * 96;
+      EXPECT_EQ(progress[0].token, static_cast<int32_t>(std::max_element(last, last + 96) - last));
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Scalings, RopeScalingTest, ::testing::Values("llama-linear", "llama-yarn"));

@@ -88,7 +88,7 @@ class Engine::Impl {
     QZO_RETURN_IF_ERROR(CheckLength(ids.size(), info_));
     QZO_RETURN_IF_ERROR(CheckTokens(ids, info_));
     pack_.Clear();
-    AppendSequence(ids, &pack_);
+    AppendSequence(ids, info_.FirstPosition(static_cast<int64_t>(ids.size())), &pack_);
     return passes_->Logits(pack_, lanes);
   }
 
@@ -137,7 +137,7 @@ class Engine::Impl {
         if (pack_.rows() > 0 && (pack_.rows() >= enough || pack_.rows() + PackedRows(*example) > max_rows_)) {
           QZO_RETURN_IF_ERROR(RunPack(lanes));
         }
-        AppendExample(*example, lane, &pack_);
+        AppendExample(*example, lane, info_.FirstPosition(LongestSequence(*example)), &pack_);
       }
     }
     QZO_RETURN_IF_ERROR(RunPack(lanes));

@@ -73,6 +73,8 @@ class GenerationBatch::Impl {
     QZO_RETURN_IF_ERROR(CheckOptions(options));
     QZO_RETURN_IF_ERROR(CheckPrompt(prompt));
     texts_.emplace_back(next_id_++, options, lanes, info_);
+    const int64_t tokens = static_cast<int64_t>(prompt.size()) + options.max_tokens;
+    texts_.back().first_position = info_.FirstPosition(std::min<int64_t>(tokens, info_.context_length));
     for (size_t at = 0; at < prompt.size(); at += kPrefillRows) {
       rows_.Clear();
       lanes_.Clear();
@@ -107,6 +109,7 @@ class GenerationBatch::Impl {
     LaneSource* const lanes;
     KeyValueCache cache;
     int64_t room = 0;              // rows the cache has room for
+    int32_t first_position = 0;    // ModelInfo::FirstPosition of all that it may become
     std::vector<float> logits;     // after its last token
     std::optional<int32_t> token;  // its last one, unless the logits are those after it
     int count = 0;                 // tokens given so far
@@ -136,7 +139,7 @@ class GenerationBatch::Impl {
     for (size_t i = 0; i < tokens.size(); ++i) {
       const int32_t position = static_cast<int32_t>(first + static_cast<int64_t>(i));
       rows_.tokens.push_back(tokens[i]);
-      rows_.positions.push_back(position);
+      rows_.positions.push_back(text->first_position + position);
       rows_.spans.push_back({0, 0, 0, position + 1});
     }
     const auto kept = static_cast<int64_t>(rows_.kept.size());

@@ -141,10 +141,12 @@ absl::Status Model::Build(LayerRange range, const Find& find) {
   }
   for (int layer = range_.begin; layer < range_.end; ++layer) layers_.push_back(MakeLayer(layer, find));
   if (info_.rotary_dim == 0) return absl::OkStatus();
-  std::vector<float> divisors;
-  if (!info_.rope.divisors_tensor.empty()) divisors = Vector(find(info_.rope.divisors_tensor));
-  rope_ = MakeRopeTable(info_, info_.rope, divisors);
-  if (info_.local_rope.has_value()) local_rope_ = MakeRopeTable(info_, *info_.local_rope, {});
+  const auto divisors = [&](const std::string& tensor) {
+    return tensor.empty() ? std::vector<float>() : Vector(find(tensor));
+  };
+  rope_ =
+      MakeRopeTable(info_, info_.rope, divisors(info_.rope.divisors_tensor), divisors(info_.rope.long_divisors_tensor));
+  if (info_.local_rope.has_value()) local_rope_ = MakeRopeTable(info_, *info_.local_rope, {}, {});
   return absl::OkStatus();
 }
 

@@ -92,7 +92,7 @@ class Model {
   const kernels::WeightMatrix& head() const { return head_; }
   const kernels::WeightMatrix& positions() const { return positions_; }  // no rows with rotary embedding
   const NormWeights& output_norm() const { return output_norm_; }
-  const kernels::RopeTable& rope() const { return rope_; }  // [context_length, rotary_dim / 2]
+  const kernels::RopeTable& rope() const { return rope_; }  // as MakeRopeTable makes it
   const kernels::RopeTable& local_rope() const { return info_.local_rope.has_value() ? local_rope_ : rope_; }
   // The absolute mode's units u = 1 / stored scale, 0 where the scale is 0, of trained tensor `ordinal` in partition
   // order for `granularity` (kGroup: one per scale group; kChannel: only for tensors with one group a row).

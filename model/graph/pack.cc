@@ -1,5 +1,7 @@
 #include "model/graph/pack.h"
 
+#include <algorithm>
+
 namespace qzo::model {
 namespace {
 
@@ -50,22 +52,28 @@ int64_t PackedRows(const Example& example) {
   return rows;
 }
 
-void AppendSequence(absl::Span<const int32_t> ids, Pack* pack) {
+int64_t LongestSequence(const Example& example) {
+  size_t longest = 0;
+  for (const std::vector<int32_t>& branch : example.branches) longest = std::max(longest, branch.size());
+  return static_cast<int64_t>(example.prompt.size() + longest);
+}
+
+void AppendSequence(absl::Span<const int32_t> ids, int32_t first_position, Pack* pack) {
   const int32_t begin = Rows(*pack);
   for (const int32_t id : ids) {
     const int32_t row = Rows(*pack);
-    AppendRow(id, row - begin, {0, 0, begin, row + 1}, pack);
+    AppendRow(id, first_position + row - begin, {0, 0, begin, row + 1}, pack);
     pack->kept.push_back(row);
   }
   CloseSlice(0, pack);
 }
 
-void AppendExample(const Example& example, int lane, Pack* pack) {
+void AppendExample(const Example& example, int lane, int32_t first_position, Pack* pack) {
   const auto scored = [&](size_t j) { return example.scored.empty() || example.scored[j] != 0; };
   const int32_t begin = Rows(*pack);
   for (const int32_t token : example.prompt) {
     const int32_t row = Rows(*pack);
-    AppendRow(token, row - begin, {0, 0, begin, row + 1}, pack);
+    AppendRow(token, first_position + row - begin, {0, 0, begin, row + 1}, pack);
   }
   const int32_t end = Rows(*pack);
   // The last prompt row predicts the first token of every branch, so those targets come before all others.
@@ -81,7 +89,7 @@ void AppendExample(const Example& example, int lane, Pack* pack) {
     const int32_t own = Rows(*pack);
     for (size_t j = 1; j < branch.size(); ++j) {
       const int32_t row = Rows(*pack);
-      AppendRow(branch[j - 1], end - begin + (row - own), {begin, end, own, row + 1}, pack);
+      AppendRow(branch[j - 1], first_position + end - begin + (row - own), {begin, end, own, row + 1}, pack);
       if (!scored(j)) continue;
       pack->targets.push_back(
           {static_cast<int64_t>(pack->kept.size()), branch[j], pack->slots + static_cast<int64_t>(j)});

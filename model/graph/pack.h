@@ -51,10 +51,13 @@ struct Pack : PassRows {
 int64_t PackedRows(const Example& example);
 int64_t Slots(const Example& example);
 
-// Lanes must come in ascending order.
-void AppendExample(const Example& example, int lane, Pack* pack);
+// Of the longest sequence in it: prompt and branch.
+int64_t LongestSequence(const Example& example);
+
+// Lanes must come in ascending order. Positions count from `first_position` (ModelInfo::FirstPosition).
+void AppendExample(const Example& example, int lane, int32_t first_position, Pack* pack);
 // A plain sequence under lane 0, every row kept, without targets.
-void AppendSequence(absl::Span<const int32_t> ids, Pack* pack);
+void AppendSequence(absl::Span<const int32_t> ids, int32_t first_position, Pack* pack);
 
 }  // namespace qzo::model
 

@@ -27,7 +27,7 @@ std::vector<Wanted> Targets(const Pack& pack) {
 TEST(PackTest, BranchesFollowTheirPromptWithoutTheirLastTokens) {
   Pack pack;
   const Example example{.prompt = {10, 11}, .branches = {{20, 21, 22}, {30}, {40, 41}}, .scored = {}, .label = 0};
-  AppendExample(example, 0, &pack);
+  AppendExample(example, 0, 0, &pack);
   EXPECT_EQ(PackedRows(example), 5);
   EXPECT_THAT(pack.tokens, ElementsAre(10, 11, 20, 21, 40));
   EXPECT_THAT(pack.positions, ElementsAre(0, 1, 2, 3, 2));
@@ -41,8 +41,8 @@ TEST(PackTest, BranchesFollowTheirPromptWithoutTheirLastTokens) {
 
 TEST(PackTest, RowsOfTheNextExampleSeeNothingOfTheLast) {
   Pack pack;
-  AppendExample({.prompt = {10}, .branches = {{20, 21}}, .scored = {}, .label = 0}, 0, &pack);
-  AppendExample({.prompt = {11, 12}, .branches = {{22, 23}}, .scored = {}, .label = 0}, 0, &pack);
+  AppendExample({.prompt = {10}, .branches = {{20, 21}}, .scored = {}, .label = 0}, 0, 0, &pack);
+  AppendExample({.prompt = {11, 12}, .branches = {{22, 23}}, .scored = {}, .label = 0}, 0, 0, &pack);
   EXPECT_THAT(pack.tokens, ElementsAre(10, 20, 11, 12, 22));
   EXPECT_THAT(pack.positions, ElementsAre(0, 1, 0, 1, 2));
   EXPECT_THAT(Spans(pack),
@@ -50,9 +50,19 @@ TEST(PackTest, RowsOfTheNextExampleSeeNothingOfTheLast) {
   EXPECT_THAT(Targets(pack), ElementsAre(Wanted(0, 20, 0), Wanted(1, 21, 1), Wanted(2, 22, 2), Wanted(3, 23, 3)));
 }
 
+TEST(PackTest, PositionsOfLongSequencesBeginElsewhere) {
+  Pack pack;
+  const Example example{.prompt = {10, 11}, .branches = {{20}, {30, 31, 32}}, .scored = {}, .label = 0};
+  EXPECT_EQ(LongestSequence(example), 5);
+  AppendExample(example, 0, 100, &pack);
+  EXPECT_THAT(pack.positions, ElementsAre(100, 101, 102, 103));
+  AppendSequence({1, 2}, 40, &pack);
+  EXPECT_THAT(pack.positions, ElementsAre(100, 101, 102, 103, 40, 41));
+}
+
 TEST(PackTest, OnlyRowsThatPredictAScoredTokenAreKept) {
   Pack pack;
-  AppendExample({.prompt = {10, 11}, .branches = {{20, 21, 22}}, .scored = {0, 1, 0}, .label = -1}, 0, &pack);
+  AppendExample({.prompt = {10, 11}, .branches = {{20, 21, 22}}, .scored = {0, 1, 0}, .label = -1}, 0, 0, &pack);
   EXPECT_THAT(pack.tokens, ElementsAre(10, 11, 20, 21));
   EXPECT_THAT(pack.kept, ElementsAre(2));
   EXPECT_THAT(Targets(pack), ElementsAre(Wanted(0, 21, 1)));

@@ -36,7 +36,21 @@ std::vector<double> YarnShares(int rotary_dim, const Rope& rope) {
   return shares;
 }
 
-double Magnitude(const Rope& rope) {
+}  // namespace
+
+std::vector<float> RopeDivisors(const ModelInfo& info, const Rope& rope) {
+  const auto count = static_cast<size_t>(info.rotary_dim / 2);
+  if (rope.scaling == RopeScaling::kLinear) return std::vector<float>(count, static_cast<float>(rope.factor));
+  if (rope.scaling != RopeScaling::kLlama3 && rope.scaling != RopeScaling::kYarn) return rope.divisors;
+  const bool yarn = rope.scaling == RopeScaling::kYarn;
+  std::vector<float> made;
+  for (const double share : yarn ? YarnShares(info.rotary_dim, rope) : Llama3Shares(info.rotary_dim, rope)) {
+    made.push_back(static_cast<float>(1 / ((1 - share) / rope.factor + share)));
+  }
+  return made;
+}
+
+double RopeMagnitude(const Rope& rope) {
   if (rope.magnitude != 0) return rope.magnitude;
   if (rope.factor <= 1) return 1;
   if (rope.scaling == RopeScaling::kYarn) return 0.1 * kernels::Log(rope.factor) + 1;
@@ -44,21 +58,23 @@ double Magnitude(const Rope& rope) {
   return std::sqrt(1 + kernels::Log(rope.factor) / kernels::Log(rope.context));
 }
 
-}  // namespace
-
-kernels::RopeTable MakeRopeTable(const ModelInfo& info, const Rope& rope, absl::Span<const float> divisors) {
-  std::vector<float> made(divisors.begin(), divisors.end());
-  if (made.empty()) made = rope.divisors;
-  if (rope.scaling == RopeScaling::kLinear) {
-    made.assign(static_cast<size_t>(info.rotary_dim / 2), static_cast<float>(rope.factor));
-  } else if (rope.scaling == RopeScaling::kLlama3 || rope.scaling == RopeScaling::kYarn) {
-    const bool yarn = rope.scaling == RopeScaling::kYarn;
-    for (const double share : yarn ? YarnShares(info.rotary_dim, rope) : Llama3Shares(info.rotary_dim, rope)) {
-      made.push_back(static_cast<float>(1 / ((1 - share) / rope.factor + share)));
-    }
+kernels::RopeTable MakeRopeTable(const ModelInfo& info, const Rope& rope, absl::Span<const float> divisors,
+                                 absl::Span<const float> long_divisors) {
+  const std::vector<float> made = RopeDivisors(info, rope);
+  if (divisors.empty()) divisors = made;
+  if (long_divisors.empty()) long_divisors = rope.long_divisors;
+  const auto table = [&](int64_t positions, absl::Span<const float> by) {
+    return kernels::BuildRopeTable(positions, info.rotary_dim, double{rope.base}, {by.data(), by.size()},
+                                   RopeMagnitude(rope));
+  };
+  if (rope.scaling != RopeScaling::kLongRope || info.context_length <= rope.context) {
+    return table(info.context_length, divisors);
   }
-  return kernels::BuildRopeTable(info.context_length, info.rotary_dim, double{rope.base}, {made.data(), made.size()},
-                                 Magnitude(rope));
+  kernels::RopeTable both = table(rope.context, divisors);
+  const kernels::RopeTable of_long = table(info.context_length, long_divisors);
+  both.cos.insert(both.cos.end(), of_long.cos.begin(), of_long.cos.end());
+  both.sin.insert(both.sin.end(), of_long.sin.begin(), of_long.sin.end());
+  return both;
 }
 
 }  // namespace qzo::model

@@ -1,8 +1,5 @@
-// Phi 3, 3.5 and 4: queries, keys and values in one matrix, gate and up in another. Of the two sets of rotary divisors
-// of its long-context variants, the first is computed with, which holds up to the original context: the context is
-// bounded by it.
-#include <algorithm>
-
+// Phi 3, 3.5 and 4: queries, keys and values in one matrix, gate and up in another. Its long-context variants have two
+// sets of rotary divisors: one for sequences within the original context, one for longer ones.
 #include "base/status_macros.h"
 #include "model/formats/architectures/all.h"
 
@@ -22,7 +19,7 @@ absl::Status ReadKeys(const GgufKeys& keys, ModelInfo* info) {
   QZO_ASSIGN_OR_RETURN(rope.context, keys.Dimension("rope.scaling.original_context_length", kMaxContextLength));
   rope.factor = static_cast<double>(info->context_length) / rope.context;
   QZO_ASSIGN_OR_RETURN(rope.magnitude, keys.Positive("rope.scaling.attn_factor", 0));
-  info->context_length = std::min(info->context_length, rope.context);
+  if (info->context_length > rope.context) rope.long_divisors_tensor = "rope_factors_long.weight";
   return absl::OkStatus();
 }
 
@@ -33,11 +30,14 @@ absl::Status ReadLongRope(const ConfigObject& config, const ConfigObject& scalin
                        holder.Dimension("original_max_position_embeddings", std::nullopt, kMaxContextLength));
   rope.scaling = RopeScaling::kLongRope;
   rope.factor = static_cast<double>(info->context_length) / rope.context;
-  QZO_ASSIGN_OR_RETURN(rope.divisors, scaling.Positives("short_factor", static_cast<size_t>(info->rotary_dim / 2)));
+  const auto divisors = static_cast<size_t>(info->rotary_dim / 2);
+  QZO_ASSIGN_OR_RETURN(rope.divisors, scaling.Positives("short_factor", divisors));
+  if (info->context_length > rope.context) {
+    QZO_ASSIGN_OR_RETURN(rope.long_divisors, scaling.Positives("long_factor", divisors));
+  }
   if (!scaling.Get("attention_factor").is_null()) {
     QZO_ASSIGN_OR_RETURN(rope.magnitude, scaling.Positive("attention_factor"));
   }
-  info->context_length = std::min(info->context_length, rope.context);
   return absl::OkStatus();
 }
 
