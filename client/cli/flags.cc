@@ -296,6 +296,15 @@ class AppBuilder {
         ->needs(answers);
     eval->add_option("--answers", local.answers, "JSON Lines file for the answers and their scores")->needs(answers);
 
+    DrawFlags& d = flags_.draw;
+    CLI::App* draw = Verb("draw", "draw rows of a dataset file at random, as the papers' code does", &Draw, &d);
+    draw->add_option("FILE", d.file, "JSON Lines file or table")->required();
+    draw->add_option("DIRECTORY", d.directory, "for train, validation and test files")->required();
+    draw->add_option("--train", d.train, "so many rows for training");
+    draw->add_option("--validation", d.validation, "the next so many for validation");
+    draw->add_option("--test", d.test, "the next so many for testing");
+    draw->add_option("--seed", d.seed, "the same seed draws the same rows")->capture_default_str();
+
     const auto type = [&local](CLI::App* verb) {
       return verb
           ->add_option("--type", local.type,

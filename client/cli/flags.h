@@ -111,6 +111,15 @@ struct CompareFlags {
   std::string png;
 };
 
+struct DrawFlags {
+  std::string file;
+  std::string directory;
+  uint32_t seed = 0;
+  uint32_t train = 0;  // rows of each
+  uint32_t validation = 0;
+  uint32_t test = 0;
+};
+
 struct ChatFlags {
   std::string adapter;
   std::string model;
@@ -134,6 +143,7 @@ struct Flags {
   AuditFlags audit;
   LocalFlags local;
   CompareFlags compare;
+  DrawFlags draw;
   ChatFlags chat;
   std::string shell;
   // The verb that was asked for.

@@ -549,6 +549,21 @@ TEST_F(LocalVerbs, ExportWritesTheMultipliersAlone) {
       kUsage);
 }
 
+TEST_F(QzoctlTest, RowsAreDrawnIntoFilesThatAreNotThereYet) {
+  std::string rows;
+  for (int i = 0; i < 10; ++i) absl::StrAppend(&rows, "{\"i\":", i, "}\n");
+  const std::string file = Write("all.jsonl", rows), directory = dir_.File("drawn");
+  EXPECT_EQ(Run({"draw", file, directory}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("--train"));
+  EXPECT_EQ(Run({"draw", file, directory, "--train", "9", "--test", "2"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("all.jsonl: found 10 rows, 11 are to be drawn"));
+  EXPECT_EQ(Run({"draw", file, directory, "--train", "2", "--test", "1"}), kOk) << err();
+  EXPECT_EQ(out(), directory + "/train.jsonl\n" + directory + "/test.jsonl\n");
+  ASSERT_OK_AND_ASSIGN(const std::string test, base::RealFileSystem()->Read(directory + "/test.jsonl"));
+  EXPECT_EQ(test, "{\"i\":4}\n");
+  EXPECT_EQ(Run({"draw", file, directory, "--train", "2"}), kConflict);
+}
+
 TEST_F(QzoctlTest, CompletionKnowsEveryVerb) {
   for (const char* shell : {"bash", "zsh", "fish"}) {
     EXPECT_EQ(Run({"completion", shell}), kOk);

@@ -50,6 +50,9 @@ absl::StatusOr<int> RevokeTokens(Session& session, const TokenFlags& flags);
 // audit.cc
 absl::StatusOr<int> Audit(Session& session, const AuditFlags& flags);
 
+// draw.cc
+absl::StatusOr<int> Draw(Session& session, const DrawFlags& flags);
+
 // infer.cc
 absl::StatusOr<int> Generate(Session& session, const LocalFlags& flags);
 absl::StatusOr<int> Classify(Session& session, const LocalFlags& flags);

@@ -41,7 +41,8 @@ RowReader::RowReader(std::string_view bytes) : rest_(bytes) {
   const size_t begin = first.find_first_not_of(" \t\r");
   const bool object = begin == std::string_view::npos || first[begin] == '{';
   if (object || first.find('\t') == std::string_view::npos) return;
-  columns_ = absl::StrSplit(base::ToAbsl(WithoutReturn(TakeLine())), '\t');
+  heading_ = TakeLine();
+  columns_ = absl::StrSplit(base::ToAbsl(WithoutReturn(heading_)), '\t');
   for (size_t i = 0; i < columns_.size(); ++i) {
     const bool twice = std::find(columns_.begin(), columns_.begin() + static_cast<int64_t>(i), columns_[i]) !=
                        columns_.begin() + static_cast<int64_t>(i);

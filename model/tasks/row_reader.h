@@ -21,7 +21,11 @@ class RowReader {
 
   // To the next row; false after the last one.
   bool Next();
-  int64_t line() const { return line_; }  // of the row in the file, from 1
+  int64_t line() const { return line_; }         // of the row in the file, from 1
+  std::string_view row() const { return row_; }  // its bytes, without the line feed
+  std::string_view heading() const {
+    return heading_;
+  }  // likewise of the line that names a table's columns; empty: JSON Lines
   // The row as ParseRow gives it, with the same errors; INVALID_ARGUMENT for another number of values than columns, and
   // for names of columns that are empty or stand twice.
   absl::StatusOr<nlohmann::json> Parse(int64_t* column) const;
@@ -32,6 +36,7 @@ class RowReader {
 
   std::string_view rest_;
   std::string_view row_;
+  std::string_view heading_;
   int64_t line_ = 0;
   int64_t skipped_ = 0;               // bytes of the first line before it begins
   std::vector<std::string> columns_;  // empty: JSON Lines
