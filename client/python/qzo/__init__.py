@@ -1,6 +1,7 @@
 """Client of QZO: submit fine-tuning jobs, watch them, fetch their adapters."""
 
 from qzo._proto.qzo.v1.adapter_pb2 import Adapter
+from qzo._proto.qzo.v1.audit_pb2 import AuditRecord
 from qzo._proto.qzo.v1.common_pb2 import Evaluation, Task
 from qzo._proto.qzo.v1.dataset_pb2 import Dataset
 from qzo._proto.qzo.v1.inference_pb2 import ScoreResponse
@@ -16,6 +17,7 @@ from qzo.errors import JobFileError, QzoError
 __all__ = [
     "Adapter",
     "AsyncClient",
+    "AuditRecord",
     "Client",
     "Dataset",
     "Evaluation",

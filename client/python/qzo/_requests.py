@@ -6,12 +6,13 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from qzo._proto.qzo.v1 import common_pb2, dataset_pb2, inference_pb2, job_pb2, model_pb2
+from qzo._proto.qzo.v1 import audit_pb2, common_pb2, dataset_pb2, inference_pb2, job_pb2, model_pb2
 from qzo.job_file import task_of
 
 CHUNK = 1 << 20  # the API's limit
@@ -117,6 +118,16 @@ def score_request(
     _whose(request, project, adapter, model)
     if task is not None:
         request.task.CopyFrom(task_of(task))
+    return request
+
+
+def audit_request(project: str, filters: Mapping[str, Any]) -> audit_pb2.ListAuditRecordsRequest:
+    request = audit_pb2.ListAuditRecordsRequest(parent=f"projects/{project}")
+    for field, value in filters.items():
+        if isinstance(value, datetime):
+            getattr(request, field).FromDatetime(value)
+        else:
+            setattr(request, field, value)
     return request
 
 

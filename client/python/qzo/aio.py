@@ -19,6 +19,8 @@ from qzo._dial import OPTIONS, channel_credentials
 from qzo._proto.qzo.v1 import (
     adapter_pb2,
     adapter_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     common_pb2,
     dataset_pb2,
     dataset_pb2_grpc,
@@ -76,6 +78,7 @@ class AsyncClient:
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._adapters = adapter_pb2_grpc.AdapterServiceStub(self._channel)
         self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
+        self._audits = audit_pb2_grpc.AuditServiceStub(self._channel)
         self._inference = inference_pb2_grpc.InferenceServiceStub(self._channel)
 
     def acting_as(self, secret: str, project: str | None = None) -> AsyncClient:
@@ -301,6 +304,10 @@ class AsyncClient:
 
     def workers(self) -> AsyncIterator[worker_pb2.Worker]:
         return self._pages(self._workers.ListWorkers, worker_pb2.ListWorkersRequest(), "workers")
+
+    def audit(self, **filters: Any) -> AsyncIterator[audit_pb2.AuditRecord]:
+        """As Client.audit."""
+        return self._pages(self._audits.ListAuditRecords, _requests.audit_request(self._project, filters), "records")
 
     @property
     def _parent(self) -> str:

@@ -16,6 +16,8 @@ from qzo._dial import dial
 from qzo._proto.qzo.v1 import (
     adapter_pb2,
     adapter_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     common_pb2,
     dataset_pb2,
     dataset_pb2_grpc,
@@ -81,6 +83,7 @@ class Client:
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._adapters = adapter_pb2_grpc.AdapterServiceStub(self._channel)
         self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
+        self._audits = audit_pb2_grpc.AuditServiceStub(self._channel)
         self._inference = inference_pb2_grpc.InferenceServiceStub(self._channel)
 
     def close(self) -> None:
@@ -308,6 +311,11 @@ class Client:
 
     def workers(self) -> Iterator[worker_pb2.Worker]:
         return self._pages(self._workers.ListWorkers, worker_pb2.ListWorkersRequest(), "workers")
+
+    def audit(self, **filters: Any) -> Iterator[audit_pb2.AuditRecord]:
+        """Calls that changed something or tried to, the newest first. Filters are the fields of ListAuditRecordsRequest: caller,
+        method, resource, code, start_time, end_time (datetimes with a zone); parent="projects/-" for every project's."""
+        return self._pages(self._audits.ListAuditRecords, _requests.audit_request(self._project, filters), "records")
 
     @property
     def _parent(self) -> str:

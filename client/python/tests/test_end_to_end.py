@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,9 @@ def test_a_job_from_submit_to_adapter(client, rows, tmp_path):
     assert path.stat().st_size == client.get_adapter(done.adapter).bytes
     assert {evaluation.split for evaluation in client.evaluations("tiny")} == {"test"}
     assert "tiny" in [other.name.split("/")[-1] for other in client.list()]
+    (record,) = client.audit(method="CreateJob", resource=job.name, start_time=job.create_time.ToDatetime(timezone.utc))
+    assert (record.caller, record.code) == ("anonymous", "OK")
+    assert not list(client.audit(method="CreateJob", end_time=datetime(2020, 1, 1, tzinfo=timezone.utc)))
 
 
 def test_the_server_explains_what_is_wrong(client, rows):

@@ -15,6 +15,8 @@ def use(client: qzo.Client) -> float:
         event.step.train_los  # type: ignore[attr-defined]
     scores: qzo.ScoreResponse = client.score([{"text": "a"}], adapter=job.adapter)
     text: int = next(client.generate("Once"))  # type: ignore[assignment]
+    for record in client.audit(method="CreateJob"):
+        record.cod  # type: ignore[attr-defined]
     curve: qzo.LossCurve = client.curve(job.name)
     curve.save("a.svg").name.upper(text)  # type: ignore[call-arg]
     return scores.rows[0].probabilities[0]
