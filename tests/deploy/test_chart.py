@@ -28,7 +28,12 @@ VALUES = {
     "default": {},
     "clear text": {"tls": {"enabled": False}, "insecure": True, "stages": {"enabled": True, "port": 7000}},
     "everything": {
-        "monitoring": {"enabled": True, "labels": {"release": "prometheus"}, "runbooks": "https://wiki.example/qzo"},
+        "monitoring": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "runbooks": "https://wiki.example/qzo",
+            "secured": {"enabled": True, "tokenSecret": "watcher"},
+        },
         "workers": {
             "cpu": {
                 "kueueQueue": "training",
@@ -181,8 +186,12 @@ def certificates(documents, directory):
         (secret / "ca.crt").write_bytes(ca.read_bytes())
 
 
-def test_the_programs_start_as_the_chart_starts_them(tmp_path):
-    documents = render({"tls": {"extraDnsNames": ["localhost"]}, "stages": {"enabled": True}})
+@pytest.mark.parametrize("secured", [False, True])
+def test_the_programs_start_as_the_chart_starts_them(tmp_path, secured):
+    documents = render({
+        "tls": {"extraDnsNames": ["localhost"]}, "stages": {"enabled": True},
+        "monitoring": {"enabled": True, "secured": {"enabled": secured, "tokenSecret": "watcher"}},
+    })  # fmt: skip
     certificates(documents, tmp_path)
     started = []
 
@@ -206,8 +215,18 @@ def test_the_programs_start_as_the_chart_starts_them(tmp_path):
     try:
         coordinator, metrics = start("qzo-server", "r-qzo-coordinator")
         server = "localhost:" + coordinator.find(r"serving on \S+:(\d+),")
-        assert (tmp_path / "data/admin-token").exists()
-        eventually(lambda: http(f"http://{metrics}/readyz")[0] == 200)
+        token = (tmp_path / "data/admin-token").read_text().strip()
+        probe = find(documents, "StatefulSet", "r-qzo-coordinator")["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+        scheme = probe["httpGet"]["scheme"].lower()
+        eventually(lambda: curl(f"{scheme}://{metrics}/readyz") == 200)
+        if secured:
+            (endpoint,) = find(documents, "ServiceMonitor", "r-qzo-coordinator")["spec"]["endpoints"]
+            trusted = endpoint["tlsConfig"]["ca"]["secret"]
+            seen_as = endpoint["tlsConfig"]["serverName"]
+            url = f"{endpoint['scheme']}://{seen_as}:{metrics.rpartition(':')[2]}/metrics"
+            verified = ["--cacert", tmp_path / trusted["name"] / trusted["key"], "--resolve", f"{url.split('/')[2]}:127.0.0.1"]
+            assert curl(url, *verified) == 401
+            assert curl(url, *verified, "-H", f"authorization: Bearer {token}") == 200
         _, metrics = start("qzo-worker", "r-qzo-worker-cpu", server)
         eventually(lambda: http(f"http://{metrics}/readyz")[0] == 200, what="the worker attached")
         shown = subprocess.run([BIN / "qzoctl", *arguments("r-qzo-test", server)], capture_output=True, text=True)
@@ -215,6 +234,12 @@ def test_the_programs_start_as_the_chart_starts_them(tmp_path):
     finally:
         for process in started:
             process.kill()
+
+
+def curl(url, *options):
+    """The status of the answer; a server's certificate is verified only with --cacert, as the kubelet does."""
+    words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *([] if "--cacert" in options else ["-k"]), *options, url]
+    return int(subprocess.run(words, capture_output=True, text=True).stdout)
 
 
 def test_selectors_select(documents):
@@ -268,6 +293,8 @@ def test_what_the_values_switch_on():
     assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1
     query = find(everything, "ScaledObject", "r-qzo-worker-cpu")["spec"]["triggers"][0]["metadata"]["query"]
     assert "qzo_parallel_items" in query
+    watched = find(everything, "ServiceMonitor", "r-qzo-coordinator")["spec"]["endpoints"][0]
+    assert watched["authorization"] == {"credentials": {"name": "watcher", "key": "token"}}
     coordinator = find(everything, "StatefulSet", "r-qzo-coordinator")["spec"]
     assert coordinator["template"]["spec"]["containers"][0]["image"] == "qzo-coordinator:1.2.3"
     assert "Issuer" not in [d["kind"] for d in everything], "an issuer was given"
@@ -304,6 +331,8 @@ def test_rules_and_dashboards_are_the_files_of_this_repository():
         ({"workers": {"cpu": {"replica": 3}}}, "replica"),
         ({"coordinator": {"storage": {"size": "lots"}}}, "size"),
         ({"coordinator": {"logLevel": "loud"}}, "logLevel"),
+        ({"monitoring": {"secured": {"enabled": True}}}, "tokenSecret"),
+        ({"monitoring": {"secured": {"enabled": True, "tokenSecret": "t"}}, "tls": {"enabled": False}, "insecure": True}, "secured"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values, named):

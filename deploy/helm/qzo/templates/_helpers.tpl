@@ -35,8 +35,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{- define "qzo.serverHost" -}}
+{{ include "qzo.fullname" . }}-coordinator.{{ .Release.Namespace }}.svc
+{{- end -}}
+
 {{- define "qzo.serverAddress" -}}
-{{ include "qzo.fullname" . }}-coordinator.{{ .Release.Namespace }}.svc:7070
+{{ include "qzo.serverHost" . }}:7070
 {{- end -}}
 
 {{- define "qzo.serverSecret" -}}
@@ -75,18 +79,18 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* livez says nothing of store or coordinator, so that no restart follows from their trouble. */}}
+{{/* livez says nothing of store or coordinator, so that no restart follows from their trouble. Argument: HTTP or HTTPS. */}}
 {{- define "qzo.probes" -}}
 startupProbe:
-  httpGet: {path: /livez, port: metrics}
+  httpGet: {path: /livez, port: metrics, scheme: {{ . }}}
   periodSeconds: 10
   failureThreshold: 30
 livenessProbe:
-  httpGet: {path: /livez, port: metrics}
+  httpGet: {path: /livez, port: metrics, scheme: {{ . }}}
   periodSeconds: 20
   timeoutSeconds: 5
 readinessProbe:
-  httpGet: {path: /readyz, port: metrics}
+  httpGet: {path: /readyz, port: metrics, scheme: {{ . }}}
   periodSeconds: 5
   timeoutSeconds: 5
 {{- end -}}
