@@ -136,6 +136,22 @@ Html WorkerTable(const std::vector<v1::Worker>& workers, const std::string& capt
   return html << "</tbody></table></div>";
 }
 
+Html PipelineTable(const v1::FineTuningJob& job) {
+  Html html;
+  if (job.pipelines().empty()) return html;
+  html << "<div class=\"scroll\"><table><caption>Pipelines: each is one replica, held by several "
+          "workers</caption><thead>"
+          "<tr><th scope=\"col\" class=\"number\">Pipeline</th><th scope=\"col\">Worker</th><th scope=\"col\">Layers"
+          "</th></tr></thead><tbody>";
+  for (int i = 0; i < job.pipelines_size(); ++i) {
+    for (const v1::Pipeline::Stage& stage : job.pipelines(i).stages()) {
+      html << "<tr><td class=\"number\">" << i + 1 << "</td><th scope=\"row\">" << ShortName(stage.worker())
+           << "</th><td>" << stage.first_layer() << " to " << stage.end_layer() - 1 << "</td></tr>";
+    }
+  }
+  return html << "</tbody></table></div>";
+}
+
 std::string PerWorkerStep(const v1::Progress& progress) {
   if (progress.worker_steps() == 0) return "";
   const uint64_t bytes = progress.payload_down_bytes() + progress.payload_up_bytes();
@@ -216,7 +232,7 @@ Html JobBody(const JobData& view, absl::Time now) {
   }
   html << LossCurve(view.curves) << JobFacts(job, now) << Evaluations(view.evaluations) << "<h2>Workers</h2>"
        << WorkerTable(view.workers, absl::StrCat(view.workers.size(), " hold a replica of this job"), now)
-       << Events(view.events);
+       << PipelineTable(job) << Events(view.events);
   return html << "</div>";
 }
 

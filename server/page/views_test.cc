@@ -72,6 +72,7 @@ std::string EveryPage(const std::string& text) {
   JobData job;
   job.job = jobs.jobs[0];
   job.job.mutable_progress()->set_step(1);
+  Fill(job.job.add_pipelines()->add_stages(), text);
   job.workers.emplace_back();
   Fill(&job.workers[0], text);
   job.evaluations.emplace_back();
@@ -110,6 +111,21 @@ TEST(Views, AJobThatFailedSaysWhy) {
   EXPECT_THAT(JobBody(data, kNow).text(),
               AllOf(HasSubstr("class=\"state FAILED\">FAILED"), HasSubstr("the loss was not finite"),
                     HasSubstr("No step has been measured yet"), Not(HasSubstr("Ends in about"))));
+}
+
+TEST(Views, AModelInStagesShowsWhoHoldsWhichLayers) {
+  JobData data;
+  data.job = Job("spam");
+  EXPECT_THAT(JobBody(data, kNow).text(), Not(HasSubstr("Pipelines")));
+  v1::Pipeline& pipeline = *data.job.add_pipelines();
+  for (uint32_t i = 0; i < 2; ++i) {
+    v1::Pipeline::Stage& stage = *pipeline.add_stages();
+    stage.set_worker(absl::StrCat("workers/w", i));
+    stage.set_first_layer(3 * i);
+    stage.set_end_layer(3 * i + 3);
+  }
+  EXPECT_THAT(JobBody(data, kNow).text(), AllOf(HasSubstr("<th scope=\"row\">w0</th><td>0 to 2</td>"),
+                                                HasSubstr("<th scope=\"row\">w1</th><td>3 to 5</td>")));
 }
 
 TEST(LossCurve, SpansItsPointsAndTellsThemInWords) {
