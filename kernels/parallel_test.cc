@@ -1,5 +1,7 @@
 #include "kernels/parallel.h"
 
+#include <sched.h>
+
 #include <atomic>
 #include <set>
 #include <thread>
@@ -59,14 +61,28 @@ TEST(ThreadPool, TakesAsManyThreadsAsTheProcessMayUse) {
 }
 
 TEST(Processors, FollowTheCpuQuota) {
-  EXPECT_EQ(ProcessorsOfCpuMax("max 100000", 8), 8);
-  EXPECT_EQ(ProcessorsOfCpuMax("200000 100000\n", 8), 2);
-  EXPECT_EQ(ProcessorsOfCpuMax("350000 100000", 8), 3);
-  EXPECT_EQ(ProcessorsOfCpuMax("50000 100000", 8), 1);
-  EXPECT_EQ(ProcessorsOfCpuMax("9900000 100000", 8), 8);
-  for (const char* unreadable : {"", "100000", "x y", "0 100000", "100000 0", "-5 100000"}) {
-    EXPECT_EQ(ProcessorsOfCpuMax(unreadable, 8), 8) << unreadable;
-  }
+  EXPECT_EQ(WholeProcessors(8, std::nullopt), 8);
+  EXPECT_EQ(WholeProcessors(8, 2.0), 2);
+  EXPECT_EQ(WholeProcessors(8, 3.5), 3);
+  EXPECT_EQ(WholeProcessors(8, 0.5), 1);
+  EXPECT_EQ(WholeProcessors(8, 99.0), 8);
+  EXPECT_EQ(WholeProcessors(8, 1e300), 8);
+}
+
+TEST(Processors, FollowTheAffinityMask) {
+  int processors = 0;
+  // A thread's mask is its own.
+  std::thread([&processors] {
+    cpu_set_t all, one;
+    ASSERT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+    int first = 0;
+    while (!CPU_ISSET(first, &all)) ++first;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    processors = AvailableProcessors();
+  }).join();
+  EXPECT_EQ(processors, 1);
 }
 
 // Results may not depend on the number of threads; shapes are chosen so that there is enough work to be split.

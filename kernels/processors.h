@@ -2,14 +2,13 @@
 #ifndef QZO_KERNELS_PROCESSORS_H_
 #define QZO_KERNELS_PROCESSORS_H_
 
-#include <string_view>
+#include <optional>
 
 namespace qzo::kernels {
 
-// Whole processors that the text of a cgroup v2 cpu.max file ("max 100000", "150000 100000") grants, rounded down but
-// at least 1; `unlimited` when it sets no limit or cannot be read. Down, because a throttled thread stalls all the
-// others.
-int ProcessorsOfCpuMax(std::string_view cpu_max, int unlimited);
+// Of `present` processors those that a quota of CPU time grants: rounded down, because a throttled thread stalls all
+// the others, but at least 1.
+int WholeProcessors(int present, std::optional<double> quota);
 
 }  // namespace qzo::kernels
 

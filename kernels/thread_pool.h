@@ -38,7 +38,7 @@ class ThreadPool {
   const std::unique_ptr<State> state_;
 };
 
-// Processors this process may use: affinity mask and cgroup v2 CPU quota, at least 1.
+// Processors this process may use: affinity mask and cgroup CPU quota, at least 1.
 int AvailableProcessors();
 
 }  // namespace qzo::kernels

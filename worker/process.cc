@@ -5,25 +5,10 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
-#include <fstream>
-#include <string_view>
+
+#include "base/cgroup.h"
 
 namespace qzo::worker {
-namespace {
-
-constexpr char kCgroupRoot[] = "/sys/fs/cgroup";
-
-// The path in the "0::/path" line of /proc/self/cgroup, or "" without cgroup v2.
-std::string OwnCgroup() {
-  std::ifstream file("/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("0::/")) return line.substr(3);
-  }
-  return "";
-}
-
-}  // namespace
 
 int64_t PeakResidentBytes() {
   rusage usage{};
@@ -32,14 +17,8 @@ int64_t PeakResidentBytes() {
 }
 
 int64_t AvailableMemoryBytes() {
-  int64_t bytes = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
-  for (std::filesystem::path path = OwnCgroup(); !path.empty(); path = path.parent_path()) {
-    std::ifstream file(kCgroupRoot + (path / "memory.max").string());
-    int64_t limit = 0;
-    if (file >> limit) bytes = std::min(bytes, limit);  // "max" is no number
-    if (path == path.parent_path()) break;
-  }
-  return bytes;
+  const int64_t bytes = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  return std::min(bytes, base::ReadCgroupLimits().memory_bytes.value_or(bytes));
 }
 
 std::string Hostname() {

@@ -10,7 +10,7 @@ namespace qzo::worker {
 // Largest resident set so far, mapped files included.
 int64_t PeakResidentBytes();
 
-// Memory that this process may use: that of the machine, or the least limit among its cgroups (v2).
+// Memory that this process may use: that of the machine, or the least limit among its cgroups.
 int64_t AvailableMemoryBytes();
 
 std::string Hostname();
