@@ -1,4 +1,4 @@
-// Integer dot products for simd_integer.h, AVX2. Same interface as dot_avx512vnni.h.
+// Integer dot products for simd_dots.h, AVX2. Same interface as dot_avx512vnni.h.
 #ifndef QZO_KERNELS_DOT_AVX2_H_
 #define QZO_KERNELS_DOT_AVX2_H_
 

@@ -1,4 +1,4 @@
-// Integer dot products for simd_integer.h, AVX-512 BW without VNNI. Same interface as dot_avx512vnni.h.
+// Integer dot products for simd_dots.h, AVX-512 BW without VNNI. Same interface as dot_avx512vnni.h.
 #ifndef QZO_KERNELS_DOT_AVX512_H_
 #define QZO_KERNELS_DOT_AVX512_H_
 

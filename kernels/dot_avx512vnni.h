@@ -1,4 +1,4 @@
-// Integer dot products for simd_integer.h, AVX-512 VNNI. Inline assembly, one instruction each: around the intrinsics
+// Integer dot products for simd_dots.h, AVX-512 VNNI. Inline assembly, one instruction each: around the intrinsics
 // g++ 12 copies two registers per product, which halves the speed where the front end is the limit.
 #ifndef QZO_KERNELS_DOT_AVX512VNNI_H_
 #define QZO_KERNELS_DOT_AVX512VNNI_H_

@@ -1,4 +1,4 @@
-// Integer dot products for simd_integer.h, AVX-VNNI: the instructions of dot_avx512vnni.h in 256 bits, and its
+// Integer dot products for simd_dots.h, AVX-VNNI: the instructions of dot_avx512vnni.h in 256 bits, and its
 // interface.
 #ifndef QZO_KERNELS_DOT_AVXVNNI_H_
 #define QZO_KERNELS_DOT_AVXVNNI_H_

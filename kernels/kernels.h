@@ -181,7 +181,7 @@ struct NoiseKey {
 };
 
 struct Kernels {
-  std::string_view name;  // "reference", "avx2", "avxvnni", "avx512", "avx512vnni"
+  std::string_view name;  // "reference", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"
   bool (*supported)();    // whether this machine can run it
 
   // Columns [n_begin, n_end) of y = x · Wᵀ, multiplied per lane. w_k is the stored value decoded to fp32: fma(scale,

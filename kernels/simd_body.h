@@ -6,7 +6,7 @@
 
 #include "kernels/noise.h"
 #include "kernels/simd_attention.h"
-#include "kernels/simd_integer.h"
+#include "kernels/simd_dots.h"
 #include "kernels/simd_matmul.h"
 #include "kernels/simd_round.h"
 #include "kernels/weights.h"

@@ -1,7 +1,7 @@
-// The integer product of integer.h, over the types of QZO_VEC_HEADER and the instructions of QZO_DOT_HEADER. As in
-// simd_matmul.h lanes are output columns. A part of a panel that fits the first-level cache is decoded to codes and
-// serves all rows, a register tile at a time; the sums of fp32 stay in memory, because a tile has no registers for two
-// sets and they are touched once per block only.
+// The integer product of integer.h, over the types of QZO_VEC_HEADER. As in simd_matmul.h lanes are output columns. A
+// part of a panel that fits the first-level cache is decoded to codes and serves all rows, a tile at a time. What
+// multiplies a tile is a template's argument: vector registers (simd_dots.h) or those of AMX (simd_amx.h). The sums of
+// fp32 stay in memory, because a tile has no registers for two sets and they are touched once per block only.
 #ifndef QZO_KERNELS_SIMD_INTEGER_H_
 #define QZO_KERNELS_SIMD_INTEGER_H_
 
@@ -17,40 +17,18 @@ namespace {
 // --- Tiles ---
 
 constexpr int64_t kCachedBytes = 256 * 1024;  // of activations that stay in the second-level cache
-
-// The present blocks of a tile's rows, every third by a pointer of its own: the rows between are base + index and base
-// + 2 · index. With a pointer or an offset for each row the compiler runs out of registers and fetches them from xmm
-// ones in the inner loop.
-template <int kRows>
-class RowBlocks {
- public:
-  QZO_VEC RowBlocks(const std::byte* x, int64_t row_bytes) : row_bytes_(row_bytes) {
-    for (int i = 0; i < kBases; ++i) {
-      base_[i] = x + 3 * i * row_bytes;
-      asm("" : "+r"(base_[i]));  // or g++ sees one pointer and offsets again
-    }
-  }
-  QZO_VEC const std::byte* operator[](int row) const { return base_[row / 3] + row % 3 * row_bytes_; }
-  QZO_VEC void Advance(int64_t bytes) {
-    for (int i = 0; i < kBases; ++i) base_[i] += bytes;
-  }
-
- private:
-  static constexpr int kBases = (kRows + 2) / 3;
-  const std::byte* base_[kBases];
-  const int64_t row_bytes_;
-};
+constexpr int64_t kMaxTileRows = 16;          // of any variant
 
 struct RoundedTile {
   const std::byte* x;  // first row, at the first block of this chunk
   int64_t row_bytes;
-  const uint32_t* words;  // panel: [blocks, kWords, kPanel]
+  const uint32_t* words;  // [blocks, Tiles::kOperandWords, kPanel]
   const float* scales;    // [blocks, kParts, kPanel], as the rows' lane sees them
   const float* minima;    // same
   int64_t blocks;
-  float* totals;                       // [rows, kPanel]: what earlier chunks gave
-  bool first, last;                    // chunks
-  const float* multipliers[kDotRows];  // of each row's lane: [kPanel]; nullptr when they are in scales and minima
+  float* totals;                           // [rows, kPanel]: what earlier chunks gave
+  bool first, last;                        // chunks
+  const float* multipliers[kMaxTileRows];  // of each row's lane: [kPanel]; nullptr when they are in scales and minima
   float* y;
   int64_t ldy, columns;
   bool accumulate;
@@ -63,75 +41,37 @@ QZO_VEC T LoadValue(const std::byte* p) {
   return value;
 }
 
-// acc += codes · words over part `part` of a block's kParts.
-template <bool kPairs, bool kNegativeCodes, int kParts, int kRows>
-QZO_VEC void AddPart(int part, const RowBlocks<kRows>& codes, const uint32_t* words,
-                     U32x16 (&acc)[kRows][kTileVectors]) {
-  constexpr int kStride = kPairs ? 2 * kParts : 2;  // halves of pairs alternate two by two, those of quads do not
-  const int first = part * (kPairs ? 2 : 4);
-  for (int step = first; step < first + kStride * kWords<kPairs> / (2 * kParts); step += kStride) {
-    Unroll<2>([&](auto i) QZO_VEC_LAMBDA {
-      U32x16 w[kTileVectors];
-      Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { w[v] = LoadWords(words + (step + i) * kPanel + 16 * v); });
-      Unroll<kRows>([&](auto row) QZO_VEC_LAMBDA {
-        const uint32_t x = LoadValue<uint32_t>(codes[row] + 4 * (step + i));
-        Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA {
-          if constexpr (kPairs) {
-            DotPairs(acc[row][v], w[v], U32x16(x));
-          } else {
-            DotQuads<kNegativeCodes>(acc[row][v], w[v], U32x16(x));
-          }
-        });
-      });
-    });
-  }
+template <bool kPairs>
+constexpr int64_t kCodeBytes = 4 * kWords<kPairs>;
+template <bool kPairs>
+constexpr int64_t kBlockBytes = kCodeBytes<kPairs> + (kPairs ? 16 : 32);
+
+// Which of BlockSums::sums and starts belongs to part `part` of a block's kParts.
+template <int kParts>
+constexpr int SumOf(int part) {
+  return kParts == 1 ? 0 : 1 + part;
 }
 
-template <bool kPairs, bool kHasMinimum, int kParts, int kRows>
-void RunRoundedTile(const RoundedTile& tile) {
-  constexpr int64_t kCodeBytes = 4 * kWords<kPairs>, kBlockBytes = kCodeBytes + (kPairs ? 16 : 32);
-  constexpr bool kStarts = !kPairs && !kHasMinimum && kByteFlip != 0;
-  float* const totals = tile.totals;
-  if (tile.first) {
-    ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA { Store(totals + row * kPanel + 16 * v, F32x16(0.0f)); });
-  }
-  RowBlocks<kRows> x(tile.x, tile.row_bytes);
-  const int64_t blocks = tile.blocks;
-  const uint32_t* words = tile.words;
-  const float *scales = tile.scales, *minima = tile.minima;
-  for (int64_t b = 0; b < blocks; ++b) {
-    Unroll<kParts>([&](auto part) QZO_VEC_LAMBDA {
-      constexpr int kSum = kParts == 1 ? 0 : 1 + part;
-      U32x16 acc[kRows][kTileVectors];
-      ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-        const std::byte* starts = x[row] + kCodeBytes + offsetof(BlockSums, starts);
-        acc[row][v] = U32x16(kStarts ? LoadValue<uint32_t>(starts + 4 * kSum) : 0);
-      });
-      AddPart<kPairs, !kHasMinimum, kParts, kRows>(part, x, words, acc);
-      ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-        const std::byte* sums = x[row] + kCodeBytes;
-        const F32x16 scale(LoadValue<float>(sums)), sum(LoadValue<float>(sums + offsetof(BlockSums, sums) + 4 * kSum));
-        float* at = totals + row * kPanel + 16 * v;
-        F32x16 total = Fma(SignedToFloat(acc[row][v]), scale * Load(scales + 16 * v), Load(at));
-        if constexpr (kHasMinimum) total = Fma(sum, Load(minima + 16 * v), total);
-        Store(at, total);
-      });
-      asm volatile("" ::: "memory");  // or g++ keeps the totals in registers that it does not have
-      scales += kPanel;
-      minima += kPanel;
-    });
-    x.Advance(kBlockBytes);
-    words += kWords<kPairs> * kPanel;
-  }
-  if (!tile.last) return;
-  ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-    const int64_t lanes = Smaller<int64_t>(16, tile.columns - 16 * v);
-    if (lanes <= 0) return;
-    F32x16 result = Load(tile.totals + row * kPanel + 16 * v);
-    if (tile.multipliers[row] != nullptr) result = Load(tile.multipliers[row] + 16 * v) * result;
-    float* y = tile.y + row * tile.ldy + 16 * v;
-    StoreFirst(y, lanes, tile.accumulate ? LoadFirst(y, lanes, 0) + result : result);
-  });
+// What 16 columns' exact products with a block, or half of one, add to their totals. `block_sums`: of the row's block;
+// `sum`: which of them.
+template <bool kHasMinimum>
+QZO_VEC void AddProducts(U32x16 products, const std::byte* block_sums, int sum, const float* scales,
+                         const float* minima, float* totals) {
+  const F32x16 scale(LoadValue<float>(block_sums));
+  const F32x16 codes(LoadValue<float>(block_sums + offsetof(BlockSums, sums) + 4 * sum));
+  F32x16 total = Fma(SignedToFloat(products), scale * Load(scales), Load(totals));
+  if constexpr (kHasMinimum) total = Fma(codes, Load(minima), total);
+  Store(totals, total);
+}
+
+// Vector v of a row of a tile whose totals are complete.
+QZO_VEC void StoreTotals(const RoundedTile& tile, int64_t row, int v) {
+  const int64_t lanes = Smaller<int64_t>(16, tile.columns - 16 * v);
+  if (lanes <= 0) return;
+  F32x16 result = Load(tile.totals + row * kPanel + 16 * v);
+  if (tile.multipliers[row] != nullptr) result = Load(tile.multipliers[row] + 16 * v) * result;
+  float* y = tile.y + row * tile.ldy + 16 * v;
+  StoreFirst(y, lanes, tile.accumulate ? LoadFirst(y, lanes, 0) + result : result);
 }
 
 // --- The product ---
@@ -144,20 +84,33 @@ QZO_VEC int64_t EqualParts(int64_t total, int64_t largest) {
   return (total + parts - 1) / parts;
 }
 
-template <bool kPairs, bool kHasMinimum, int kParts>
+// TilesOf<kPairs, kHasMinimum, kParts>, made once for each call:
+//   kRows                    rows of its largest tile
+//   kOperandWords            of a block and a column, that it reads
+//   kExpands                 whether it makes these from a panel's words, by Expand(words, blocks, operands), or takes
+//                            them as they are
+//   Rows(n)                  rows of the next tile where n are left
+//   Run(rows, tile)
+template <template <bool, bool, int> typename TilesOf, bool kPairs, bool kHasMinimum, int kParts>
 class RoundedProduct {
+  using Tiles = TilesOf<kPairs, kHasMinimum, kParts>;
+
  public:
   RoundedProduct(const RoundedMatMulArgs& args, int64_t rows)
       : args_(args),
         rows_(rows),
         grouped_(args.granularity == Granularity::kGroup),
         blocks_(args.w.cols / kRoundedBlock),
-        chunk_blocks_(EqualParts(blocks_, kChunkBlocks * 8 / kWords<kPairs>)) {
+        chunk_blocks_(EqualParts(blocks_, kChunkBlocks * 8 / Tiles::kOperandWords)) {
     const int64_t lanes = static_cast<int64_t>(args.lanes.size());
-    block_rows_ = RoundUp(EqualParts(rows, kCachedBytes / args.x.row_bytes()), kDotRows);
-    float* scratch = ThreadScratch(Scratch::kPanel, chunk_blocks_ * (kWords<kPairs> + 2 * kParts) * kPanel);
+    block_rows_ = RoundUp(EqualParts(rows, kCachedBytes / args.x.row_bytes()), Tiles::kRows);
+    constexpr int64_t kExpandedWords = Tiles::kExpands ? Tiles::kOperandWords : 0;
+    const int64_t words = chunk_blocks_ * kWords<kPairs> * kPanel;
     scale_floats_ = chunk_blocks_ * kParts * kPanel;
+    float* scratch =
+        ThreadScratch(Scratch::kPanel, 2 * scale_floats_ + words + chunk_blocks_ * kExpandedWords * kPanel);
     panel_ = {reinterpret_cast<uint32_t*>(scratch + 2 * scale_floats_), scratch, scratch + scale_floats_};
+    operands_ = Tiles::kExpands ? panel_.words + words : panel_.words;
     lane_floats_ = grouped_ ? 3 * scale_floats_ : kPanel;
     lane_scratch_ = ThreadScratch(Scratch::kMultipliers, lanes * lane_floats_);
     totals_ = ThreadScratch(Scratch::kTotals, block_rows_ * kPanel);
@@ -172,6 +125,7 @@ class RoundedProduct {
         for (int64_t b = 0; b < blocks_; b += chunk_blocks_) {
           const int64_t count = Smaller(chunk_blocks_, blocks_ - b);
           DecodeCodePanel<kPairs>(args_.w, n, columns, b, count, panel_);
+          if constexpr (Tiles::kExpands) Tiles::Expand(panel_.words, count, operands_);
           PackLanes(end, n, columns, b, count);
           RunTiles(row, end, n, columns, b, count);
         }
@@ -207,7 +161,7 @@ class RoundedProduct {
   void RunTiles(int64_t begin, int64_t end, int64_t n, int64_t columns, int64_t b, int64_t count) {
     RoundedTile tile{};
     tile.row_bytes = args_.x.row_bytes();
-    tile.words = panel_.words;
+    tile.words = operands_;
     tile.scales = panel_.scales;
     tile.minima = panel_.minima;
     tile.blocks = count;
@@ -226,7 +180,7 @@ class RoundedProduct {
         tile.scales = packed;
         tile.minima = packed + scale_floats_;
       }
-      rows = rows >= kDotRows ? kDotRows : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+      rows = Tiles::Rows(rows);
       for (int64_t i = 0; i < rows && !grouped_; ++i) {
         for (; row + i >= args_.lanes[lane].end; packed += lane_floats_) ++lane;
         tile.multipliers[i] = packed;
@@ -234,15 +188,7 @@ class RoundedProduct {
       tile.x = args_.x.block(row, b);
       tile.totals = totals_ + (row - begin) * kPanel;
       tile.y = args_.y + row * args_.ldy + n;
-      if (rows == kDotRows) {
-        RunRoundedTile<kPairs, kHasMinimum, kParts, kDotRows>(tile);
-      } else if (rows == 4) {
-        RunRoundedTile<kPairs, kHasMinimum, kParts, 4>(tile);
-      } else if (rows == 2) {
-        RunRoundedTile<kPairs, kHasMinimum, kParts, 2>(tile);
-      } else {
-        RunRoundedTile<kPairs, kHasMinimum, kParts, 1>(tile);
-      }
+      tiles_.Run(rows, tile);
     }
   }
 
@@ -254,27 +200,30 @@ class RoundedProduct {
   int64_t scale_floats_;        // of a chunk of a panel
   int64_t block_rows_;
   size_t lane_ = 0;  // the first of the present rows
+  Tiles tiles_;
   CodePanel panel_;
+  uint32_t* operands_;
   int64_t lane_floats_;
   float* lane_scratch_;
   float* totals_;
 };
 
-template <bool kPairs, bool kHasMinimum>
+template <template <bool, bool, int> typename TilesOf, bool kPairs, bool kHasMinimum>
 void RunProduct(const RoundedMatMulArgs& args, int64_t rows, int64_t n_begin, int64_t n_end) {
   if (GroupValues(args.w.type) == 16) {
-    RoundedProduct<kPairs, kHasMinimum, 2>(args, rows).Run(n_begin, n_end);
+    RoundedProduct<TilesOf, kPairs, kHasMinimum, 2>(args, rows).Run(n_begin, n_end);
   } else {
-    RoundedProduct<kPairs, kHasMinimum, 1>(args, rows).Run(n_begin, n_end);
+    RoundedProduct<TilesOf, kPairs, kHasMinimum, 1>(args, rows).Run(n_begin, n_end);
   }
 }
 
-void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
+template <template <bool, bool, int> typename TilesOf>
+void RoundedMatMul(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
   const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
   if (rows == 0) return;
   const bool pairs = args.x.arithmetic == Arithmetic::kInt16, minimum = HasMinimum(args.w.type);
-  const auto run = pairs ? (minimum ? RunProduct<true, true> : RunProduct<true, false>)
-                         : (minimum ? RunProduct<false, true> : RunProduct<false, false>);
+  const auto run = pairs ? (minimum ? RunProduct<TilesOf, true, true> : RunProduct<TilesOf, true, false>)
+                         : (minimum ? RunProduct<TilesOf, false, true> : RunProduct<TilesOf, false, false>);
   run(args, rows, n_begin, n_end);
 }
 

@@ -8,8 +8,9 @@
 
 namespace qzo::kernels {
 
-extern const Kernels kAvx512Kernels, kAvx512VnniKernels;
+extern const Kernels kAvx512Kernels, kAvx512VnniKernels, kAmxKernels;
 constinit const Kernels kAvx512Kernels = MakeKernels("avx512", CpuHasAvx512, MatMulRounded);
 constinit const Kernels kAvx512VnniKernels = MakeKernels("avx512vnni", CpuHasAvx512Vnni, MatMulRoundedAvx512Vnni);
+constinit const Kernels kAmxKernels = MakeKernels("amx", CpuHasAmx, MatMulRoundedAmx);
 
 }  // namespace qzo::kernels

@@ -1,7 +1,7 @@
 // Compiled with -mavx512vnni and the options of x86_avx512.cc, whose other ops this variant shares.
 #define QZO_VEC_HEADER "kernels/vec_avx512.h"
 #define QZO_DOT_HEADER "kernels/dot_avx512vnni.h"
-#include "kernels/simd_integer.h"
+#include "kernels/simd_dots.h"
 #include "kernels/x86_vnni.h"
 
 namespace qzo::kernels {

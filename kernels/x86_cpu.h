@@ -8,6 +8,7 @@ bool CpuHasAvx2();        // with FMA and F16C
 bool CpuHasAvxVnni();     // and all of the above
 bool CpuHasAvx512();      // F, BW, VL, DQ, and AVX2
 bool CpuHasAvx512Vnni();  // and AVX-512
+bool CpuHasAmx();         // TILE and INT8, and AVX-512 VNNI; asks Linux for the registers, once for the whole process
 
 }  // namespace qzo::kernels
 

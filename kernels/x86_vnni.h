@@ -1,4 +1,4 @@
-// The one op in which the VNNI variants differ from those they extend.
+// The one op in which the VNNI and AMX variants differ from those they extend.
 #ifndef QZO_KERNELS_X86_VNNI_H_
 #define QZO_KERNELS_X86_VNNI_H_
 
@@ -8,6 +8,7 @@ namespace qzo::kernels {
 
 void MatMulRoundedAvxVnni(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end);
 void MatMulRoundedAvx512Vnni(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end);
+void MatMulRoundedAmx(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end);
 
 }  // namespace qzo::kernels
 
