@@ -9,16 +9,32 @@ namespace {
 
 constexpr int kDotRows = 8;
 constexpr uint32_t kByteFlip = 0;
+constexpr bool kHasSmallSums = true;
 
-QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) { acc = _mm512_add_epi32(acc.v, _mm512_madd_epi16(w.v, x.v)); }
+// A product and its addition are one piece of assembly, for the reason that dot_avx2.h gives.
+QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {
+  __m512i product;
+  asm("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0" : "+v"(acc.v), "=&v"(product) : "v"(x.v), "v"(w.v));
+}
 // The sign of a weight moves to the activation, which is never −128: two products of 128 · 127 then fit 16 bits.
 template <bool kNegativeCodes>
-QZO_VEC void DotQuads(U32x16& acc, U32x16 w, U32x16 x) {
+QZO_VEC void MoveSigns(U32x16& w, U32x16& x) {
   if constexpr (kNegativeCodes) {
     x = _mm512_mask_sub_epi8(x.v, _mm512_movepi8_mask(w.v), _mm512_setzero_si512(), x.v);
     w = _mm512_abs_epi8(w.v);
   }
-  acc = _mm512_add_epi32(acc.v, _mm512_madd_epi16(_mm512_maddubs_epi16(w.v, x.v), _mm512_set1_epi16(1)));
+}
+QZO_VEC U32x16 AddSmallSums(U32x16 sums) { return _mm512_madd_epi16(sums.v, _mm512_set1_epi16(1)); }
+template <bool kNegativeCodes>
+QZO_VEC void DotSmallQuads(U32x16& sums, U32x16 w, U32x16 x) {
+  MoveSigns<kNegativeCodes>(w, x);
+  __m512i product;
+  asm("vpmaddubsw %2, %3, %1\n\tvpaddw %1, %0, %0" : "+v"(sums.v), "=&v"(product) : "v"(x.v), "v"(w.v));
+}
+template <bool kNegativeCodes>
+QZO_VEC void DotQuads(U32x16& acc, U32x16 w, U32x16 x) {
+  MoveSigns<kNegativeCodes>(w, x);
+  acc = acc + AddSmallSums(_mm512_maddubs_epi16(w.v, x.v));
 }
 
 }  // namespace

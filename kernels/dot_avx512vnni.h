@@ -11,6 +11,9 @@ namespace {
 constexpr int kDotRows = 12;  // of a register tile: 24 accumulators, two panel vectors, a broadcast
 // Xored to every stored byte of a type with negative codes: 128 is added, because the instruction takes them unsigned.
 constexpr uint32_t kByteFlip = 0x80808080u;
+// Whether there are DotSmallQuads and AddSmallSums: sums in 16 bits, of codes that are small (code_range.h) and not
+// flipped, cost less than in 32.
+constexpr bool kHasSmallSums = false;
 
 // acc += w · x: two products of 16 bits per lane, or four of 8.
 QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {

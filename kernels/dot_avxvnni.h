@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kDotRows = 6;
 constexpr uint32_t kByteFlip = 0x80808080u;
+constexpr bool kHasSmallSums = false;
 
 QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {
   asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(acc.low) : "x"(w.low), "x"(x.low));

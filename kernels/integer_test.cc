@@ -222,9 +222,41 @@ TEST_P(RoundedMatMulTest, IsExactAtTheExtremes) {
       for (const int pattern : {0x00, 0x2a, 0x77, 0x08, 0x80, 0x88, 0xf0}) {  // and the scales these make, all finite
         RoundedCase problem(random_, arithmetic, type, 9, 17, 256, Granularity::kChannel, {9}, false, false);
         std::fill(problem.w.begin(), problem.w.end(), static_cast<std::byte>(pattern));
+        const size_t block = static_cast<size_t>(BlockBytes(type));
+        for (size_t at = 0; type >= WeightType::kU2x32 && at < problem.w.size(); at += block) {
+          const int16_t zero = pattern == 0 ? 0 : 1 << (BlockBytes(type) - 6) * 8 / BlockValues(type);  // the largest
+          std::memcpy(&problem.w[at + 4], &zero, sizeof(zero));
+        }
         for (size_t i = 0; i < problem.x.size(); ++i) problem.x[i] = i % 131 < 70 ? 1.0f : -1.0f;
         ASSERT_EQ(FirstDifference(problem.Product(kernels()), problem.Product(reference())), -1)
             << ArithmeticName(arithmetic) << " " << WeightTypeName(type) << " bytes " << pattern;
+      }
+    }
+  }
+}
+
+// The largest sums of codes of magnitude 16, which some variants add up in 16 bits.
+TEST_P(RoundedMatMulTest, IsExactForTheLargestSmallCodes) {
+  for (const Arithmetic arithmetic : kIntegers) {
+    for (const WeightType type : {WeightType::kQ5_0, WeightType::kU4x32}) {
+      RoundedCase problem(random_, arithmetic, type, 9, 17, 64, Granularity::kChannel, {9}, false, false);
+      const bool packed = type == WeightType::kU4x32;
+      const std::vector<uint8_t> zeros(32);
+      for (int64_t block = 0; block < 17 * 2; ++block) {  // 1 · −16 everywhere
+        std::byte* at = problem.w.data() + block * BlockBytes(type);
+        std::memset(at, 0, static_cast<size_t>(BlockBytes(type)));
+        const uint16_t one = 0x3c00;
+        if (packed) {
+          EncodeCodes(type, 1, 16, zeros.data(), 0, at);
+        } else {
+          std::memcpy(at, &one, sizeof(one));
+        }
+      }
+      for (const float sign : {1.0f, -1.0f}) {
+        std::fill(problem.x.begin(), problem.x.end(), sign);
+        const std::vector<float> y = problem.Product(kernels());
+        ASSERT_EQ(FirstDifference(y, problem.Product(reference())), -1) << WeightTypeName(type);
+        EXPECT_NEAR(y[0], sign * -16 * 64, 1e-3) << WeightTypeName(type);
       }
     }
   }

@@ -30,8 +30,8 @@ class RowBlocks {
   const int64_t row_bytes_;
 };
 
-// acc += codes · words over part `part` of a block's kParts.
-template <bool kPairs, bool kNegativeCodes, int kParts, int kRows>
+// acc += codes · words over part `part` of a block's kParts; with kSmall two sums of 16 bits instead of one of 32.
+template <bool kPairs, bool kNegativeCodes, bool kSmall, int kParts, int kRows>
 QZO_VEC void AddPart(int part, const RowBlocks<kRows>& codes, const uint32_t* words,
                      U32x16 (&acc)[kRows][kTileVectors]) {
   constexpr int kStride = kPairs ? 2 * kParts : 2;  // halves of pairs alternate two by two, those of quads do not
@@ -45,6 +45,8 @@ QZO_VEC void AddPart(int part, const RowBlocks<kRows>& codes, const uint32_t* wo
         Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA {
           if constexpr (kPairs) {
             DotPairs(acc[row][v], w[v], U32x16(x));
+          } else if constexpr (kSmall) {
+            DotSmallQuads<kNegativeCodes>(acc[row][v], w[v], U32x16(x));
           } else {
             DotQuads<kNegativeCodes>(acc[row][v], w[v], U32x16(x));
           }
@@ -54,8 +56,8 @@ QZO_VEC void AddPart(int part, const RowBlocks<kRows>& codes, const uint32_t* wo
   }
 }
 
-template <bool kPairs, bool kHasMinimum, int kParts, int kRows>
-void RunDotTile(const RoundedTile& tile) {
+template <bool kPairs, bool kHasMinimum, bool kSmall, int kParts, int kRows>
+__attribute__((noinline)) void RunDotTile(const RoundedTile& tile) {
   constexpr bool kStarts = !kPairs && !kHasMinimum && kByteFlip != 0;
   float* const totals = tile.totals;
   if (tile.first) {
@@ -73,8 +75,9 @@ void RunDotTile(const RoundedTile& tile) {
         const std::byte* starts = x[row] + kCodeBytes<kPairs> + offsetof(BlockSums, starts);
         acc[row][v] = U32x16(kStarts ? LoadValue<uint32_t>(starts + 4 * kSum) : 0);
       });
-      AddPart<kPairs, !kHasMinimum, kParts, kRows>(part, x, words, acc);
+      AddPart<kPairs, !kHasMinimum, kSmall, kParts, kRows>(part, x, words, acc);
       ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
+        if constexpr (kSmall) acc[row][v] = AddSmallSums(acc[row][v]);
         AddProducts<kHasMinimum>(acc[row][v], x[row] + kCodeBytes<kPairs>, kSum, scales + 16 * v, minima + 16 * v,
                                  totals + row * kPanel + 16 * v);
       });
@@ -90,7 +93,8 @@ void RunDotTile(const RoundedTile& tile) {
 }
 
 template <bool kPairs, bool kHasMinimum, int kParts>
-struct DotTiles {
+class DotTiles {
+ public:
   static constexpr int64_t kRows = kDotRows;
   static constexpr int kOperandWords = kWords<kPairs>;
   static constexpr bool kExpands = false;
@@ -98,14 +102,23 @@ struct DotTiles {
   static int64_t Rows(int64_t left) { return left >= kRows ? kRows : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
   static void Run(int64_t rows, const RoundedTile& tile) {
+    if constexpr (!kPairs && kHasSmallSums) {
+      if (tile.small_codes) return RunRows<true>(rows, tile);
+    }
+    RunRows<false>(rows, tile);
+  }
+
+ private:
+  template <bool kSmall>
+  static void RunRows(int64_t rows, const RoundedTile& tile) {
     if (rows == kRows) {
-      RunDotTile<kPairs, kHasMinimum, kParts, kDotRows>(tile);
+      RunDotTile<kPairs, kHasMinimum, kSmall, kParts, kDotRows>(tile);
     } else if (rows == 4) {
-      RunDotTile<kPairs, kHasMinimum, kParts, 4>(tile);
+      RunDotTile<kPairs, kHasMinimum, kSmall, kParts, 4>(tile);
     } else if (rows == 2) {
-      RunDotTile<kPairs, kHasMinimum, kParts, 2>(tile);
+      RunDotTile<kPairs, kHasMinimum, kSmall, kParts, 2>(tile);
     } else {
-      RunDotTile<kPairs, kHasMinimum, kParts, 1>(tile);
+      RunDotTile<kPairs, kHasMinimum, kSmall, kParts, 1>(tile);
     }
   }
 };

@@ -7,6 +7,7 @@
 
 #include <cstring>
 
+#include "kernels/code_range.h"
 #include "kernels/rounding.h"
 #include "kernels/scratch.h"
 #include "kernels/simd_codes.h"
@@ -32,6 +33,7 @@ struct RoundedTile {
   float* y;
   int64_t ldy, columns;
   bool accumulate;
+  bool small_codes;  // HasSmallCodes of the weights
 };
 
 template <typename T>
@@ -170,6 +172,7 @@ class RoundedProduct {
     tile.ldy = args_.ldy;
     tile.columns = columns;
     tile.accumulate = args_.accumulate;
+    tile.small_codes = HasSmallCodes(args_.w.type);
     size_t lane = lane_;
     for (int64_t row = begin, rows; row < end; row += rows) {
       while (row >= args_.lanes[lane].end) ++lane;

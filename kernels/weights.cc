@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/log.h"
+#include "kernels/code_range.h"
 #include "kernels/exact_math.h"
 #include "kernels/weight_blocks.h"
 
@@ -68,6 +69,32 @@ std::string_view WeightTypeName(WeightType type) { return Info(type).name; }
 bool HasMinimum(WeightType type) {
   return type == WeightType::kQ4_1 || type == WeightType::kQ5_1 || type == WeightType::kQ2_K ||
          type == WeightType::kQ4_K || type == WeightType::kQ5_K;
+}
+
+bool HasSmallCodes(WeightType type) {
+  switch (type) {
+    case WeightType::kQ4_0:
+    case WeightType::kQ4_1:
+    case WeightType::kQ5_0:
+    case WeightType::kMXFP4:
+    case WeightType::kQ2_K:
+    case WeightType::kQ3_K:
+    case WeightType::kQ4_K:
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0:
+    case WeightType::kIQ1_S:
+    case WeightType::kIQ1_M:
+    case WeightType::kIQ3_S:
+    case WeightType::kU2x32:
+    case WeightType::kU3x32:
+    case WeightType::kU4x32:
+    case WeightType::kU2x128:
+    case WeightType::kU3x128:
+    case WeightType::kU4x128:
+      return true;
+    default:
+      return false;
+  }
 }
 
 std::optional<WeightType> FindWeightType(std::string_view name) {

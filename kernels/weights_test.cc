@@ -2,14 +2,18 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "kernels/code_range.h"
 #include "kernels/test_data.h"
 #include "tests/support/temp_dir.h"
 
@@ -137,6 +141,22 @@ TEST(Weights, PackedCodesAreReadBack) {
       DequantizeRow({type, row.data(), 1, static_cast<int64_t>(cols)}, 0, decoded.data());
       EXPECT_EQ(decoded, expected) << WeightTypeName(type);
     }
+  }
+}
+
+TEST(Weights, KnowWhichCodesAreSmall) {
+  std::mt19937 random(7);
+  for (const WeightType type : AllWeightTypes()) {
+    if (BlockValues(type) == 1) continue;
+    const int64_t cols = 64 * 256;
+    const std::vector<std::byte> row = RandomWeights(random, type, 1, cols);
+    int largest = 0;
+    for (int64_t k = 0; k < cols; k += 32) {
+      CodeBlock block;
+      DecodeCodes(type, row.data(), k, &block);
+      for (const int8_t code : block.codes) largest = std::max(largest, std::abs(code));
+    }
+    EXPECT_EQ(largest <= 16, HasSmallCodes(type)) << WeightTypeName(type) << " has a code of magnitude " << largest;
   }
 }
 
