@@ -212,7 +212,7 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
                         {"planned_bytes", model->info().file_bytes + model->info().ActivationBytes(settings.max_rows) +
                                               4 * replica->partition().multipliers()},
                         {"kernels", std::string(kernels->name)}};
-  if (!share.empty()) result["share_of_peak"] = median(share);
+  if (!share.empty()) result["fraction_of_limit"] = median(share) / loop.mix;
   return result;
 }
 

@@ -102,14 +102,22 @@ def main() -> None:
                 result = cluster.train(arithmetic, arguments.job, arguments.set)
                 points, progress = curve(result["events"]), result["job"]["progress"]
                 seconds = 0.0
-                print(f"{arithmetic}: step, training loss, seconds of steps so far")
+                print(f"{arithmetic}: step, mean training loss since the line above, seconds of steps so far")
+                window = max(1, len(points) // 10)
                 for step, loss, took in points:
                     seconds += took
-                    if step % max(1, len(points) // 10) == 0:
-                        print(f"  {step:5d}  {loss:.4f}  {seconds:8.1f}")
+                    if step % window == 0:
+                        losses = [loss for _, loss, _ in points[step - window:step]]
+                        print(f"  {step:5d}  {statistics.fmean(losses):.4f}  {seconds:8.1f}")
+                for event in result["events"]:
+                    if event.get("evaluation", {}).get("split") == "validation":
+                        print(f"  {event['message']}")
                 tail = statistics.fmean(loss for _, loss, _ in points[-max(1, len(points) // 4):])
                 metrics += [(f"{arithmetic}_train_loss", tail, "mean of the last quarter of the steps"),
                             (f"{arithmetic}_step_s", statistics.median(took for _, _, took in points), "median")]
+                peak, planned = int(progress["peakWorkerMemoryBytes"]), int(result["job"]["plan"]["workerMemoryBytes"])
+                metrics += [(f"{arithmetic}_peak_worker_mib", peak / 2**20, "of the worker's process, mapped model included"),
+                            (f"{arithmetic}_peak_over_planned", peak / planned, "of what `qzoctl plan` predicts")]
                 for when, key in (("before", "firstTest"), ("after", "finalTest")):
                     if key in progress:
                         metrics += [(f"{arithmetic}_test_accuracy_{when}", 100 * progress[key]["accuracy"], "%"),
