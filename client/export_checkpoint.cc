@@ -114,9 +114,8 @@ absl::StatusOr<ExportReport> ExportCheckpoint(base::FileSystem* fs, const model:
   for (const CheckpointLinear& linear : read.linears) {
     if (!linear.nested) continue;
     return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), ": the scales of '", linear.name,
-                                                   "' are quantized themselves and cannot hold multipliers: export a "
-                                                   "model quantized without double quantization, or "
-                                                   "hand on the multipliers alone"));
+                                                   "' are quantized themselves and cannot hold multipliers: --type "
+                                                   "writes a GGUF file, --multipliers the multipliers alone"));
   }
   QZO_RETURN_IF_ERROR(fs->CreateDirectories(destination));
   QZO_ASSIGN_OR_RETURN(const std::vector<std::string> there, fs->List(destination));

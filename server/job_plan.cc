@@ -126,7 +126,7 @@ absl::Status CheckMode(const method::MethodSpec& method, const model::ModelInfo&
   if (!have_scales) {
     return absl::InvalidArgumentError(
         "method.mode: ABSOLUTE, expected RELATIVE: some of the model's trained weights are plain floats without stored "
-        "scales");
+        "scales; qzoctl models convert quantizes a checkpoint, which gives them some");
   }
   const bool one_scale_a_row =
       std::all_of(model.trained.begin(), model.trained.end(),

@@ -153,6 +153,13 @@ class AppBuilder {
       Verb("inspect", "what a model on this machine holds and would take", &InspectModel, &flags_.local, alias)
           ->add_option("PATH", flags_.local.model, "GGUF file, or directory with config.json and safetensors files")
           ->required();
+      CLI::App* convert =
+          Verb("convert", "write a checkpoint as a GGUF file, quantized", &ConvertModel, &flags_.local, alias);
+      convert->add_option("PATH", flags_.local.model, "directory with config.json and safetensors files")->required();
+      convert->add_option("FILE", flags_.local.destination, "where to")->required();
+      convert->add_option("--type", flags_.local.type, "of linear layers: q8_0, q4_0, q4_1 or f16")
+          ->required()
+          ->check(CLI::IsMember({"q8_0", "q4_0", "q4_1", "f16"}));
     }
     CLI::App* describe = Verb("describe", "everything about a job", &Describe, &flags_.get);
     describe->add_option("KIND", flags_.get.kind, "job")->required();
@@ -307,9 +314,11 @@ class AppBuilder {
 
     const auto type = [&local](CLI::App* verb) {
       return verb
-          ->add_option("--type", local.type,
-                       "GGUF: store what cannot hold the multipliers as f16, q8_0 or q4_1 instead")
-          ->check(CLI::IsMember({"f16", "q8_0", "q4_1"}));
+          ->add_option(
+              "--type", local.type,
+              "f16, q8_0, q4_0 or q4_1: of a GGUF file what cannot hold the multipliers, a checkpoint as a GGUF "
+              "file with linear layers of this type")
+          ->check(CLI::IsMember({"f16", "q8_0", "q4_0", "q4_1"}));
     };
     CLI::App* verify = LocalVerb("verify", "replay how an adapter was made, and compare", &Verify, true);
     CLI::Option* exported =

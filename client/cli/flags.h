@@ -90,7 +90,7 @@ struct LocalFlags {
   std::string prompt;
   bool chat = false;
   std::string destination;
-  std::string type;  // export: for what cannot be folded
+  std::string type;  // export: for what cannot be folded; models convert
   bool multipliers = false;
   std::string exported;  // verify
   int max_tokens = 128;

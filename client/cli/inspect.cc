@@ -16,11 +16,28 @@
 namespace qzo::client {
 namespace {
 
-absl::StatusOr<model::ModelInfo> Inspect(const std::string& path) {
+struct Inspected {
+  model::ModelInfo info;
+  int64_t plain = 0;  // trained tensors of plain floats, which have no scales
+};
+
+absl::StatusOr<Inspected> Inspect(const std::string& path) {
   QZO_ASSIGN_OR_RETURN(const model::ModelFiles files, model::OpenModelFiles(path));
-  if (files.gguf != nullptr) return model::ReadModelInfo(*files.gguf);
+  Inspected inspected;
+  if (files.gguf != nullptr) {
+    QZO_ASSIGN_OR_RETURN(inspected.info, model::ReadModelInfo(*files.gguf));
+    for (const method::TensorShape& tensor : inspected.info.trained) {
+      const auto type = static_cast<uint32_t>(files.gguf->FindTensor(tensor.name)->type);
+      inspected.plain += model::FindGgmlType(type)->block_values == 1 ? 1 : 0;
+    }
+    return inspected;
+  }
   QZO_ASSIGN_OR_RETURN(model::CheckpointInfo read, model::ReadCheckpointInfo(*files.checkpoint));
-  return std::move(read.info);
+  for (const model::CheckpointLinear& linear : read.linears) {
+    inspected.plain += linear.storage == model::LinearStorage::kPlain ? 1 : 0;
+  }
+  inspected.info = std::move(read.info);
+  return inspected;
 }
 
 std::string Mebibytes(int64_t bytes) {
@@ -30,7 +47,8 @@ std::string Mebibytes(int64_t bytes) {
 }  // namespace
 
 absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
-  QZO_ASSIGN_OR_RETURN(const model::ModelInfo info, Inspect(flags.model));
+  QZO_ASSIGN_OR_RETURN(const Inspected inspected, Inspect(flags.model));
+  const model::ModelInfo& info = inspected.info;
   std::map<std::string, int> groups;  // trained tensors by the size of their scale groups
   for (const method::TensorShape& tensor : info.trained) {
     ++groups[tensor.group == tensor.cols ? "row" : absl::StrCat(tensor.group)];
@@ -50,6 +68,7 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
                         {"tensorTypes", info.tensor_types},
                         {"trainedTensors", info.trained.size()},
                         {"scaleGroups", groups},
+                        {"withoutScales", inspected.plain},
                         {"channelMultipliers", channels},
                         {"groupMultipliers", by_group},
                         {"mappedBytes", info.file_bytes},
@@ -72,6 +91,12 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
                                    model::kPassRows)
                 << absl::StrFormat("of a worker   %s by channel, %s by group\n", Mebibytes(base + channels * floats),
                                    Mebibytes(base + by_group * floats));
+  if (inspected.plain > 0) {
+    session.out() << absl::StrFormat(
+        "no scales     %d of the trained tensors are plain floats, which mode ABSOLUTE cannot train; of a checkpoint, "
+        "qzoctl models convert makes a quantized GGUF file\n",
+        inspected.plain);
+  }
   return kOk;
 }
 

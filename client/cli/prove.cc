@@ -5,9 +5,11 @@
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/ggml_type.h"
 #include "client/cli/json_output.h"
 #include "client/cli/verbs.h"
 #include "client/comparing_file_system.h"
+#include "client/convert.h"
 #include "client/export.h"
 #include "client/local_model.h"
 #include "model/tasks/evaluation.h"
@@ -17,13 +19,6 @@ namespace {
 
 using ::nlohmann::ordered_json;
 
-std::optional<model::GgmlType> TypeNamed(const std::string& name) {
-  if (name == "f16") return model::GgmlType::kF16;
-  if (name == "q8_0") return model::GgmlType::kQ8_0;
-  if (name == "q4_1") return model::GgmlType::kQ4_1;
-  return std::nullopt;
-}
-
 // Writes the model with its replica's multipliers through `fs`.
 absl::StatusOr<ExportReport> WriteModel(base::FileSystem* fs, LocalModel& local, const std::string& type,
                                         const std::string& destination) {
@@ -32,7 +27,12 @@ absl::StatusOr<ExportReport> WriteModel(base::FileSystem* fs, LocalModel& local,
   if (model.from_gguf()) {
     return ExportGguf(fs, model.file(), partition, local.replica().multipliers(), TypeNamed(type), destination);
   }
-  if (!type.empty()) return absl::InvalidArgumentError(absl::StrCat(model.path(), ": --type is for GGUF files"));
+  if (!type.empty()) {
+    const Fold fold = {.partition = &partition, .multipliers = local.replica().multipliers()};
+    QZO_RETURN_IF_ERROR(ConvertToGguf(fs, model.checkpoint(), *TypeNamed(type), fold, destination).status());
+    const auto tensors = static_cast<int64_t>(partition.tensors().size());
+    return ExportReport{.tensors = tensors, .converted = tensors, .rounding = {}};
+  }
   return ExportCheckpoint(fs, model.checkpoint(), partition, local.replica().multipliers(), destination);
 }
 
@@ -149,22 +149,25 @@ absl::StatusOr<int> Export(Session& session, const LocalFlags& flags) {
         absl::StrCat("warning: ", rounding.overflowed, " scales are too large for the file's type and were cut"));
   }
   if (WantsJson(session)) {
-    ordered_json json = {{"file", flags.destination},
-                         {"tensors", report.tensors},
-                         {"converted", report.converted},
-                         {"values", rounding.values},
-                         {"overflowed", rounding.overflowed},
-                         {"subnormal", rounding.subnormal},
-                         {"maxRelativeError", rounding.max_relative_error}};
+    ordered_json json = {{"file", flags.destination}, {"tensors", report.tensors}, {"converted", report.converted}};
+    if (rounding.values > 0) {
+      json.update({{"values", rounding.values},
+                   {"overflowed", rounding.overflowed},
+                   {"subnormal", rounding.subnormal},
+                   {"maxRelativeError", rounding.max_relative_error}});
+    }
     if (loss_after) json.update({{"lossBeforeRounding", *loss_before}, {"lossAfterRounding", *loss_after}});
     PrintJson(session, json);
     return kOk;
   }
-  session.out() << absl::StrFormat("wrote %s: %d tensors, %d numbers multiplied", flags.destination, report.tensors,
-                                   rounding.values);
+  session.out() << absl::StrFormat("wrote %s: %d tensors", flags.destination, report.tensors);
+  if (rounding.values > 0) session.out() << absl::StrFormat(", %d numbers multiplied", rounding.values);
   if (report.converted > 0) session.out() << absl::StrFormat("; %d tensors stored as %s", report.converted, flags.type);
-  session.out() << absl::StrFormat("\nrounding: at most %.2g relative; %d too large, %d subnormal\n",
-                                   rounding.max_relative_error, rounding.overflowed, rounding.subnormal);
+  session.out() << "\n";
+  if (rounding.values > 0) {
+    session.out() << absl::StrFormat("rounding: at most %.2g relative; %d too large, %d subnormal\n",
+                                     rounding.max_relative_error, rounding.overflowed, rounding.subnormal);
+  }
   if (loss_after)
     session.out() << absl::StrFormat("loss: %.6f as trained, %.6f as exported\n", *loss_before, *loss_after);
   return kOk;

@@ -404,6 +404,24 @@ TEST_F(LocalVerbs, InspectSaysWhatAModelHoldsOrWhyItCannotBeUsed) {
   EXPECT_THAT(err(), HasSubstr("x.gguf"));
 }
 
+TEST_F(LocalVerbs, ConvertWritesACheckpointAsAGgufFile) {
+  for (const auto& [name, bytes] : testing::TinyCheckpoint("gptq").Files()) Write(name, bytes);
+  Write("tokenizer.json", testing::TinyCheckpoint::Tokenizer());
+  const std::string out_file = dir_.File("out.gguf");
+  EXPECT_EQ(Run({"models", "convert", dir_.path(), out_file, "--type", "q8_0"}), kOk) << err();
+  EXPECT_THAT(out(), AllOf(HasSubstr("wrote " + out_file), HasSubstr("448 of the 448 rows of linear layers have")));
+  EXPECT_EQ(Run({"models", "inspect", out_file}), kOk);
+  EXPECT_THAT(out(), AllOf(HasSubstr("architecture  llama: 1 layers of 64"), HasSubstr("Q8_0: 9")));
+  EXPECT_EQ(Run({"models", "convert", dir_.path(), out_file, "--type", "f16", "-o", "json"}), kOk);
+  EXPECT_EQ(nlohmann::json::parse(out())["keptRows"], 0);
+  EXPECT_EQ(Run({"models", "inspect", out_file}), kOk);
+  EXPECT_THAT(out(), HasSubstr("7 of the trained tensors are plain floats"));
+  EXPECT_EQ(Run({"models", "convert", out_file, dir_.File("again.gguf"), "--type", "q8_0"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("a GGUF file already"));
+  EXPECT_EQ(Run({"models", "convert", dir_.path(), out_file}), kUsage) << "without a type";
+  EXPECT_EQ(Run({"models", "convert", dir_.path(), out_file, "--type", "q5_0"}), kUsage);
+}
+
 TEST_F(LocalVerbs, InspectKnowsEveryQuantizationOfACheckpoint) {
   for (const auto& [method, bits, types, groups] : {std::tuple{"gptq", 3, "GPTQ3: 7", "32: 7"},
                                                     {"awq", 4, "AWQ4: 7", "32: 7"},

@@ -61,6 +61,9 @@ absl::StatusOr<int> Evaluate(Session& session, const LocalFlags& flags);
 // inspect.cc
 absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags);
 
+// convert.cc
+absl::StatusOr<int> ConvertModel(Session& session, const LocalFlags& flags);
+
 // prove.cc
 absl::StatusOr<int> Verify(Session& session, const LocalFlags& flags);
 absl::StatusOr<int> Export(Session& session, const LocalFlags& flags);

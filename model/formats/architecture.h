@@ -23,7 +23,7 @@ struct PartNames {
 };
 
 struct Architecture {
-  const char* gguf;              // general.architecture
+  const char* gguf;              // general.architecture; nullptr where GGUF files call it something else
   const char* checkpoint;        // model_type
   std::vector<PartNames> parts;  // in the order of Part
   // Settings, but for `architecture`, `vocabulary` (GGUF), and what comes with the tensors. Possible errors:
@@ -37,6 +37,7 @@ struct Architecture {
   const char* positions = nullptr;  // of GGUF's position_embd, too; nullptr: rotary embedding
   const char* output_norm = "norm";
   const char* blocks = "layers.";
+  const char* becomes = nullptr;                                // what GGUF files call it, then
   std::vector<const char*> ignored = {".rotary_emb.inv_freq"};  // ends of names of tensors without influence
   bool transposed = false;                                      // plain linear layers are stored as [inputs, outputs]
 };

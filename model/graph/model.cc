@@ -32,15 +32,6 @@ kernels::WeightMatrix Matrix(const GgufFile& file, std::string_view name) {
           .cols = tensor->dims[0]};
 }
 
-kernels::WeightMatrix Matrix(const SafetensorsTensor& tensor) {
-  const std::optional<kernels::WeightType> type = kernels::FindWeightType(SafetensorsTypeName(tensor.type));
-  QZO_CHECK(type.has_value() && kernels::BlockValues(*type) == 1);
-  return {.type = *type,
-          .data = reinterpret_cast<const std::byte*>(tensor.bytes.data()),
-          .rows = tensor.dims.size() == 1 ? 1 : tensor.dims[0],
-          .cols = tensor.dims.back()};
-}
-
 int64_t MappedBytes(const kernels::WeightMatrix& matrix) {
   return matrix.rows * (matrix.cols / kernels::BlockValues(matrix.type)) * kernels::BlockBytes(matrix.type);
 }
@@ -114,7 +105,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<Checkpoint> c
       model->Release(*linear->second);
       return matrix;
     }
-    const kernels::WeightMatrix matrix = Matrix(*model->checkpoint_->FindTensor(name));
+    const kernels::WeightMatrix matrix = MatrixOf(*model->checkpoint_->FindTensor(name));
     model->mapped_bytes_ += MappedBytes(matrix);
     return matrix;
   }));
@@ -228,32 +219,8 @@ Layer Model::MakeLayer(int index, const Find& find) const {
 }
 
 kernels::WeightMatrix Model::Add(const CheckpointLinear& linear) {
-  const bool plain = linear.storage == LinearStorage::kPlain;
-  if (plain && !linear.transposed) return Matrix(*linear.weight);
-  if (linear.codebook != nullptr) return AddWithCodebook(linear);
-  const PackedLinear& packed = packed_.emplace_back(plain ? Transpose(linear) : Repack(linear));
-  return {.type = packed.type,
-          .data = packed.bytes.data(),
-          .rows = linear.rows,
-          .cols = linear.cols,
-          .group = plain ? 0 : linear.group,
-          .order = packed.order.empty() ? nullptr : packed.order.data()};
-}
-
-kernels::WeightMatrix Model::AddWithCodebook(const CheckpointLinear& linear) {
-  const PackedLinear& packed = packed_.emplace_back(UnpackScales(linear));
-  const auto bytes = [](const SafetensorsTensor& tensor) {
-    return reinterpret_cast<const std::byte*>(tensor.bytes.data());
-  };
-  return {
-      .type = packed.type,
-      .data = bytes(*linear.weight),
-      .rows = linear.rows,
-      .cols = linear.cols,
-      .group = linear.group,
-      .scales = HasScalesInPlace(linear) ? reinterpret_cast<const float*>(bytes(*linear.scales)) : packed.scales.data(),
-      .codebook = bytes(*linear.codebook),
-      .codebook_type = *kernels::FindWeightType(SafetensorsTypeName(linear.codebook->type))};
+  if (RepackedBytes(linear) == 0) return MatrixOf(linear, {});
+  return MatrixOf(linear, ViewOf(packed_.emplace_back(PackLinear(linear))));
 }
 
 void Model::Release(const CheckpointLinear& linear) const {

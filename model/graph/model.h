@@ -112,7 +112,6 @@ class Model {
   kernels::WeightMatrix Add(const CheckpointLinear& linear);
   // Gives back the memory of what was copied.
   void Release(const CheckpointLinear& linear) const;
-  kernels::WeightMatrix AddWithCodebook(const CheckpointLinear& linear);
 
   std::unique_ptr<GgufFile> file_;  // or
   std::unique_ptr<Checkpoint> checkpoint_;

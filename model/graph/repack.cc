@@ -68,11 +68,37 @@ std::vector<int32_t> ColumnsByGroup(const CheckpointLinear& l) {
   return order;
 }
 
+kernels::WeightType PlainType(const SafetensorsTensor& tensor) {
+  const auto type = kernels::FindWeightType(SafetensorsTypeName(tensor.type));
+  QZO_CHECK(type.has_value() && kernels::BlockValues(*type) == 1);
+  return *type;
+}
+
+kernels::WeightType TypeOf(const CheckpointLinear& l) {
+  switch (l.storage) {
+    case LinearStorage::kPlain:
+      return PlainType(*l.weight);
+    case LinearStorage::kGptq:
+    case LinearStorage::kAwq:
+      return kernels::PackedType(l.bits, l.group % 128 == 0);
+    case LinearStorage::kNf4:
+      return kernels::WeightType::kBook4;
+    case LinearStorage::kAqlm:
+      break;
+  }
+  if (l.codebooks == 2) return kernels::WeightType::kBook2x8;
+  return l.bits == 16 ? kernels::WeightType::kBook1x16 : kernels::WeightType::kBook1x8;
+}
+
+const std::byte* BytesOf(const SafetensorsTensor& tensor) {
+  return reinterpret_cast<const std::byte*>(tensor.bytes.data());
+}
+
 }  // namespace
 
 PackedLinear Repack(const CheckpointLinear& l) {
   QZO_CHECK((l.storage == LinearStorage::kGptq || l.storage == LinearStorage::kAwq) && l.group % 32 == 0);
-  PackedLinear packed{.type = kernels::PackedType(l.bits, l.group % 128 == 0), .bytes = {}, .order = ColumnsByGroup(l)};
+  PackedLinear packed{.type = TypeOf(l), .bytes = {}, .order = ColumnsByGroup(l), .scales = {}};
   const int64_t row_bytes = l.cols / kernels::BlockValues(packed.type) * kernels::BlockBytes(packed.type);
   packed.bytes.resize(static_cast<size_t>(l.rows * row_bytes));
   // Files have the rows of the matrix side by side: 32 at a time share their cache lines.
@@ -95,14 +121,7 @@ PackedLinear Repack(const CheckpointLinear& l) {
 }
 
 PackedLinear UnpackScales(const CheckpointLinear& l) {
-  PackedLinear packed;
-  if (l.storage == LinearStorage::kNf4) {
-    packed.type = kernels::WeightType::kBook4;
-  } else if (l.codebooks == 2) {
-    packed.type = kernels::WeightType::kBook2x8;
-  } else {
-    packed.type = l.bits == 16 ? kernels::WeightType::kBook1x16 : kernels::WeightType::kBook1x8;
-  }
+  PackedLinear packed{.type = TypeOf(l), .bytes = {}, .order = {}, .scales = {}};
   if (HasScalesInPlace(l)) return packed;
   packed.scales.resize(static_cast<size_t>(l.rows * (l.cols / l.group)));
   for (size_t n = 0; n < packed.scales.size(); ++n) {
@@ -122,10 +141,8 @@ PackedLinear UnpackScales(const CheckpointLinear& l) {
 
 PackedLinear Transpose(const CheckpointLinear& l) {
   QZO_CHECK(l.storage == LinearStorage::kPlain && l.transposed);
-  const auto type = kernels::FindWeightType(SafetensorsTypeName(l.weight->type));
-  QZO_CHECK(type.has_value() && kernels::BlockValues(*type) == 1);
-  PackedLinear packed{.type = *type, .bytes = {}, .order = {}};
-  const size_t size = static_cast<size_t>(kernels::BlockBytes(*type)), rows = static_cast<size_t>(l.rows);
+  PackedLinear packed{.type = TypeOf(l), .bytes = {}, .order = {}, .scales = {}};
+  const size_t size = static_cast<size_t>(kernels::BlockBytes(packed.type)), rows = static_cast<size_t>(l.rows);
   const size_t cols = static_cast<size_t>(l.cols);
   packed.bytes.resize(rows * cols * size);
   for (size_t n = 0; n < rows; n += 32) {  // 32 at a time share their cache lines
@@ -136,6 +153,39 @@ PackedLinear Transpose(const CheckpointLinear& l) {
     }
   }
   return packed;
+}
+
+PackedLinear PackLinear(const CheckpointLinear& l) {
+  if (l.codebook != nullptr) return UnpackScales(l);
+  if (l.storage != LinearStorage::kPlain) return Repack(l);
+  return l.transposed ? Transpose(l) : PackedLinear{.type = TypeOf(l), .bytes = {}, .order = {}, .scales = {}};
+}
+
+PackedView ViewOf(const PackedLinear& packed) {
+  return {.bytes = packed.bytes.empty() ? nullptr : packed.bytes.data(),
+          .order = packed.order.empty() ? nullptr : packed.order.data(),
+          .scales = packed.scales.empty() ? nullptr : packed.scales.data()};
+}
+
+kernels::WeightMatrix MatrixOf(const CheckpointLinear& l, const PackedView& packed) {
+  kernels::WeightMatrix matrix{.type = TypeOf(l),
+                               .data = packed.bytes != nullptr ? packed.bytes : BytesOf(*l.weight),
+                               .rows = l.rows,
+                               .cols = l.cols,
+                               .group = l.storage == LinearStorage::kPlain ? 0 : l.group,
+                               .order = packed.order};
+  if (l.codebook == nullptr) return matrix;
+  matrix.scales = HasScalesInPlace(l) ? reinterpret_cast<const float*>(BytesOf(*l.scales)) : packed.scales;
+  matrix.codebook = BytesOf(*l.codebook);
+  matrix.codebook_type = PlainType(*l.codebook);
+  return matrix;
+}
+
+kernels::WeightMatrix MatrixOf(const SafetensorsTensor& plain) {
+  return {.type = PlainType(plain),
+          .data = BytesOf(plain),
+          .rows = plain.dims.size() == 1 ? 1 : plain.dims[0],
+          .cols = plain.dims.back()};
 }
 
 }  // namespace qzo::model

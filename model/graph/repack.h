@@ -1,4 +1,5 @@
-// Quantized layers of checkpoints as rows of packed codes: made once, when a model is loaded. Pure and thread-safe.
+// Layers of checkpoints as the kernels take them: quantized ones as rows of packed codes, made once. Pure and
+// thread-safe.
 #ifndef QZO_MODEL_GRAPH_REPACK_H_
 #define QZO_MODEL_GRAPH_REPACK_H_
 
@@ -26,6 +27,19 @@ PackedLinear Repack(const CheckpointLinear& linear);
 PackedLinear UnpackScales(const CheckpointLinear& linear);
 // Of a plain layer that is stored as [cols, rows].
 PackedLinear Transpose(const CheckpointLinear& linear);
+// Whichever of these the layer needs: nothing for one that is used where it is mapped.
+PackedLinear PackLinear(const CheckpointLinear& linear);
+
+// What was packed, wherever it lies; nullptr for what there is not.
+struct PackedView {
+  const std::byte* bytes = nullptr;
+  const int32_t* order = nullptr;
+  const float* scales = nullptr;
+};
+PackedView ViewOf(const PackedLinear& packed);
+// The layer's matrix over its mapping and what was packed, which must outlive it.
+kernels::WeightMatrix MatrixOf(const CheckpointLinear& linear, const PackedView& packed);
+kernels::WeightMatrix MatrixOf(const SafetensorsTensor& plain);  // a vector has one row
 
 }  // namespace qzo::model
 

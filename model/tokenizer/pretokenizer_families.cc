@@ -108,6 +108,13 @@ std::vector<std::string> SupportedPretokenizers() {
   return names;
 }
 
+std::vector<std::string_view> PretokenizerNames() {
+  std::vector<std::string_view> names;
+  for (const PretokenizerFamily& family : Families()) names.push_back(family.names[0]);
+  std::rotate(names.begin(), names.begin() + 1, names.end());
+  return names;
+}
+
 absl::StatusOr<Pretokenizer> MakePretokenizer(const PretokenizerFamily& family) {
   Pretokenizer pretokenizer;
   for (const std::string_view pattern : family.patterns) QZO_RETURN_IF_ERROR(pretokenizer.AddSplit(pattern));

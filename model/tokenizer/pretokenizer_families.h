@@ -25,6 +25,8 @@ struct PretokenizerFamily {
 // nullptr when not supported.
 const PretokenizerFamily* FindPretokenizerFamily(std::string_view name);
 std::vector<std::string> SupportedPretokenizers();
+// One name of each family; that of files that name none comes last.
+std::vector<std::string_view> PretokenizerNames();
 
 // The family's splits, and then GPT-2's letters for bytes. Possible errors: those of Pretokenizer::AddSplit.
 absl::StatusOr<Pretokenizer> MakePretokenizer(const PretokenizerFamily& family);

@@ -110,17 +110,8 @@ absl::StatusOr<std::optional<int32_t>> FindNamed(const JsonAt& field, const Voca
   return id;
 }
 
-absl::StatusOr<std::unique_ptr<const WordModel>> MakeBpe(const JsonAt& model, const Vocabulary& vocabulary) {
-  Bpe::Options options{.unknown = vocabulary.unknown};
-  QZO_ASSIGN_OR_RETURN(options.whole_words, model["ignore_merges"].BoolOr(false));
-  QZO_ASSIGN_OR_RETURN(options.byte_fallback, model["byte_fallback"].BoolOr(false));
-  QZO_ASSIGN_OR_RETURN(options.fuse_unknown, model["fuse_unk"].BoolOr(false));
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    QZO_ASSIGN_OR_RETURN(const std::string affix, model[key].StringOr(""));
-    if (!affix.empty()) return model[key].Error("'", affix, "' is not supported");
-  }
-  if (const JsonAt dropout = model["dropout"]; !dropout.is_null() && dropout.value() != 0)
-    return dropout.Error("dropout is not supported");
+// Views into the document.
+absl::StatusOr<std::vector<Bpe::Merge>> ReadMerges(const JsonAt& model) {
   const JsonAt list = model["merges"];
   if (!list.is_array()) return list.Expected("an array");
   std::vector<Bpe::Merge> merges;
@@ -136,8 +127,25 @@ absl::StatusOr<std::unique_ptr<const WordModel>> MakeBpe(const JsonAt& model, co
     if (!merge.ok()) return list[i].Error(merge.status().message());
     merges.push_back(*merge);
   }
+  return merges;
+}
+
+absl::StatusOr<std::unique_ptr<const WordModel>> MakeBpe(const JsonAt& model, const Vocabulary& vocabulary,
+                                                         BpeMerges* copied) {
+  Bpe::Options options{.unknown = vocabulary.unknown};
+  QZO_ASSIGN_OR_RETURN(options.whole_words, model["ignore_merges"].BoolOr(false));
+  QZO_ASSIGN_OR_RETURN(options.byte_fallback, model["byte_fallback"].BoolOr(false));
+  QZO_ASSIGN_OR_RETURN(options.fuse_unknown, model["fuse_unk"].BoolOr(false));
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    QZO_ASSIGN_OR_RETURN(const std::string affix, model[key].StringOr(""));
+    if (!affix.empty()) return model[key].Error("'", affix, "' is not supported");
+  }
+  if (const JsonAt dropout = model["dropout"]; !dropout.is_null() && dropout.value() != 0)
+    return dropout.Error("dropout is not supported");
+  QZO_ASSIGN_OR_RETURN(const std::vector<Bpe::Merge> merges, ReadMerges(model));
   absl::StatusOr<std::unique_ptr<Bpe>> bpe = Bpe::Make(vocabulary, merges, options);
   if (!bpe.ok()) return model.Error(bpe.status().message());
+  if (copied != nullptr) copied->assign(merges.begin(), merges.end());
   return *std::move(bpe);
 }
 
@@ -162,7 +170,7 @@ void IndexSpellings(const std::vector<bool>& is_piece, Vocabulary* vocabulary) {
   }
 }
 
-absl::Status ReadModel(const JsonAt& root, Vocabulary* vocabulary, TokenizerTables* tables) {
+absl::Status ReadModel(const JsonAt& root, Vocabulary* vocabulary, TokenizerTables* tables, BpeMerges* merges) {
   const JsonAt model = root["model"];
   if (!model.is_object()) return model.Expected("an object");
   // Old files do not say.
@@ -193,7 +201,9 @@ absl::Status ReadModel(const JsonAt& root, Vocabulary* vocabulary, TokenizerTabl
     vocabulary->text_ids.erase(vocabulary->spellings[unknown]);
   }
   if (type == "BPE") {
-    QZO_ASSIGN_OR_RETURN(tables->text_model.word_model, MakeBpe(model, *vocabulary));
+    QZO_ASSIGN_OR_RETURN(tables->text_model.word_model, MakeBpe(model, *vocabulary, merges));
+  } else if (merges != nullptr) {
+    return model["type"].Error("'", type, "', which has no merges, expected BPE");
   } else {
     scores.resize(vocabulary->spellings.size());
     auto unigram = Unigram::Make(*vocabulary, std::move(scores), byte_fallback);
@@ -226,7 +236,7 @@ absl::Status ReadConfig(const JsonAt& config, Vocabulary* vocabulary, TokenizerT
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizerFromJson(const TokenizerFiles& files) {
+absl::StatusOr<TokenizerTables> ReadTokenizerJson(const TokenizerFiles& files, BpeMerges* merges) {
   QZO_ASSIGN_OR_RETURN(const json document, Parse(files.tokenizer, "tokenizer.json"));
   const JsonAt root(document, "tokenizer.json: ");
   if (!root.is_object()) return root.Expected("an object");
@@ -235,7 +245,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizerFromJson(const Tokenizer
   QZO_RETURN_IF_ERROR(ReadNormalizer(root["normalizer"], &tables.text_model));
   QZO_RETURN_IF_ERROR(ReadPretokenizer(root["pre_tokenizer"], &tables.text_model));
   QZO_RETURN_IF_ERROR(CheckDecoder(root["decoder"]));
-  QZO_RETURN_IF_ERROR(ReadModel(root, vocabulary.get(), &tables));
+  QZO_RETURN_IF_ERROR(ReadModel(root, vocabulary.get(), &tables, merges));
   QZO_ASSIGN_OR_RETURN(vocabulary->bos,
                        ReadPostProcessor(root["post_processor"], static_cast<int32_t>(vocabulary->spellings.size())));
   tables.add_bos = vocabulary->bos.has_value();
@@ -247,6 +257,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizerFromJson(const Tokenizer
   }
   if (!files.chat_template.empty()) tables.chat_template = std::string(files.chat_template);
   tables.vocabulary = std::move(vocabulary);
+  return tables;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizerFromJson(const TokenizerFiles& files) {
+  QZO_ASSIGN_OR_RETURN(TokenizerTables tables, ReadTokenizerJson(files, nullptr));
   return MakeTableTokenizer(std::move(tables));
 }
 

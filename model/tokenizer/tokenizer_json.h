@@ -3,9 +3,13 @@
 #define QZO_MODEL_TOKENIZER_TOKENIZER_JSON_H_
 
 #include <memory>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/tokenizer/table_tokenizer.h"
 #include "model/tokenizer/tokenizer.h"
 
 namespace qzo::model {
@@ -21,6 +25,12 @@ struct TokenizerFiles {
 // INVALID_ARGUMENT that names the file, the place in it, what was found and expected; components that are not supported
 // are refused by name.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizerFromJson(const TokenizerFiles& files);
+
+// Pairs of pieces, by rank.
+using BpeMerges = std::vector<std::pair<std::string, std::string>>;
+
+// The tables of such a tokenizer. With `merges` only BPE models are read, and theirs are copied there.
+absl::StatusOr<TokenizerTables> ReadTokenizerJson(const TokenizerFiles& files, BpeMerges* merges);
 
 }  // namespace qzo::model
 

@@ -34,11 +34,15 @@ def unpack(words: np.ndarray, order: list[int]) -> np.ndarray:
     return codes.reshape(*words.shape[:-1], -1).astype(np.int64)
 
 
-def write_tokenizer(directory: str) -> None:
+def letters() -> list[str]:
+    """A token for every byte, as byte-level BPE spells them, then others up to the vocabulary."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = {b: chr(b) for b in printable}
-    letters.update({b: chr(256 + i) for i, b in enumerate(b for b in range(256) if b not in letters)})
-    tokens = [letters[b] for b in range(256)] + [f"token{i}" for i in range(256, CONFIG["vocab_size"])]
+    spelled = {b: chr(b) for b in printable}
+    spelled.update({b: chr(256 + i) for i, b in enumerate(b for b in range(256) if b not in spelled)})
+    return [spelled[b] for b in range(256)] + [f"token{i}" for i in range(256, CONFIG["vocab_size"])]
+
+
+def write_tokenizer(directory: str, tokens: list[str]) -> None:
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
              "fuse_unk": False, "byte_fallback": False, "vocab": {token: i for i, token in enumerate(tokens)}, "merges": []}
@@ -72,7 +76,7 @@ def write_checkpoint(directory: str, method: str) -> None:
     settings.update({"zero_point": True, "version": "gemm"} if method == "awq" else {"desc_act": False, "sym": False})
     with open(os.path.join(directory, "config.json"), "w") as file:
         json.dump({**CONFIG, "quantization_config": settings}, file)
-    write_tokenizer(directory)
+    write_tokenizer(directory, letters())
 
 
 def dense(directory: str) -> dict[str, np.ndarray]:

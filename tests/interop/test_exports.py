@@ -4,6 +4,7 @@ base model. scripts/interop-test.sh sets it up; QZO_BIN_DIR has qzoctl."""
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import numpy as np
@@ -14,6 +15,7 @@ import checkpoints
 
 QZOCTL = os.path.join(os.environ["QZO_BIN_DIR"], "qzoctl")
 STORIES = pathlib.Path(os.environ["QZO_SOURCE_DIR"]) / "tests/golden/models/stories260k"
+ARCHITECTURES = pathlib.Path(os.environ["QZO_SOURCE_DIR"]) / "tests/golden/architectures"
 TEXT = "Once upon a time"
 TOKENS = 6
 SEED = 28  # of multipliers after which each of these is far likelier than the next best: llama.cpp rounds activations otherwise
@@ -153,3 +155,43 @@ def test_llama_cpp_runs_an_exported_gguf(tmp_path: pathlib.Path) -> None:
     assert theirs(base) == ours("--model", base)
     assert theirs(out) == ours("--model", base, "--adapter", adapter) == ours("--model", out)
     assert theirs(out) != theirs(base), "the adapter must matter, or nothing is shown"
+
+
+# Tokens of the tiny models that transformers has written (tests/golden/architectures), and what of config.json is changed without a change
+# of these tokens' logits. llama.cpp computes Mistral and Phi 3 without windows: so many tokens fit into theirs. It chooses Phi 3's divisors by
+# the context that it has room for, at least 256. Gemma 2's scale of scores it takes from the model's published sizes.
+LONGROPE = {"max_position_embeddings": 512, "original_max_position_embeddings": 256}
+CONVERTED = {"llama": (14, {}), "mistral": (5, {}), "qwen2": (14, {}), "qwen3": (14, {}), "gemma3": (14, {}), "phi3": (9, LONGROPE), "gpt2": (14, {})}
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_llama_cpp_computes_what_transformers_does_of_a_converted_checkpoint(tmp_path: pathlib.Path, name: str) -> None:
+    golden, base, out = ARCHITECTURES / name, tmp_path / "base", tmp_path / "out.gguf"
+    count, changes = CONVERTED[name]
+    base.mkdir()
+    shutil.copy(golden / "model.safetensors", base)
+    config = json.loads((golden / "config.json").read_text())
+    if name == "phi3":  # that of the original context
+        config["rope_scaling"]["attention_factor"] = float(np.sqrt(1 + np.log(64 / 32) / np.log(32)))
+    (base / "config.json").write_text(json.dumps({**config, **changes}))
+    checkpoints.write_tokenizer(str(base), [chr(c) for c in range(33, 127)] + ["\u0120", "\u010a"])
+    qzoctl("models", "convert", base, out, "--type", "f16")
+    logits = np.fromfile(golden / "logits.bin", "<f4").reshape(-1, 96).astype(np.float64)
+    ids = [(7 * i * i + 3 * i + 1) % 96 for i in range(count)]
+    expected = logits[count - 1] - np.log(np.exp(logits[count - 1]).sum())
+    np.testing.assert_allclose(llama_cpp_log_probabilities(out, ids), expected, atol=0.02)  # it rounds activations to halves
+
+
+def llama_cpp_log_probabilities(model: pathlib.Path, ids: list[int]) -> np.ndarray:
+    """Of every token after `ids`."""
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(model)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup = 64, 1, False
+    server = xllamacpp.Server(parameters)
+    answer = server.handle_completions({"prompt": ids, "max_tokens": 1, "n_probs": 96, "temperature": 0})
+    found = np.full(96, np.nan)
+    for token in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+        found[token["id"]] = token["logprob"]
+    return found

@@ -43,7 +43,8 @@ Architecture Mistral() {
           .checkpoint = "mistral",
           .parts = CommonParts(false, false),
           .read_gguf = nullptr,
-          .read_config = ReadMistralConfig};
+          .read_config = ReadMistralConfig,
+          .becomes = "llama"};
 }
 
 }  // namespace qzo::model
