@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 from report import report
 
-# Peaks from NVIDIA's data sheets, dense: bfloat16 tensor TFLOP/s with fp32 sums, fp32 TFLOP/s, memory TB/s. mma.sync,
-# which the products use, is known to reach about two thirds of the tensor peak on Hopper and less on Blackwell, whose
-# peaks need instructions of their own; the times below are lower bounds all the more.
+# Public peaks, dense: bfloat16 tensor TFLOP/s with fp32 sums, fp32 TFLOP/s, memory TB/s. NVIDIA's tables give tensor
+# figures with 2:4 sparsity, twice these. mma.sync, which the products use, is known to reach about two thirds of the
+# tensor peak on Hopper and less on Blackwell, whose peaks need instructions of their own; the times below are lower
+# bounds all the more.
 DEVICES = {
-    "A100": (312, 19.5, 2.039),  # A100 80GB SXM
-    "H100": (989, 66.9, 3.35),  # H100 SXM
-    "H200": (989, 66.9, 4.8),
-    "RTX4090": (165.2, 82.6, 1.008),
-    "B200": (2250, 75, 8.0),
+    "A100": (312, 19.5, 2.039),  # NVIDIA A100 datasheet, 80GB SXM
+    "H100": (989, 67, 3.35),  # NVIDIA H100 datasheet, SXM: 1,979 with sparsity
+    "H200": (989, 67, 4.8),  # NVIDIA H200 datasheet, SXM: the same chip with other memory
+    "RTX4090": (165.2, 82.6, 1.008),  # NVIDIA Ada GPU architecture, appendix: GeForce RTX 4090
+    "B200": (2250, 75, 7.7),  # NVIDIA Blackwell datasheet, a GPU of HGX B200: 4.5 PFLOPS with sparsity
 }
 
 
