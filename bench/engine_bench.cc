@@ -18,8 +18,10 @@
 #include "base/philox.h"
 #include "base/status_macros.h"
 #include "bench/peak.h"
+#include "kernels/cuda/backend.h"
 #include "kernels/fastest.h"
 #include "model/graph/engine.h"
+#include "model/graph/gpu_passes.h"
 #include "model/graph/pack.h"
 #include "model/graph/replica.h"
 
@@ -52,6 +54,7 @@ struct Settings {
   std::string model;
   std::string arithmetic = "int16";
   std::string kernels = "auto";
+  std::string device = "cpu";
   std::string data;  // JSON Lines; "" = rows of --tokens random digits, a token each in the models of the SmolLM family
   std::string prompt = "{text}";
   std::vector<std::string> options = {" no", " yes"};
@@ -127,6 +130,18 @@ double Operations(const Model& model, const Example& example) {
               kept * static_cast<double>(info.vocabulary) * static_cast<double>(info.embedding_length));
 }
 
+// Passes on the processor, or on `gpu`.
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Settings& settings, const Model& model,
+                                                   const kernels::Kernels& kernels, kernels::ThreadPool* pool,
+                                                   kernels::cuda::Gpu* gpu) {
+  if (gpu == nullptr) {
+    return std::make_unique<Engine>(model, kernels, pool, *kernels::ParseArithmetic(settings.arithmetic),
+                                    settings.max_rows);
+  }
+  QZO_ASSIGN_OR_RETURN(std::unique_ptr<GpuPasses> passes, GpuPasses::Create(model, gpu));
+  return std::make_unique<Engine>(model, std::move(passes), settings.max_rows);
+}
+
 absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
   const kernels::Arithmetic arithmetic = *kernels::ParseArithmetic(settings.arithmetic);
   const kernels::Kernels* kernels =
@@ -156,14 +171,20 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
     return nlohmann::json{{"rows", batch.size()}};
   }
   kernels::ThreadPool pool(settings.threads);
-  Engine engine(*model, *kernels, &pool, arithmetic, settings.max_rows);
+  std::unique_ptr<kernels::cuda::Gpu> gpu;
+  if (settings.device == "cuda") {
+    QZO_ASSIGN_OR_RETURN(gpu, kernels::cuda::OpenGpu());
+  }
+  const int64_t device_free = gpu == nullptr ? 0 : gpu->free_bytes();
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, MakeEngine(settings, *model, *kernels, &pool, gpu.get()));
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<Replica> replica, Replica::Create(*model, spec, *kernels, &pool));
 
   std::vector<method::ItemLosses> items;
   const std::vector<float> coefficients(settings.probes, 1e-6f);
   std::vector<double> seconds, tokens, work, peaks;
   int64_t allocated = 0;
-  const bench::PeakLoop loop = settings.seconds > 0 ? bench::FindPeakLoop(settings.arithmetic) : bench::PeakLoop{};
+  const bench::PeakLoop loop =
+      settings.seconds > 0 && gpu == nullptr ? bench::FindPeakLoop(settings.arithmetic) : bench::PeakLoop{};
   double peak_before = loop.run == nullptr ? 0 : bench::PeakRate(loop, settings.threads);
   const absl::Duration start = base::SystemClock()->Monotonic();
   while (seconds.size() < settings.steps ||
@@ -176,7 +197,7 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
     }
     const int64_t before = allocations;
     const absl::Duration begin = base::SystemClock()->Monotonic();
-    QZO_RETURN_IF_ERROR(replica->MeasureItems(&engine, task, data, order, 0, spec.items(), &items));
+    QZO_RETURN_IF_ERROR(replica->MeasureItems(engine.get(), task, data, order, 0, spec.items(), &items));
     QZO_RETURN_IF_ERROR(replica->Apply(coefficients));
     const absl::Duration end = base::SystemClock()->Monotonic();
     allocated = allocations - before;  // of the last step: buffers have grown by then
@@ -213,6 +234,7 @@ absl::StatusOr<nlohmann::json> Measure(const Settings& settings) {
                                               4 * replica->partition().multipliers()},
                         {"kernels", std::string(kernels->name)}};
   if (!share.empty()) result["fraction_of_limit"] = median(share) / loop.mix;
+  if (gpu != nullptr) result["device_bytes"] = device_free - gpu->free_bytes();
   return result;
 }
 
@@ -223,6 +245,7 @@ int Main(int argc, char** argv) {
   app.add_option("--model", settings.model, "GGUF file")->required()->check(CLI::ExistingFile);
   app.add_option("--arithmetic", settings.arithmetic)->check(CLI::IsMember({"int16", "int8", "fp32"}));
   app.add_option("--kernels", settings.kernels, "a variant, or auto");
+  app.add_option("--device", settings.device, "where passes run")->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--threads", settings.threads)->check(CLI::Range(1, 1024));
   app.add_option("--batch", settings.batch, "rows a step")->check(CLI::Range(1, 4096));
   app.add_option("--tokens", settings.tokens, "of a row, without --data")->check(CLI::Range(2, 1 << 16));

@@ -17,8 +17,9 @@ def hardware() -> str:
     return f"{cpu}, {len(os.sched_getaffinity(0))} CPUs, {gib:.0f} GiB, Linux {platform.release()}"
 
 
-def report(name: str, commands: list[str], metrics: list[tuple[str, float, str]], json_file: str | None) -> None:
-    here = hardware()
+def report(name: str, commands: list[str], metrics: list[tuple[str, float, str]], json_file: str | None, device: str = "") -> None:
+    """`device`: a GPU that the figures are of."""
+    here = f"{device}; {hardware()}" if device else hardware()
     print(f"{name}: {here}")
     width = max(len(metric) for metric, _, _ in metrics)
     for metric, value, unit in metrics:

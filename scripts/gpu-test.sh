@@ -1,11 +1,25 @@
 #!/usr/bin/env bash
-# scripts/gpu-test.sh: runs on this machine's GPU what the emulator runs in every build: each kernel against its bound, noise and
-# updates bit for bit with the CPU, whole forward passes, batch invariance. Without a GPU it says why and ends well.
+# scripts/gpu-test.sh [--built BUILD_DIR]: proves on this machine's GPU what is otherwise proved on the host, and measures:
+#   - each kernel against its bound, noise and updates bit for bit with the CPU, whole forward passes, batch invariance
+#   - a job on a GPU worker through the real programs: its journal replays on the CPU bit for bit (tests/gpu/job.py)
+#   - speed beside cuBLAS and memory, as ratios within one run (bench/gpu.sh)
+# Builds the release preset unless a folder that holds it is given. Without a GPU it exits with 77 and one line that says why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/build.sh release
-probe=build/release/tests/cuda_device_noise_test
-[ -x $probe ] || { echo "gpu-test.sh: skipped: no CUDA toolkit was found, so nothing was built for GPUs"; exit 0; }
-reason=$($probe | grep -m 1 -e '^no CUDA device' -e 'expected 8.0 or later' -e 'holds no code' || true)
-[ -z "$reason" ] || { echo "gpu-test.sh: skipped: $reason"; exit 0; }
-exec ctest --preset release -L gpu --output-on-failure
+build=build/release
+if [ "${1:-}" = --built ]; then
+  build=$2
+else
+  scripts/build.sh release
+fi
+skip() {
+  echo "gpu-test.sh: skipped: $1"
+  exit 77
+}
+probe=$build/tests/cuda_device_noise_test
+[ -x "$probe" ] || skip "no CUDA toolkit was found, so nothing was built for GPUs"
+reason=$("$probe" | grep -m 1 -e '^no CUDA device' -e '^CUDA device' -e 'expected 8.0 or later' -e 'holds no code' || true)
+[ -z "$reason" ] || skip "$reason"
+ctest --test-dir "$build" -L gpu --output-on-failure
+QZO_BIN_DIR=$build/bin python3 tests/gpu/job.py
+QZO_BIN_DIR=$build/bin bench/gpu.sh || [ $? -eq 77 ]  # built without cuBLAS

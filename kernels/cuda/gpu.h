@@ -24,6 +24,9 @@ QZO_DEVICE float Bf16ToFloat(uint32_t bits) { return FloatFromBits(bits << 16); 
 // Two bfloat16 numbers in a word, `low` in the lower half; round to nearest even. NaN stays NaN.
 QZO_DEVICE uint32_t PackBf16(float low, float high) { return RoundToBf16(low) | RoundToBf16(high) << 16; }
 
+// Two bfloat16 numbers 128 + nibble, exact, of the nibbles at bits 0 and 16.
+QZO_DEVICE uint32_t NibblesPlus128(uint32_t word) { return (word & 0x000f000fu) | 0x43004300u; }
+
 // Sum over the 16 lanes of a half warp, in a fixed order; every lane gets it.
 QZO_DEVICE float HalfWarpSum(float value) {
   for (int offset = 8; offset >= 1; offset /= 2) value += ShuffleXor(value, offset);

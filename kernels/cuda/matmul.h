@@ -89,9 +89,6 @@ struct MatMulLayout {
   static constexpr int kBytes = kRowsAt + 2 * kStripRows * 4;
 };
 
-// Two bfloat16 numbers 128 + nibble, exact, of the nibbles at bits 0 and 16.
-QZO_DEVICE uint32_t NibblesPlus128(uint32_t word) { return (word & 0x000f000fu) | 0x43004300u; }
-
 // Bytes i and i + 2 of `word`, which are int8, as a pair of bfloat16: exact, so the upper halves of the floats.
 QZO_DEVICE uint32_t BytesToBf16(uint32_t word, uint32_t i) {
   // 2^23 + (byte + 128) as bits, then the two subtracted.
