@@ -1,6 +1,7 @@
-# Images of the coordinator and of a CPU worker:
+# Images of the coordinator, of a CPU worker and of a worker for NVIDIA GPUs:
 #   docker build --target coordinator -t qzo-coordinator .
 #   docker build --target worker-cpu -t qzo-worker-cpu .
+#   docker build --target worker-cuda -t qzo-worker-cuda .
 # In clear text on a network of their own (docs/deploy.md has more, docs/security.md what else there is):
 #   docker network create qzo
 #   docker run -d --network qzo --name qzo -p 127.0.0.1:7070:7070 -v qzo-data:/var/lib/qzo qzo-coordinator \
@@ -46,11 +47,28 @@ USER 10001
 HEALTHCHECK --interval=10s --timeout=15s --start-period=30s CMD ["qzoctl", "--quiet", "get", "workers"]
 ENTRYPOINT ["qzo-server"]
 
-FROM runtime AS worker-cpu
+FROM runtime AS worker
 RUN install -d -o qzo -g qzo /var/cache/qzo
-COPY --from=build /src/build/release/bin/qzo-worker /usr/local/bin/
 ENV QZO_CACHE_DIR=/var/cache/qzo
 VOLUME /var/cache/qzo
 EXPOSE 9465
 USER 10001
 ENTRYPOINT ["qzo-worker"]
+
+FROM worker AS worker-cpu
+COPY --from=build /src/build/release/bin/qzo-worker /usr/local/bin/
+
+# The same tree with NVIDIA's compiler, which PyPI has.
+FROM build AS build-cuda
+COPY scripts/packages-cuda.txt scripts/
+RUN python3 -m venv /tmp/venv \
+  && /tmp/venv/bin/pip install --no-cache-dir --no-deps --target /opt/cuda -r scripts/packages-cuda.txt
+ENV CUDA_PATH=/opt/cuda/nvidia/cu13
+RUN cmake --preset release \
+  && cmake --build --preset release --target qzo-worker \
+  && strip build/release/bin/qzo-worker
+
+# CUDA's runtime is part of the program; the driver comes from the host, by NVIDIA's container toolkit (docs/gpu.md).
+FROM worker AS worker-cuda
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility NVIDIA_REQUIRE_CUDA=cuda>=13.0
+COPY --from=build-cuda /src/build/release/bin/qzo-worker /usr/local/bin/

@@ -14,6 +14,7 @@ helm = pytest.importorskip("helm_python")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
 CHART = DEPLOY / "helm/qzo"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 KUBERNETES = ("1.29", "1.33")  # an old one and a new one
 CUSTOM = {  # resources of operators, whose schemas are not ours: the keys that they cannot do without
     "cert-manager.io/v1/Issuer": set(),
@@ -290,7 +291,8 @@ def test_what_the_values_switch_on():
     assert cpu["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
     assert "replicas" not in cpu["spec"], "the autoscaler's"
     gpu = find(everything, "Deployment", "r-qzo-worker-gpu")["spec"]["template"]["spec"]["containers"][0]
-    assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1 and "--device=cuda" in gpu["args"]
+    assert gpu["image"].partition(":")[0] == COMPOSE["services"]["qzo-worker-gpu"]["image"]
     query = find(everything, "ScaledObject", "r-qzo-worker-cpu")["spec"]["triggers"][0]["metadata"]["query"]
     assert "qzo_parallel_items" in query
     watched = find(everything, "ServiceMonitor", "r-qzo-coordinator")["spec"]["endpoints"][0]

@@ -24,8 +24,9 @@ def run(*command: object) -> str:
 
 
 def stage(name: str) -> str:
-    """The Dockerfile's lines of one stage."""
-    return re.search(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL).group(1)
+    """The Dockerfile's lines of a stage and of those that it is built on."""
+    found = re.search(rf"^FROM (\S+) AS {name}\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    return stage(found.group(1)) + found.group(2) if found else ""
 
 
 def test_systemd_accepts_the_units(tmp_path):
@@ -65,12 +66,12 @@ def test_compose_services_start_as_the_programs_want(flags):
     for source in mounted:
         if source.startswith("."):
             assert (DEPLOY / source).is_dir()
-    for name in ("qzo-server", "qzo-worker"):
+    for name, program in (("qzo-server", "qzo-server"), ("qzo-worker", "qzo-worker"), ("qzo-worker-gpu", "qzo-worker")):
         service = COMPOSE["services"][name]
         target = service["build"]["target"]
-        assert f'ENTRYPOINT ["{name}"]' in stage(target)
+        assert f'ENTRYPOINT ["{program}"]' in stage(target)
         arguments = dict(argument.partition("=")[::2] for argument in service["command"])
-        assert arguments.keys() <= flags[name]
+        assert arguments.keys() <= flags[program]
         metrics = arguments["--metrics-address"].rpartition(":")[2]
         assert metrics in re.search(r"^EXPOSE (.+)$", stage(target), re.MULTILINE).group(1).split()
         assert f"{name}" in (DEPLOY / "prometheus/prometheus.yml").read_text() and metrics in (
@@ -93,9 +94,12 @@ def closure(packages: set[str]) -> set[str]:
     return known
 
 
-@pytest.mark.parametrize(("target", "programs"), [("coordinator", ["qzo-server", "qzoctl"]), ("worker-cpu", ["qzo-worker"])])
+@pytest.mark.parametrize(
+    ("target", "programs"),
+    [("coordinator", ["qzo-server", "qzoctl"]), ("worker-cpu", ["qzo-worker"]), ("worker-cuda", ["qzo-worker"])],
+)
 def test_images_hold_the_libraries_that_the_programs_link(target, programs):
-    installed = closure(set(re.findall(r"\blib[a-z0-9.+-]+[0-9](?=[ \n])", stage("runtime") + stage(target))))
+    installed = closure(set(re.findall(r"\blib[a-z0-9.+-]+[0-9](?=[ \n])", stage(target))))
     linked = {Path(path).resolve() for program in programs for path in re.findall(r"=> (\S+) \(", run("ldd", BIN / program))}
     names = {f"{path.parent.name}/{path.name}" for path in linked}
     for files in Path("/var/lib/dpkg/info").glob("*.list"):
