@@ -1,7 +1,7 @@
 """What the CUDA kernels can reach at most: bytes, operations and the time these take at a device's public peaks, kernel
 by kernel for one forward pass. A model of the kernels as they are written (kernels/cuda), not a measurement.
 
-  roofline.py [--quick] [--json FILE]
+  roofline.py [--quick] [--weights FORMAT] [--json FILE]
 """
 import argparse
 from dataclasses import dataclass
@@ -38,8 +38,16 @@ MODELS = {
     "Llama-3-8B": Model(32, 4096, 14336, 32, 8, 128, 128256),
 }
 
-# Bytes per value on the device (kernels/cuda/matrix.h), and scale and minimum multiply-adds per 32 columns.
-FORMATS = {"Q4_0": (18 / 32, 1), "Q4_1": (20 / 32, 2), "Q4_K": (148 / 256, 2), "Q8_0": (34 / 32, 1)}
+# On the device (kernels/cuda/matrix.h): bytes per value, scale and minimum multiply-adds per 32 columns, bytes of a matrix's
+# codebooks.
+FORMATS = {
+    "Q4_0": (18 / 32, 1, 0),
+    "Q4_1": (20 / 32, 2, 0),
+    "Q4_K": (148 / 256, 2, 0),
+    "Q8_0": (34 / 32, 1, 0),
+    "AQLM-2x8": (2 / 8, 0, 2**13),
+    "AQLM-1x16": (2 / 8, 0, 2**20),
+}
 
 
 @dataclass
@@ -60,10 +68,10 @@ def stretches(cols):
     return -(-cols // 64) * 64
 
 
-def product(rows, n, k, weights, accumulate):
+def product(rows, n, k, weights, accumulate, matrices=1):
     """Weights and activations once each: blocks that share them run together (TileOf)."""
-    per_value, scalings = FORMATS[weights]
-    moved = n * stretches(k) * per_value + rows * stretches(k) * (2 + 4 / 16) + rows * n * 4 * (2 if accumulate else 1)
+    per_value, scalings, books = FORMATS[weights]
+    moved = n * stretches(k) * per_value + matrices * books + rows * stretches(k) * (2 + 4 / 16) + rows * n * 4 * (2 if accumulate else 1)
     # 128 columns a block: every value is decoded for each 128 rows, about 1.5 operations.
     return Cost(moved, 2 * rows * n * k, 2 * rows * n * k / 32 * scalings + 1.5 * n * k * rows / 128)
 
@@ -80,11 +88,11 @@ def forward(model, rows, kept, tokens, weights):
         costs[name] = total
 
     layers = model.layers
-    add("product q, k, v", product(rows, q + 2 * kv, model.dim, weights, False), layers)
+    add("product q, k, v", product(rows, q + 2 * kv, model.dim, weights, False, 3), layers)
     add("product output", product(rows, model.dim, q, weights, True), layers)
-    add("product gate, up", product(rows, 2 * model.ffn, model.dim, weights, False), layers)
+    add("product gate, up", product(rows, 2 * model.ffn, model.dim, weights, False, 2), layers)
     add("product down", product(rows, model.dim, model.ffn, weights, True), layers)
-    add("product head", product(kept, model.vocabulary, model.dim, weights, False))
+    add("product head", product(kept, model.vocabulary, model.dim, "Q8_0" if weights.startswith("AQLM") else weights, False))
     keys = tokens / 2 + 32  # causal, in tiles of 64
     pairs = rows * model.heads * keys
     add("attention", Cost(rows * (q + 2 * kv) * 2 + rows * q * 4, 4 * pairs * model.head_dim, 20 * pairs), layers)
@@ -100,9 +108,10 @@ def forward(model, rows, kept, tokens, weights):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="one model")
+    parser.add_argument("--weights", choices=FORMATS, default="Q4_0")
     parser.add_argument("--json", default=None)
     arguments = parser.parse_args()
-    rows, tokens, weights = 16 * 16 * 64, 64, "Q4_0"
+    rows, tokens, weights = 16 * 16 * 64, 64, arguments.weights
     kept = rows // tokens
     metrics = []
     for name, model in MODELS.items():

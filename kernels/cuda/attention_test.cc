@@ -19,8 +19,9 @@ struct Sequence {
 };
 
 struct AttentionCase {
-  AttentionCase(std::mt19937& random, int heads_, int kv_heads_, int head_dim_, const std::vector<Sequence>& sequences)
-      : heads(heads_), kv_heads(kv_heads_), head_dim(head_dim_) {
+  AttentionCase(std::mt19937& random, int heads_, int kv_heads_, int head_dim_, const std::vector<Sequence>& sequences,
+                int window_ = 0, float softcap_ = 0)
+      : heads(heads_), kv_heads(kv_heads_), head_dim(head_dim_), window(window_), softcap(softcap_) {
     for (const Sequence& sequence : sequences) {
       const int begin = static_cast<int>(spans.size());
       Append(sequence.prompt, 0, 0, begin);
@@ -62,6 +63,8 @@ struct AttentionCase {
                          .kv_heads = kv_heads,
                          .head_dim = head_dim,
                          .scale = Scale(),
+                         .softcap = softcap,
+                         .window = window,
                          .out = out.get()},
                         static_cast<int>(some.size()) + 1);
     return out.Read();
@@ -72,7 +75,8 @@ struct AttentionCase {
   // The largest error as a part of what is allowed. A score is off by the roundings of its product (head_dim / 16 of
   // them, and the scale's), each at most 2^-23 of the terms' magnitude S; a weight's bfloat16 by 2^-9 more, which the
   // sum of weights shares. An output is a mean of v, so it is off by at most 2 · (2^-9 + 2 S n 2^-23) · Σ p |v|, where
-  // the exponential and the sums over keys add roundings of 2^-23 each.
+  // the exponential and the sums over keys add roundings of 2^-23 each. A soft cap, whose slope is at most 1, adds 3e-7
+  // of S: three roundings.
   double Error(const std::vector<float>& found) const {
     double worst = 0;
     const size_t dim = static_cast<size_t>(head_dim), q_width = static_cast<size_t>(heads) * dim,
@@ -81,6 +85,7 @@ struct AttentionCase {
       std::vector<size_t> keys;
       for (int j = spans[row].prefix_begin; j < spans[row].prefix_end; ++j) keys.push_back(static_cast<size_t>(j));
       for (int j = spans[row].own_begin; j < spans[row].own_end; ++j) keys.push_back(static_cast<size_t>(j));
+      if (window != 0 && keys.size() > static_cast<size_t>(window)) keys.erase(keys.begin(), keys.end() - window);
       for (size_t head = 0; head < static_cast<size_t>(heads); ++head) {
         const size_t kv_at = head / static_cast<size_t>(heads / kv_heads) * dim;
         std::vector<double> weights;
@@ -92,12 +97,13 @@ struct AttentionCase {
             score += term;
             terms += std::fabs(term);
           }
-          weights.push_back(score * double{Scale()});
+          score *= double{Scale()};
+          weights.push_back(softcap == 0 ? score : double{softcap} * std::tanh(score / double{softcap}));
           size = std::max(size, terms * double{Scale()});
           max = std::max(max, weights.back());
         }
         for (double& weight : weights) total += weight = std::exp(weight - max);
-        const double roundings = static_cast<double>(dim) + 4, over_keys = static_cast<double>(keys.size()) + 16;
+        const double roundings = static_cast<double>(dim) + 7, over_keys = static_cast<double>(keys.size()) + 16;
         const double allowed = 2 * (0x1p-9 + (2 * size * roundings + over_keys) * 0x1p-23);
         for (size_t i = 0; i < dim; ++i) {
           double mean = 0, magnitude = 0;
@@ -114,7 +120,8 @@ struct AttentionCase {
     return worst;
   }
 
-  const int heads, kv_heads, head_dim;
+  const int heads, kv_heads, head_dim, window;
+  const float softcap;
   std::vector<KeySpan> spans;
   std::vector<QueryTile> tiles;
   std::vector<uint16_t> q, k, v;
@@ -123,7 +130,7 @@ struct AttentionCase {
 using CudaAttentionTest = EveryOrder;
 
 TEST_P(CudaAttentionTest, IsWithinTheBoundAroundTileEdges) {
-  for (const int head_dim : {8, 16, 24, 64, 72, 128}) {
+  for (const int head_dim : {8, 16, 24, 64, 72, 128, 200}) {
     const AttentionCase problem(random_, 2, head_dim == 16 ? 2 : 1, head_dim,
                                 {{1, {}}, {17, {1, 2}}, {65, {3}}, {64, {}}});
     EXPECT_LE(problem.Error(problem.Run(gpu(), problem.tiles)), 1) << "head_dim " << head_dim;
@@ -135,8 +142,23 @@ TEST_P(CudaAttentionTest, LongPrefixesAndLongOwnKeysAreTakenTileByTile) {
   EXPECT_LE(problem.Error(problem.Run(gpu(), problem.tiles)), 1);
 }
 
+// In a tile, across tiles, across the end of the prefix, and longer than everything.
+TEST_P(CudaAttentionTest, RowsSeeTheLastKeysOfTheirWindow) {
+  for (const int window : {1, 5, 64, 66, 75, 300}) {
+    const AttentionCase problem(random_, 1, 1, 16, {{130, {70, 1}}, {3, {}}}, window);
+    EXPECT_LE(problem.Error(problem.Run(gpu(), problem.tiles)), 1) << window;
+  }
+}
+
+TEST_P(CudaAttentionTest, ScoresAreCapped) {
+  std::mt19937 again = random_;
+  const AttentionCase problem(random_, 2, 1, 24, {{66, {3}}}, 0, 1.5f), free(again, 2, 1, 24, {{66, {3}}});
+  EXPECT_LE(problem.Error(problem.Run(gpu(), problem.tiles)), 1);
+  EXPECT_GT(problem.Error(free.Run(gpu(), free.tiles)), 1) << "a cap without influence proves nothing";
+}
+
 TEST_P(CudaAttentionTest, ARowHasTheSameBitsInEveryTileAndOrder) {
-  const AttentionCase problem(random_, 4, 2, 64, {{70, {9}}, {20, {}}});
+  const AttentionCase problem(random_, 4, 2, 64, {{70, {9}}, {20, {}}}, 40);
   std::vector<QueryTile> cut;
   for (const QueryTile& tile : problem.tiles) {
     for (int row = 0; row < tile.rows; row += 11) cut.push_back({tile.begin + row, std::min(11, tile.rows - row)});

@@ -38,18 +38,22 @@ struct Launches {
         return MatMulOf<Codes::kByte, Scales::kFloatHalf>(stream, p);
       case Scales::kNone:
         return MatMulOf<Codes::kBf16, Scales::kNone>(stream, p);
+      case Scales::kRow:
+        return p.w.format.codes == Codes::kBook8 ? MatMulOf<Codes::kBook8, Scales::kRow>(stream, p)
+                                                 : MatMulOf<Codes::kBook16, Scales::kRow>(stream, p);
     }
   }
 
   template <int kDim>
   static void AttentionOf(void* stream, const AttentionParams& p, int max_tiles) {
-    Launcher::template Run<AttentionKernel<kDim>>(stream, max_tiles, p.heads, kAttentionThreads,
-                                                  AttentionLayout<kDim>::kBytes, p);
+    Launcher::template Run<AttentionKernel<kDim>>(stream, max_tiles, p.heads * AttentionLayout<kDim>::kParts,
+                                                  kAttentionThreads, AttentionLayout<kDim>::kBytes, p);
   }
   static void Attention(void* stream, const AttentionParams& p, int max_tiles) {
     if (p.head_dim <= 16) return AttentionOf<16>(stream, p, max_tiles);
     if (p.head_dim <= 64) return AttentionOf<64>(stream, p, max_tiles);
-    AttentionOf<128>(stream, p, max_tiles);
+    if (p.head_dim <= 128) return AttentionOf<128>(stream, p, max_tiles);
+    AttentionOf<256>(stream, p, max_tiles);
   }
 
   template <auto kKernel, int kSharedBytes, typename Params>
@@ -70,10 +74,12 @@ struct Launches {
       .attention = Attention,
       .round = PerRow<RoundKernel, 0, RoundParams>,
       .rms_norm = PerRow<RmsNormKernel, kRowWarps * 4, RmsNormParams>,
-      .silu_gate = PerRow<SiluGateKernel, 0, SiluGateParams>,
+      .norm_heads = PerRow<NormHeadsKernel, 0, NormHeadsParams>,
+      .gate = PerRow<GateKernel, 0, GateParams>,
       .rotate = PerRow<RotateKernel, 0, RotateParams>,
       .embed = PerRow<EmbedKernel, 0, EmbedParams>,
       .gather = PerRow<GatherKernel, 0, GatherParams>,
+      .soft_cap = PerRow<SoftCapKernel, 0, SoftCapParams>,
       .log_sum = PerRow<LogSumKernel, kLossShared, LogSumParams>,
       .chosen = Chosen,
       .perturb = PerMultiplier<PerturbKernel, PerturbParams>,

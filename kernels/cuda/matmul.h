@@ -6,10 +6,11 @@
 //     part = Σ x_k · code_k, by two tensor-core products of 16 columns, fp32
 //     acc  = fma(scale, part, acc), after the block's parts acc = fma(minimum, sum of the x it is for, acc) for types
 //     with a minimum
-//   Plain weights, rounded to bfloat16, go to acc directly. The scale and minimum are those stored, in fp32; at
-//   granularity kGroup multiplied by the lane's multiplier, which is perturbed here, first.
-//   K is cut into Slices(N, K) stretches of stretches; their sums are added in ascending order.
-//   result = multiplier · acc (kChannel, perturbed here) or acc; y = result or y + result.
+//   Plain weights and codebook entries, rounded to bfloat16, go to acc directly, the sum of two entries rounded once
+//   more; in the end acc is multiplied by the row's scale, where there is one. The scale and minimum are those stored,
+//   in fp32; at granularity kGroup multiplied by the lane's multiplier, which is perturbed here, first. K is cut into
+//   Slices(N, K) stretches of stretches; their sums are added in ascending order. result = multiplier · acc (kChannel,
+//   perturbed here) or acc, plus the bias if there is one; y = result or y + result.
 //
 // A block of 8 warps computes 128 columns of y for two strips of at most 64 rows; a strip's rows belong to one lane.
 // Weights are the first operand of the products (16 rows of W), tokens the second: a warp has 32 columns × 64 rows.
@@ -56,6 +57,7 @@ struct MatMulParams {
   float* y = nullptr;                    // [rows, ldy]
   int64_t ldy = 0;
   bool accumulate = false;
+  const float* bias = nullptr;  // [N]
   int slices = 1;
   float* partials = nullptr;  // [slices, max_rows, N], where slices > 1
   int64_t max_rows = 0;
@@ -70,23 +72,27 @@ constexpr int Slices(int64_t n, int64_t k) {
 }
 
 // Shared memory: a ring of stages, each [x: 128 rows × 128 bytes][codes: 128 rows][sums: 128 rows × 16 bytes], then two
-// tables of what is multiplied onto the parts, [strip][entry][128 columns], by turns, and where the rows of x begin.
+// tables of what is multiplied onto the parts, [strip][entry][128 columns], by turns, where the rows of x begin, and of
+// kBook8 the codebooks. Of kBook16 a stage has the entries in place of the codes.
 template <Codes kCodes, Scales kScales>
 struct MatMulLayout {
   static constexpr bool kMinimum = HasMinimum(kScales);
   static constexpr bool kOffset = kScales == Scales::kZero || kScales == Scales::kZeros;
-  static constexpr int kEntries = kScales == Scales::kFloatHalf ? 4 : 2;  // scales of a stretch
-  static constexpr int kStages = kCodes == Codes::kBf16 ? 2 : 3;
+  static constexpr int kEntries = kScales == Scales::kFloatHalf ? 4 : 2;             // scales of a stretch
+  static constexpr bool kWide = kCodes == Codes::kBf16 || kCodes == Codes::kBook16;  // 16 bits a value in a stage
+  static constexpr int kStages = kWide ? 2 : 3;
   static constexpr int kInputBytes = 2 * kStripRows * 128;
   static constexpr int kCodesAt = kInputBytes;
-  static constexpr int kSumsAt = kCodesAt + kTileColumns * CodeBytes(kCodes);
+  static constexpr int kRowBytes = kWide ? 128 : CodeBytes(kCodes);  // of a row of W
+  static constexpr int kSumsAt = kCodesAt + kTileColumns * kRowBytes;
   static constexpr int kStageBytes = kSumsAt + (kMinimum ? 2 * kStripRows * 16 : 0);
   static constexpr int kPlane = 2 * kEntries * kTileColumns;  // floats: of both strips
   static constexpr int kPlanes = kMinimum || kOffset ? 2 : 1;
-  static constexpr int kTableBytes = kScales == Scales::kNone ? 2 * kTileColumns * 4 : kPlanes * kPlane * 4;
+  static constexpr int kTableBytes = ScalesGroups(kScales) ? kPlanes * kPlane * 4 : 2 * kTileColumns * 4;
   static constexpr int kTablesAt = kStages * kStageBytes;
-  static constexpr int kRowsAt = kTablesAt + (kScales == Scales::kNone ? 1 : 2) * kTableBytes;
-  static constexpr int kBytes = kRowsAt + 2 * kStripRows * 4;
+  static constexpr int kRowsAt = kTablesAt + (ScalesGroups(kScales) ? 2 : 1) * kTableBytes;
+  static constexpr int kBooksAt = kRowsAt + 2 * kStripRows * 4;
+  static constexpr int kBytes = kBooksAt + (kCodes == Codes::kBook8 ? kBook8Bytes : 0);
 };
 
 // Bytes i and i + 2 of `word`, which are int8, as a pair of bfloat16: exact, so the upper halves of the floats.
@@ -99,9 +105,10 @@ QZO_DEVICE uint32_t BytesToBf16(uint32_t word, uint32_t i) {
 }
 
 // The codes of block b of a row's stretch as the first operand's fragments: pairs[step][k half]. `offset`: −(128 +
-// zero) twice, for nibbles.
+// zero) twice, for nibbles. `books`: the two of kBook8. `g`: the row's number modulo 8.
 template <Codes kCodes>
-QZO_DEVICE void LoadCodes(const std::byte* row, int t, int b, uint32_t offset, uint32_t (&pairs)[2][2]) {
+QZO_DEVICE void LoadCodes(const std::byte* row, int g, int t, int b, uint32_t offset, const std::byte* books,
+                          uint32_t (&pairs)[2][2]) {
   if constexpr (kCodes == Codes::kNibble) {
     const uint32_t word = reinterpret_cast<const uint32_t*>(row)[2 * t + b];
     const uint32_t one = 0x3f803f80u;
@@ -109,6 +116,26 @@ QZO_DEVICE void LoadCodes(const std::byte* row, int t, int b, uint32_t offset, u
     pairs[0][1] = Bf16Fma2(NibblesPlus128(word >> 8), one, offset);
     pairs[1][0] = Bf16Fma2(NibblesPlus128(word >> 4), one, offset);
     pairs[1][1] = Bf16Fma2(NibblesPlus128(word >> 12), one, offset);
+  } else if constexpr (kCodes == Codes::kBook8) {
+    const uint32_t word = reinterpret_cast<const uint32_t*>(row)[2 * b + t / 2];
+    QZO_UNROLL
+    for (int step = 0; step < 2; ++step) {
+      const uint32_t first = word >> 16 * step & 255, second = 256 + (word >> (16 * step + 8) & 255);
+      QZO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const uint32_t* entries = reinterpret_cast<const uint32_t*>(books) + t % 2 * 2 + half;
+        pairs[step][half] = Bf16Fma2(entries[4 * first], 0x3f803f80u, entries[4 * second]);
+      }
+    }
+  } else if constexpr (kCodes == Codes::kBook16) {
+    QZO_UNROLL
+    for (int step = 0; step < 2; ++step) {
+      const std::byte* entry = row + ((4 * b + 2 * step + t / 2) ^ g) * kEntryBytes;
+      QZO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        pairs[step][half] = reinterpret_cast<const uint32_t*>(entry)[t % 2 * 2 + half];
+      }
+    }
   } else {
     const uint32_t* words = reinterpret_cast<const uint32_t*>(row + t * (CodeBytes(kCodes) / 4));
     for (int step = 0; step < 2; ++step) {
@@ -199,11 +226,31 @@ QZO_DEVICE Tile TileOf(int block, int pairs, int tiles) {
   return {first + in_group % size, in_group / size * kTileColumns};
 }
 
+// What becomes of the sums of a column: times the row's scale and the multiplier (1 where groups have their own), plus
+// the bias.
+class Ending {
+ public:
+  QZO_DEVICE Ending(const MatMulParams& p, int column) {
+    if (column >= p.w.rows) return;
+    if (p.w.format.scales == Scales::kRow) scale_ = reinterpret_cast<const float*>(p.w.records)[column];
+    if (p.bias != nullptr) bias_ = p.bias[column];
+  }
+  QZO_DEVICE void Store(const MatMulParams& p, int64_t row, int column, float multiplier, float sum) const {
+    float result = multiplier * (scale_ * sum);
+    if (p.bias != nullptr) result += bias_;
+    float& y = p.y[row * p.ldy + column];
+    y = p.accumulate ? y + result : result;
+  }
+
+ private:
+  float scale_ = 1, bias_ = 0;
+};
+
 template <Codes kCodes, Scales kScales>
 QZO_KERNEL(256, RecordBytes(kScales) > 8 ? 1 : 2)
 MatMulKernel(const MatMulParams p) {
   using L = MatMulLayout<kCodes, kScales>;
-  constexpr bool kScaled = kScales != Scales::kNone;
+  constexpr bool kScaled = ScalesGroups(kScales);
   constexpr bool kAhead = RecordBytes(kScales) == 4;  // whether registers are left to read records ahead
   std::byte* shared = SharedMemory();
   const int thread = ThreadIndex(), warp = thread / 32, lane = thread % 32, g = lane / 4, t = lane % 4;
@@ -227,6 +274,7 @@ MatMulKernel(const MatMulParams p) {
 
   // What this thread copies of each stage, in pieces of 16 bytes: of x the same piece of four rows, 32 apart.
   constexpr int kPieces = CodeBytes(kCodes) / 16;
+  constexpr bool kGathers = kCodes == Codes::kBook16;
   const auto first_piece = [&](int row, int pieces) {  // of a row of x or W
     return static_cast<uint32_t>(row) * static_cast<uint32_t>(p.w.stretches * pieces) +
            static_cast<uint32_t>(begin * pieces);
@@ -234,15 +282,22 @@ MatMulKernel(const MatMulParams p) {
   uint32_t* const row_piece = reinterpret_cast<uint32_t*>(shared + L::kRowsAt);  // of the rows of x
   if (thread < 2 * kStripRows) row_piece[thread] = first_piece(token_of(thread), 8);
   SyncThreads();
-  uint32_t code_piece[kPieces / 2];
+  // A piece a row is one for every other thread: the first half of them copies, or, where entries are gathered, two
+  // threads have half of a row's codes each.
+  constexpr int kCopies = kPieces == 1 ? 1 : kPieces / 2;
+  uint32_t code_piece[kCopies];
   QZO_UNROLL
-  for (int j = 0; j < kPieces / 2; ++j) {
-    const int at = thread + kMatMulThreads * j, column = tile.column + at / kPieces;
+  for (int j = 0; j < kCopies; ++j) {
+    const int at = (kGathers ? thread / 2 : thread) + kMatMulThreads * j, column = tile.column + at / kPieces;
     code_piece[j] =
         first_piece(column < p.w.rows ? column : p.w.rows - 1, kPieces) + static_cast<uint32_t>(at % kPieces);
   }
   const auto piece = [](const void* base, uint32_t first, int i) {
     return static_cast<const std::byte*>(base) + uint64_t{first + static_cast<uint32_t>(i)} * 16;
+  };
+  uint64_t entries = 0;  // codes of the four that this thread gathers for a stage, read ahead
+  const auto read_entries = [&](int i) {
+    entries = reinterpret_cast<const uint64_t*>(piece(p.w.codes, code_piece[0], i))[thread % 2];
   };
   const auto load_stage = [&](int i) {
     std::byte* stage = shared + i % L::kStages * L::kStageBytes;
@@ -252,9 +307,15 @@ MatMulKernel(const MatMulParams p) {
                   piece(p.x.values, row_piece[thread / 8 + 32 * j] + static_cast<uint32_t>(thread % 8), i * 8));
     }
     QZO_UNROLL
-    for (int j = 0; j < kPieces / 2; ++j) {
-      CopyAsync16(stage + L::kCodesAt + (thread + kMatMulThreads * j) * 16,
-                  piece(p.w.codes, code_piece[j], i * kPieces));
+    for (int j = 0; j < (kGathers ? 4 : kCopies); ++j) {
+      if constexpr (kGathers) {
+        const uint32_t code = static_cast<uint32_t>(entries >> 16 * j) & 0xffff;
+        CopyAsync16(stage + L::kCodesAt + thread / 2 * L::kRowBytes + ((thread % 2 * 4 + j) ^ (thread / 2 % 8)) * 16,
+                    p.w.books + code * kEntryBytes);
+      } else if (kPieces > 1 || thread < kTileColumns) {
+        CopyAsync16(stage + L::kCodesAt + (thread + kMatMulThreads * j) * 16,
+                    piece(p.w.codes, code_piece[j], i * kPieces));
+      }
     }
     if constexpr (L::kMinimum) {
       if (thread < 2 * kStripRows) {
@@ -297,7 +358,7 @@ MatMulKernel(const MatMulParams p) {
           uint32_t offset = kScales == Scales::kHalf ? 0xc308c308u : 0xc300c300u;  // −136, −128
           if constexpr (L::kOffset) offset = Bits(table[L::kPlane + b * kTileColumns + 16 * c + 8 * upper]);
           uint32_t pairs[2][2];
-          LoadCodes<kCodes>(stage + L::kCodesAt + row * CodeBytes(kCodes), t, b, offset, pairs);
+          LoadCodes<kCodes>(stage + L::kCodesAt + row * L::kRowBytes, g, t, b, offset, shared + L::kBooksAt, pairs);
           QZO_UNROLL
           for (int step = 0; step < 2; ++step) {
             a[c][step][upper] = pairs[step][0];
@@ -358,11 +419,18 @@ MatMulKernel(const MatMulParams p) {
     }
   };
 
+  if constexpr (kCodes == Codes::kBook8) {  // they arrive with the first stage
+    for (int at = thread * 16; at < kBook8Bytes; at += kMatMulThreads * 16) {
+      CopyAsync16(shared + L::kBooksAt + at, p.w.books + at);
+    }
+  }
   QZO_UNROLL
   for (int i = 0; i < L::kStages - 1; ++i) {
+    if (kGathers && i < count) read_entries(i);
     if (i < count) load_stage(i);
     CopyAsyncCommit();
   }
+  if (kGathers && L::kStages - 1 < count) read_entries(L::kStages - 1);
   if constexpr (kScaled) {
     maker.Load(begin);
     make_table(0);
@@ -372,6 +440,7 @@ MatMulKernel(const MatMulParams p) {
     SyncThreads();  // stage i and its table are there; stage i − 1 and its table are no longer read
     if (i + L::kStages - 1 < count) load_stage(i + L::kStages - 1);
     CopyAsyncCommit();
+    if (kGathers && i + L::kStages < count) read_entries(i + L::kStages);
     if constexpr (kAhead) {
       if (i + 1 < count) maker.Load(begin + i + 1);
     }
@@ -405,6 +474,7 @@ MatMulKernel(const MatMulParams p) {
     }
     SyncThreads();
     const int at = thread % 64, in_tile = at / 16 * 32 + 16 * c + at % 16, column = tile.column + in_tile;
+    const Ending ending(p, column);
     for (int row = thread / 64; column < p.w.rows && row < 2 * kStripRows; row += kMatMulThreads / 64) {
       const int which = row / kStripRows, in_strip = row % kStripRows;
       const Strip mine = strip_of[which == 1 && paired ? 1 : 0];
@@ -415,9 +485,7 @@ MatMulKernel(const MatMulParams p) {
         p.partials[(slice * p.max_rows + to) * p.w.rows + column] = value;
         continue;
       }
-      float& y = p.y[to * p.ldy + column];
-      const float result = p.grouped ? value : channel[which * kTileColumns + in_tile] * value;
-      y = p.accumulate ? y + result : result;
+      ending.Store(p, to, column, channel[which * kTileColumns + in_tile], value);
     }
     SyncThreads();
   }
@@ -432,14 +500,13 @@ QZO_KERNEL(128, 4) AddSlicesKernel(const MatMulParams p) {
   NoiseCursor noise;
   const float multiplier =
       p.grouped ? 1.0f : noise.Multiplier(p.multipliers, p.lanes[strip.lane], static_cast<uint32_t>(column));
+  const Ending ending(p, column);
   for (int64_t token = strip.begin; token < strip.begin + strip.rows; ++token) {
     float total = 0;
     for (int slice = 0; slice < p.slices; ++slice) {
       total += p.partials[(slice * p.max_rows + token) * p.w.rows + column];
     }
-    const float result = p.grouped ? total : multiplier * total;
-    float& y = p.y[token * p.ldy + column];
-    y = p.accumulate ? y + result : result;
+    ending.Store(p, token, column, multiplier, total);
   }
 }
 

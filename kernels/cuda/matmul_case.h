@@ -24,12 +24,17 @@ class MatrixOnDevice {
 
  private:
   MatrixOnDevice(Gpu& gpu, const PackedMatrix& packed)
-      : codes_(gpu, packed.codes), records_(gpu, packed.records), supers_(gpu, packed.supers), shape_(packed.shape) {
+      : codes_(gpu, packed.codes),
+        records_(gpu, packed.records),
+        supers_(gpu, packed.supers),
+        books_(gpu, packed.books),
+        shape_(packed.shape) {
     shape_.codes = codes_.get();
     shape_.records = records_.get();
     shape_.supers = supers_.get();
+    shape_.books = books_.get();
   }
-  OnDevice<std::byte> codes_, records_, supers_;
+  OnDevice<std::byte> codes_, records_, supers_, books_;
   DeviceMatrix shape_;
 };
 
@@ -38,13 +43,41 @@ inline float ToBf16(float value) {
   return std::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
 }
 
+// A random matrix with what it borrows. Entries of a codebook are fp16 of ordinary size.
+struct RandomMatrix {
+  RandomMatrix(std::mt19937& random, WeightType type, int64_t n, int64_t k, int64_t group)
+      : w{.type = type, .rows = n, .cols = k, .group = group} {
+    if (HasCodebook(type)) {
+      bytes.resize(static_cast<size_t>(n * (k / BlockValues(type) * BlockBytes(type))));
+      for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+      codebook.resize(type == WeightType::kBook1x16 ? 65536 * 8 : type == WeightType::kBook2x8 ? 512 * 8 : 256 * 8);
+      for (uint16_t& half : codebook) half = static_cast<uint16_t>((random() & 0x83ffu) | (8 + random() % 8) << 10);
+      scales = RandomFloats(random, static_cast<size_t>(n));
+      w.group = k;
+      w.scales = scales.data();
+      w.codebook = reinterpret_cast<const std::byte*>(codebook.data());
+      w.codebook_type = WeightType::kF16;
+    } else {
+      bytes = RandomWeights(random, type, n, k);
+    }
+    w.data = bytes.data();
+  }
+  RandomMatrix(const RandomMatrix&) = delete;
+  RandomMatrix& operator=(const RandomMatrix&) = delete;
+
+  std::vector<std::byte> bytes;
+  std::vector<float> scales;
+  std::vector<uint16_t> codebook;
+  WeightMatrix w;
+};
+
 struct GpuMatMulCase {
   GpuMatMulCase(std::mt19937& random, WeightType type, int64_t n, int64_t k, Granularity granularity_,
                 const std::vector<int>& lane_rows, NoiseKind kind = NoiseKind::kRademacher, bool with_units = false,
                 int64_t group = 0)
-      : w_bytes(RandomWeights(random, type, n, k)),
-        w{.type = type, .data = w_bytes.data(), .rows = n, .cols = k, .group = group},
-        granularity(BlockValues(type) == 1 ? Granularity::kChannel : granularity_) {
+      : matrix(random, type, n, k, group),
+        w(matrix.w),
+        granularity(ScalesGroups(FormatOf(type).scales) ? granularity_ : Granularity::kChannel) {
     count = static_cast<size_t>(granularity == Granularity::kGroup ? n * (k / GroupSize(w)) : n);
     multipliers = RandomFloats(random, count);
     if (with_units) units = RandomFloats(random, count);
@@ -64,6 +97,7 @@ struct GpuMatMulCase {
     }
     x = RandomFloats(random, static_cast<size_t>(rows * k));
     y = RandomFloats(random, static_cast<size_t>(rows * n));
+    bias = RandomFloats(random, static_cast<size_t>(n));
   }
   GpuMatMulCase(const GpuMatMulCase&) = delete;
   GpuMatMulCase& operator=(const GpuMatMulCase&) = delete;
@@ -73,11 +107,15 @@ struct GpuMatMulCase {
                         " N ", w.rows, " K ", w.cols, " rows ", rows, " lanes ", lanes.size());
   }
 
-  // y after the product of the given strips.
-  std::vector<float> Run(Gpu& gpu, const std::vector<Strip>& some, bool accumulate = false) const {
-    MatrixOnDevice matrix(gpu, w);
-    OnDevice<float> plain(gpu, x), out(gpu, y), k(gpu, multipliers), unit(gpu, units);
-    const size_t stretches = static_cast<size_t>(matrix.get().stretches);
+  // y after the product of the given strips, with rows [first, first + part) of w (as if they were all; 0: with all).
+  std::vector<float> Run(Gpu& gpu, const std::vector<Strip>& some, bool accumulate = false, int first = 0,
+                         int part = 0) const {
+    WeightMatrix wanted = w;
+    wanted.data += first * (w.cols / BlockValues(w.type) * BlockBytes(w.type));
+    if (part != 0) wanted.rows = part;
+    MatrixOnDevice device(gpu, wanted);
+    OnDevice<float> plain(gpu, x), out(gpu, y), k(gpu, multipliers), unit(gpu, units), added(gpu, bias);
+    const size_t stretches = static_cast<size_t>(device.get().stretches);
     OnDevice<uint16_t> values(gpu, static_cast<size_t>(rows) * stretches * kStretch);
     OnDevice<float> sums(gpu, static_cast<size_t>(rows) * stretches * 4);
     OnDevice<LaneNoise> noises(gpu, lanes);
@@ -89,20 +127,23 @@ struct GpuMatMulCase {
                      .rows = counts.get() + 1,
                      .out = {values.get(), sums.get(), static_cast<int>(stretches)}},
                     rows);
-    const int slices = Slices(w.rows, w.cols);
-    OnDevice<float> partials(gpu, slices > 1 ? static_cast<size_t>(slices * rows * w.rows) : 1);
+    const int slices = Slices(wanted.rows, w.cols);
+    OnDevice<float> partials(gpu, slices > 1 ? static_cast<size_t>(slices * rows * wanted.rows) : 1);
+    const int64_t groups = granularity == Granularity::kGroup ? w.cols / GroupSize(w) : 1;
     gpu.ops().mat_mul(gpu.stream(), {.x = {values.get(), sums.get()},
-                                     .w = matrix.get(),
+                                     .w = device.get(),
                                      .grouped = granularity == Granularity::kGroup,
-                                     .multipliers = {k.get(), units.empty() ? nullptr : unit.get(), kTensor},
+                                     .multipliers = {k.get(), units.empty() ? nullptr : unit.get(), kTensor,
+                                                     static_cast<uint32_t>(first * groups)},
                                      .lanes = noises.get(),
                                      .strips = strip_table.get(),
                                      .strip_count = counts.get(),
                                      // More than there are, as in a graph that was made for larger passes.
                                      .max_strips = static_cast<int>((some.size() + 3) / 2 * 2),
                                      .y = out.get(),
-                                     .ldy = w.rows,
+                                     .ldy = wanted.rows,
                                      .accumulate = accumulate,
+                                     .bias = added.get() + first,
                                      .slices = slices,
                                      .partials = partials.get(),
                                      .max_rows = rows});
@@ -111,8 +152,9 @@ struct GpuMatMulCase {
 
   // The largest error of `found` as a part of what is allowed. Every term of an output element, x · scale · code and
   // x · minimum, passes at most one rounding for each tensor-core product (several inside, on a device, but of parts
-  // of the same sum: 16) and each multiply-add after it, the multiplier's and the sum's: (K/16) · (1 + 2) + 20 of
-  // them, each of at most 2^-23 of the sum of the terms' magnitudes (truncation included); then the slices'.
+  // of the same sum: 16) and each multiply-add after it, the row's scale's, the multiplier's, the bias's and the sum's:
+  // (K/16) · (1 + 2) + 20 of them, each of at most 2^-23 of the sum of the terms' magnitudes (truncation included);
+  // then the slices'.
   double Error(const std::vector<float>& found, bool accumulate, std::string* where) const {
     std::vector<float> perturbed(count);
     double worst = 0;
@@ -141,8 +183,9 @@ struct GpuMatMulCase {
             size += magnitude * std::fabs(term);
           }
           const double before = accumulate ? double{y[static_cast<size_t>(m * w.rows + n)]} : 0;
-          const double error = std::fabs(double{found[static_cast<size_t>(m * w.rows + n)]} - (sum + before)) /
-                               (allowed * (size + std::fabs(before)) + 1e-37);
+          const double added = double{bias[static_cast<size_t>(n)]};
+          const double error = std::fabs(double{found[static_cast<size_t>(m * w.rows + n)]} - (sum + added + before)) /
+                               (allowed * (size + std::fabs(added) + std::fabs(before)) + 1e-37);
           if (error <= worst) continue;
           worst = error;
           *where = absl::StrCat(Name(), ": row ", m, " column ", n);
@@ -153,11 +196,11 @@ struct GpuMatMulCase {
   }
 
   static constexpr uint32_t kTensor = 5;
-  const std::vector<std::byte> w_bytes;
-  const WeightMatrix w;
+  const RandomMatrix matrix;
+  const WeightMatrix& w;
   const Granularity granularity;
   size_t count = 0;  // of multipliers
-  std::vector<float> multipliers, units, x, y;
+  std::vector<float> multipliers, units, x, y, bias;
   std::vector<LaneNoise> lanes;
   std::vector<Strip> strips;
   int rows = 0;
@@ -167,13 +210,31 @@ struct GpuMatMulCase {
     plain_.resize(static_cast<size_t>(w.cols));
     blocks_.resize(static_cast<size_t>(w.cols / 32));
     if (BlockValues(w.type) == 1) return DequantizeRow(w, n, plain_.data());
+    if (HasCodebook(w.type)) return DecodeRounded(n);
     const int64_t row_bytes = w.cols / BlockValues(w.type) * BlockBytes(w.type);
     for (size_t b = 0; b < blocks_.size(); ++b) {
       DecodeCodes(w.type, w.data + n * row_bytes, static_cast<int64_t>(b) * 32, &blocks_[b]);
     }
   }
+  // Row n with entries of its codebook rounded to bfloat16, and their sum once more.
+  void DecodeRounded(int64_t n) const {
+    const auto entry = [&](size_t code, size_t i) { return ToBf16(HalfToFloat(matrix.codebook[code * 8 + i])); };
+    const auto byte = [&](size_t at) { return std::to_integer<size_t>(w.data[at]); };
+    for (size_t k = 0; k < plain_.size(); ++k) {
+      const size_t at = static_cast<size_t>(n) * (plain_.size() / 8) + k / 8;
+      const float value = w.type == WeightType::kBook1x8 ? entry(byte(at), k % 8)
+                          : w.type == WeightType::kBook1x16
+                              ? entry(byte(2 * at) + 256 * byte(2 * at + 1), k % 8)
+                              : ToBf16(entry(byte(2 * at), k % 8) + entry(256 + byte(2 * at + 1), k % 8));
+      plain_[k] = w.scales[n] * value;
+    }
+  }
   // Value k of the row that was decoded, and |scale · code| + |minimum|.
   double ValueAt(size_t k, double* magnitude) const {
+    if (HasCodebook(w.type)) {
+      *magnitude = std::fabs(double{plain_[k]});
+      return double{plain_[k]};
+    }
     if (BlockValues(w.type) == 1) {
       *magnitude = std::fabs(double{ToBf16(plain_[k])});
       return double{ToBf16(plain_[k])};

@@ -18,9 +18,9 @@ class CudaMatMulTest : public EveryOrder {
 };
 
 // One type of every layout.
-constexpr WeightType kLayouts[] = {WeightType::kQ4_0,  WeightType::kQ4_1,   WeightType::kQ4_K,
-                                   WeightType::kU4x32, WeightType::kU4x128, WeightType::kQ8_0,
-                                   WeightType::kQ5_1,  WeightType::kQ6_K,   WeightType::kBF16};
+constexpr WeightType kLayouts[] = {WeightType::kQ4_0,   WeightType::kQ4_1,    WeightType::kQ4_K,    WeightType::kU4x32,
+                                   WeightType::kU4x128, WeightType::kQ8_0,    WeightType::kQ5_1,    WeightType::kQ6_K,
+                                   WeightType::kBF16,   WeightType::kBook2x8, WeightType::kBook1x16};
 
 TEST_P(CudaMatMulTest, IsWithinTheBoundAroundTileEdges) {
   const std::vector<std::vector<int>> lane_rows = {{1}, {64, 65}, {7, 1, 63}};
@@ -53,7 +53,9 @@ class CudaMatMulOnceTest : public OnTestGpu<> {
 };
 
 TEST_F(CudaMatMulOnceTest, EveryStorageTypeIsWithinTheBound) {
-  for (const WeightType type : AllWeightTypes()) {
+  std::vector<WeightType> types = AllWeightTypes();
+  types.insert(types.end(), {WeightType::kBook1x8, WeightType::kBook2x8, WeightType::kBook1x16});
+  for (const WeightType type : types) {
     const GpuMatMulCase problem(random_, type, 24, 256, Granularity::kGroup, {5, 3});
     std::string where;
     EXPECT_LE(problem.Error(problem.Run(*gpu_, problem.strips), false, &where), 1) << where;
@@ -70,10 +72,29 @@ TEST_F(CudaMatMulOnceTest, PlainMatricesMayHaveAnyNumberOfColumns) {
 
 TEST_F(CudaMatMulOnceTest, LongColumnsAreSummedInSlices) {
   ASSERT_EQ(Slices(20, 2048), 2);
-  for (const bool accumulate : {false, true}) {
-    const GpuMatMulCase problem(random_, WeightType::kQ4_1, 20, 2048, Granularity::kChannel, {3, 2});
-    std::string where;
-    EXPECT_LE(problem.Error(problem.Run(*gpu_, problem.strips, accumulate), accumulate, &where), 1) << where;
+  for (const WeightType type : {WeightType::kQ4_1, WeightType::kBook1x16}) {
+    for (const bool accumulate : {false, true}) {
+      const GpuMatMulCase problem(random_, type, 20, 2048, Granularity::kChannel, {3, 2});
+      std::string where;
+      EXPECT_LE(problem.Error(problem.Run(*gpu_, problem.strips, accumulate), accumulate, &where), 1) << where;
+    }
+  }
+}
+
+// A matrix that is a part of a larger one takes its part of the larger one's multipliers and noise.
+TEST_F(CudaMatMulOnceTest, PartsOfAMatrixHaveTheBitsOfTheWhole) {
+  for (const auto granularity : {Granularity::kChannel, Granularity::kGroup}) {
+    const GpuMatMulCase whole(random_, WeightType::kQ4_0, 50, 96, granularity, {9, 4, 2});
+    const std::vector<float> all = whole.Run(*gpu_, whole.strips);
+    for (const auto& [first, rows] : {std::pair{0, 17}, {17, 33}}) {
+      const std::vector<float> part = whole.Run(*gpu_, whole.strips, false, first, rows);
+      for (int m = 0; m < whole.rows; ++m) {
+        const auto row = [&](const std::vector<float>& y, int begin, int width) {
+          return std::vector<float>(y.begin() + m * width + begin, y.begin() + m * width + begin + rows);
+        };
+        EXPECT_EQ(FirstDifference(row(part, 0, rows), row(all, first, 50)), -1) << "row " << m << " from " << first;
+      }
+    }
   }
 }
 
@@ -98,14 +119,17 @@ TEST(CudaBudgetTest, KnowsTheSharedMemoryOfEveryLayout) {
   EXPECT_EQ(shared("MatMulKernel<1, 5>"), (MatMulLayout<Codes::kByte, Scales::kFloat>::kBytes));
   EXPECT_EQ(shared("MatMulKernel<1, 6>"), (MatMulLayout<Codes::kByte, Scales::kFloatHalf>::kBytes));
   EXPECT_EQ(shared("MatMulKernel<2, 7>"), (MatMulLayout<Codes::kBf16, Scales::kNone>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<3, 8>"), (MatMulLayout<Codes::kBook8, Scales::kRow>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<4, 8>"), (MatMulLayout<Codes::kBook16, Scales::kRow>::kBytes));
   EXPECT_EQ(shared("AttentionKernel<16>"), AttentionLayout<16>::kBytes);
   EXPECT_EQ(shared("AttentionKernel<64>"), AttentionLayout<64>::kBytes);
   EXPECT_EQ(shared("AttentionKernel<128>"), AttentionLayout<128>::kBytes);
+  EXPECT_EQ(shared("AttentionKernel<256>"), AttentionLayout<256>::kBytes);
 }
 
 // Batch invariance: a row's bits do not depend on the strips around it, nor on where in a strip it lies.
 TEST_F(CudaMatMulOnceTest, ARowHasTheSameBitsWhateverSharesTheCall) {
-  for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ6_K}) {
+  for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ6_K, WeightType::kBook2x8}) {
     for (const int64_t k : {256, 2048}) {
       const GpuMatMulCase problem(random_, type, 36, k, Granularity::kGroup, {40, 30, 9});
       const std::vector<float> all = problem.Run(*gpu_, problem.strips);

@@ -111,9 +111,40 @@ void PackPlain(const WeightMatrix& w, PackedMatrix* packed) {
   }
 }
 
+// Entry e of a codebook: the value at place i is value kPlaces[i].
+void PutEntry(const WeightMatrix& w, int64_t e, std::byte* entry) {
+  constexpr int kPlaces[] = {0, 2, 1, 3, 4, 6, 5, 7};
+  for (int i = 0; i < 8; ++i) {
+    const uint16_t bits = Load16(w.codebook + (e * 8 + kPlaces[i]) * 2);
+    Put(w.codebook_type == WeightType::kBF16 ? bits : static_cast<uint16_t>(RoundedToBf16(HalfToFloat(bits))),
+        entry + 2 * i);
+  }
+}
+
+// Codes of `code_bytes` for eight values, a book or two; one scale a row.
+void PackBooks(const WeightMatrix& w, PackedMatrix* packed) {
+  QZO_CHECK(w.group == w.cols && w.codebook_type != WeightType::kF32);
+  const bool wide = w.type == WeightType::kBook1x16;
+  const int64_t code_bytes = BlockBytes(w.type) * 8 / BlockValues(w.type);
+  const int64_t entries = wide ? 65536 : w.type == WeightType::kBook2x8 ? 512 : 256;
+  packed->books.resize(wide ? size_t{65536} * kEntryBytes : kBook8Bytes);
+  for (int64_t e = 0; e < entries; ++e) PutEntry(w, e, packed->books.data() + e * kEntryBytes);
+  packed->records.resize(static_cast<size_t>(w.rows) * sizeof(float));
+  for (int64_t row = 0; row < w.rows; ++row) {
+    Put(w.scales[row], packed->records.data() + row * static_cast<int64_t>(sizeof(float)));
+    const std::byte* codes = w.data + row * (w.cols / 8) * code_bytes;
+    std::byte* out = packed->codes.data() + row * packed->shape.stretches * 16;
+    for (int64_t e = 0; e < w.cols / 8; ++e) {
+      const int64_t in_stretch = wide ? e % 8 : e % 8 / 4 * 4 + e % 2 * 2 + e % 4 / 2;
+      std::memcpy(out + (e / 8 * 8 + in_stretch) * 2, codes + e * code_bytes, static_cast<size_t>(code_bytes));
+    }
+  }
+}
+
 }  // namespace
 
 MatrixFormat FormatOf(WeightType type) {
+  QZO_CHECK(HasLayout(type));
   switch (type) {
     case WeightType::kF32:
     case WeightType::kF16:
@@ -131,6 +162,11 @@ MatrixFormat FormatOf(WeightType type) {
       return {Codes::kNibble, Scales::kZero};
     case WeightType::kQ8_0:
       return {Codes::kByte, Scales::kHalf};
+    case WeightType::kBook1x8:
+    case WeightType::kBook2x8:
+      return {Codes::kBook8, Scales::kRow};
+    case WeightType::kBook1x16:
+      return {Codes::kBook16, Scales::kRow};
     default:
       return {Codes::kByte, GroupValues(type) == 16 ? Scales::kFloatHalf : Scales::kFloat};
   }
@@ -149,6 +185,8 @@ PackedMatrix PackMatrix(const WeightMatrix& w) {
   packed.codes.resize(rows * stretches * static_cast<size_t>(code_bytes));
   if (format.codes == Codes::kBf16) {
     PackPlain(w, &packed);
+  } else if (format.scales == Scales::kRow) {
+    PackBooks(w, &packed);
   } else {
     const int64_t units = GroupSize(w) / 16;
     QZO_CHECK(GroupSize(w) % 16 == 0 && w.cols / 16 * units < 1 << 24);
@@ -176,6 +214,7 @@ PackedMatrix PackMatrix(const WeightMatrix& w) {
   shape.codes = packed.codes.data();
   shape.records = packed.records.data();
   shape.supers = packed.supers.data();
+  shape.books = packed.books.data();
   return packed;
 }
 

@@ -2,11 +2,13 @@
 // them, and the scales in a plane of their own, so that both can be copied in aligned pieces of 16 bytes. Made once
 // per matrix, on the host, when a model is loaded.
 //
-// Columns are cut into stretches of 64, the last one filled up with codes of scale 0. In a stretch thread t (0 … 3) of
+// Columns are cut into stretches of 64, the last one filled up with codes of scale 0 (of a codebook,
+// with its first entry: activations are 0 there). In a stretch thread t (0 … 3) of
 // a tensor-core product owns of both blocks of 32 the values 4t … 4t+3 and 16+4t … 16+4t+3:
 //   codes   [rows, stretches, t, block, words]: kNibble one word, byte i = value 4t+i | value 16+4t+i << 4 (as in
 //           GGUF's blocks); kByte two words, the first and the second four values as int8; kBf16 four words, the pairs
-//           (4t, 4t+2), (4t+1, 4t+3) and the same plus 16
+//           (4t, 4t+2), (4t+1, 4t+3) and the same plus 16; of codebooks whose entries are eight values, 16 bits an
+//           entry: kBook8 [block, t / 2, half of the block], a code into each of two books; kBook16 [entry], into one
 //   records [stretches >> record_shift, rows], the scales of a stretch:
 //           kHalf      2 × fp16 scale                                 value = scale · (nibble − 8) or scale · byte
 //           kHalfMin   2 × (fp16 scale, fp16 minimum)                 value = scale · nibble + minimum
@@ -17,6 +19,9 @@
 //           kFloat     2 × (fp32 scale, fp32 minimum)                 value = scale · byte + minimum
 //           kFloatHalf 4 × (fp32 scale, fp32 minimum), each of 16 columns
 //           kNone      nothing: the values are bfloat16, rounded to nearest where the file has more bits
+//           kRow       [rows] instead, fp32 scales                    value = scale · entry, or · the sum of two
+//   books   [2, 256] or [65536] entries of 16 bytes: bfloat16, rounded to nearest where the file has more bits, in the
+//           order 0, 2, 1, 3, 4, 6, 5, 7. A book of 8-bit codes that is alone has a second one of zeros beside it.
 #ifndef QZO_KERNELS_CUDA_MATRIX_H_
 #define QZO_KERNELS_CUDA_MATRIX_H_
 
@@ -29,13 +34,24 @@
 
 namespace qzo::kernels::cuda {
 
-enum class Codes : uint8_t { kNibble, kByte, kBf16 };
-enum class Scales : uint8_t { kHalf, kHalfMin, kSuper, kZero, kZeros, kFloat, kFloatHalf, kNone };
+enum class Codes : uint8_t { kNibble, kByte, kBf16, kBook8, kBook16 };
+enum class Scales : uint8_t { kHalf, kHalfMin, kSuper, kZero, kZeros, kFloat, kFloatHalf, kNone, kRow };
 
 inline constexpr int kStretch = 64;
+inline constexpr int kEntryBytes = 16;  // of a codebook
+inline constexpr int kBook8Bytes = 2 * 256 * kEntryBytes;
 
 QZO_HOST_DEVICE constexpr int CodeBytes(Codes codes) {  // of a row's stretch
-  return codes == Codes::kNibble ? 32 : codes == Codes::kByte ? 64 : 128;
+  switch (codes) {
+    case Codes::kNibble:
+      return 32;
+    case Codes::kByte:
+      return 64;
+    case Codes::kBf16:
+      return 128;
+    default:
+      return 16;
+  }
 }
 QZO_HOST_DEVICE constexpr int RecordBytes(Scales scales) {
   switch (scales) {
@@ -56,6 +72,8 @@ QZO_HOST_DEVICE constexpr int RecordBytes(Scales scales) {
 }
 // Stretches that share a record, as a shift.
 QZO_HOST_DEVICE constexpr int RecordShift(Scales scales) { return scales == Scales::kZero ? 1 : 0; }
+// Whether a row's groups have scales of their own: else what scales a row is multiplied in the end.
+QZO_HOST_DEVICE constexpr bool ScalesGroups(Scales scales) { return scales != Scales::kNone && scales != Scales::kRow; }
 QZO_HOST_DEVICE constexpr bool HasMinimum(Scales scales) {
   return scales == Scales::kHalfMin || scales == Scales::kSuper || scales == Scales::kFloat ||
          scales == Scales::kFloatHalf;
@@ -76,6 +94,7 @@ struct DeviceMatrix {
   const std::byte* codes = nullptr;
   const std::byte* records = nullptr;
   const std::byte* supers = nullptr;
+  const std::byte* books = nullptr;
   int rows = 0;
   int cols = 0;
   int stretches = 0;
@@ -90,9 +109,13 @@ QZO_HOST_DEVICE constexpr int GroupOf(const DeviceMatrix& w, int k) {
 
 struct PackedMatrix {
   DeviceMatrix shape;  // pointers into the vectors
-  std::vector<std::byte> codes, records, supers;
+  std::vector<std::byte> codes, records, supers, books;
 };
 
+// Whether there is a layout for it: not for codebooks of single values.
+constexpr bool HasLayout(WeightType type) { return type != WeightType::kBook4; }
+
+// HasLayout(type) holds.
 MatrixFormat FormatOf(WeightType type);
 PackedMatrix PackMatrix(const WeightMatrix& w);
 

@@ -30,12 +30,14 @@ qzo_cuda_mutant(attention_no_barrier cuda_attention_test attention.h "SyncThread
 # Bounds
 qzo_cuda_mutant(matmul_row_bound cuda_matmul_test matmul.h "in_strip >= mine.rows" "in_strip > mine.rows")
 qzo_cuda_mutant(matmul_column_bound cuda_matmul_test matmul.h "column < p.w.rows && row" "column <= p.w.rows && row")
-qzo_cuda_mutant(attention_mask cuda_attention_test attention.h "c < visible ? value" "c <= visible ? value")
+qzo_cuda_mutant(attention_mask cuda_attention_test attention.h "at < visible ? score" "at <= visible ? score")
+qzo_cuda_mutant(attention_window cuda_attention_test attention.h "at >= hidden" "at > hidden")
 # Fragments
 qzo_cuda_mutant(matmul_fragment cuda_matmul_test matmul.h "MmaBf16(part, a[c][0], x[0], x[1])" "MmaBf16(part, a[c][0], x[1], x[0])")
 qzo_cuda_mutant(matmul_bank_exchange cuda_matmul_test matmul.h "(4 * b + lane / 8) ^ (lane % 8)" "(4 * b + lane / 8)")
 qzo_cuda_mutant(matmul_nibbles cuda_matmul_test matmul.h "NibblesPlus128(word >> 8)" "NibblesPlus128(word >> 4)")
 qzo_cuda_mutant(attention_fragment cuda_attention_test attention.h "2 * d + lane / 16)" "2 * d + lane % 2)")
+qzo_cuda_mutant(matmul_book_exchange cuda_matmul_test matmul.h "t / 2) ^ g) * kEntryBytes" "t / 2) ^ (g & 6)) * kEntryBytes")
 # State that is carried on
 qzo_cuda_mutant(attention_no_rescaling cuda_attention_test attention.h "out[d][2 * r] *= keep" "out[d][2 * r] *= 1.0f")
 qzo_cuda_mutant(noise_stale_signs cuda_matmul_test noise.h "index / 32 != signs_of_" "signs_of_ == 0xffffffffu")

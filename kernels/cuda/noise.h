@@ -26,6 +26,7 @@ struct Multipliers {
   const float* k = nullptr;     // [rows] or [rows, groups]
   const float* unit = nullptr;  // likewise, nullptr: all ones
   uint32_t tensor = 0;          // ordinal in the partition
+  uint32_t first = 0;  // of the tensor's multipliers, where the matrix is a part of it: k and unit are the tensor's
 };
 
 QZO_DEVICE uint32_t SelectWord(const base::PhiloxWords& words, uint32_t i) {  // no indexing: words stay in registers
@@ -50,9 +51,10 @@ class NoiseCursor {
     return (signs_ >> index % 32 & 1) == 0 ? 1.0f : -1.0f;
   }
 
-  // The lane's multiplier `index`.
+  // The lane's multiplier `index` of the matrix.
   QZO_DEVICE float Multiplier(const Multipliers& m, const LaneNoise& lane, uint32_t index) {
     if (m.k == nullptr) return 1.0f;
+    index += m.first;
     if (lane.signed_epsilon == 0) return m.k[index];
     const float unit = m.unit == nullptr ? 1.0f : m.unit[index];
     return Fma(lane.signed_epsilon * unit, At(lane, m.tensor, index), m.k[index]);

@@ -17,17 +17,19 @@ struct GpuOps {
   void (*attention)(void* stream, const AttentionParams& params, int max_tiles);
   void (*round)(void* stream, const RoundParams& params, int max_rows);
   void (*rms_norm)(void* stream, const RmsNormParams& params, int max_rows);
-  void (*silu_gate)(void* stream, const SiluGateParams& params, int max_rows);
+  void (*norm_heads)(void* stream, const NormHeadsParams& params, int max_rows);
+  void (*gate)(void* stream, const GateParams& params, int max_rows);
   void (*rotate)(void* stream, const RotateParams& params, int max_rows);
   void (*embed)(void* stream, const EmbedParams& params, int max_rows);
   void (*gather)(void* stream, const GatherParams& params, int max_rows);
+  void (*soft_cap)(void* stream, const SoftCapParams& params, int max_rows);
   void (*log_sum)(void* stream, const LogSumParams& params, int max_rows);
   void (*chosen)(void* stream, const ChosenParams& params, int max_count);
   void (*perturb)(void* stream, const PerturbParams& params);
   void (*update)(void* stream, const UpdateParams& params);
 };
 
-constexpr bool SupportsHead(int head_dim) { return head_dim % 8 == 0 && head_dim <= 128; }
+constexpr bool SupportsHead(int head_dim) { return head_dim % 8 == 0 && head_dim <= 256; }
 
 }  // namespace qzo::kernels::cuda
 

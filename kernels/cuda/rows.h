@@ -65,6 +65,7 @@ struct RmsNormParams {
   const int32_t* rows = nullptr;
   RoundedOutput out;       // unless values is null
   float* plain = nullptr;  // [rows, dim] in fp32, unless null
+  bool add = false;        // to what is in `plain`
 };
 
 // y_j = (x_j · s) · weight_j, s = 1 / sqrt(sum / dim + epsilon).
@@ -85,23 +86,51 @@ QZO_KERNEL(256, 4) RmsNormKernel(const RmsNormParams p) {
   const auto value = [&](int j) { return (x[j] * s) * p.weight[j]; };
   if (p.out.values != nullptr) RoundRow(p.out, row, p.dim, value);
   if (p.plain == nullptr) return;
-  for (int j = thread; j < p.dim; j += kRowThreads) p.plain[row * p.dim + j] = value(j);
+  for (int j = thread; j < p.dim; j += kRowThreads) {
+    float& y = p.plain[row * p.dim + j];
+    y = p.add ? y + value(j) : value(j);
+  }
 }
 
-struct SiluGateParams {
+struct NormHeadsParams {
+  float* x = nullptr;  // [rows, heads * head_dim], in place
+  const float* weight = nullptr;
+  float epsilon = 0;
+  int heads = 0;
+  int head_dim = 0;
+  const int32_t* rows = nullptr;
+};
+
+// The same for each head of a row, a warp each.
+QZO_KERNEL(256, 4) NormHeadsKernel(const NormHeadsParams p) {
+  const int64_t row = BlockIndexX();
+  if (row >= *p.rows) return;
+  const int lane = ThreadIndex() % 32;
+  for (int head = ThreadIndex() / 32; head < p.heads; head += kRowWarps) {
+    float* x = p.x + (row * p.heads + head) * p.head_dim;
+    float sum = 0;
+    for (int j = lane; j < p.head_dim; j += 32) sum += x[j] * x[j];
+    sum = WarpSum(sum);
+    const float s = 1.0f / Sqrt(sum / static_cast<float>(p.head_dim) + p.epsilon);
+    for (int j = lane; j < p.head_dim; j += 32) x[j] = (x[j] * s) * p.weight[j];
+  }
+}
+
+struct GateParams {
   const float* gate = nullptr;  // [rows, dim]
   const float* up = nullptr;
+  bool gelu = false;  // by its tanh approximation, instead of SiLU
   int dim = 0;
   const int32_t* rows = nullptr;
   RoundedOutput out;       // unless values is null
   float* plain = nullptr;  // [rows, dim] in fp32, unless null; may be gate
 };
 
-QZO_KERNEL(256, 4) SiluGateKernel(const SiluGateParams p) {
+QZO_KERNEL(256, 4) GateKernel(const GateParams p) {
   const int64_t row = BlockIndexX();
   if (row >= *p.rows) return;
   const float *gate = p.gate + row * p.dim, *up = p.up + row * p.dim;
-  const auto value = [&](int j) { return Silu(gate[j]) * up[j]; };
+  const auto value = [&](int j) { return (p.gelu ? GeluTanh(gate[j]) : Silu(gate[j])) * up[j]; };
   if (p.out.values != nullptr) RoundRow(p.out, row, p.dim, value);
   if (p.plain == nullptr) return;
   for (int j = ThreadIndex(); j < p.dim; j += kRowThreads) p.plain[row * p.dim + j] = value(j);
@@ -149,6 +178,7 @@ struct EmbedParams {
   const int32_t* tokens = nullptr;
   const int32_t* rows = nullptr;
   float* out = nullptr;  // [rows, cols]
+  float scale = 1;
 };
 
 // Value (row, k) of a matrix, from its planes.
@@ -196,8 +226,22 @@ QZO_KERNEL(256, 4) EmbedKernel(const EmbedParams p) {
   const int64_t row = BlockIndexX();
   if (row >= *p.rows) return;
   for (int k = ThreadIndex(); k < p.table.cols; k += kRowThreads) {
-    p.out[row * p.table.cols + k] = StoredValue(p.table, p.tokens[row], k);
+    p.out[row * p.table.cols + k] = p.scale * StoredValue(p.table, p.tokens[row], k);
   }
+}
+
+struct SoftCapParams {
+  float* x = nullptr;  // [rows, n], in place
+  int n = 0;
+  const int32_t* rows = nullptr;
+  float cap = 0;
+};
+
+QZO_KERNEL(256, 4) SoftCapKernel(const SoftCapParams p) {
+  const int64_t row = BlockIndexX();
+  if (row >= *p.rows) return;
+  float* x = p.x + row * p.n;
+  for (int j = ThreadIndex(); j < p.n; j += kRowThreads) x[j] = SoftCap(x[j], p.cap);
 }
 
 struct GatherParams {

@@ -111,18 +111,73 @@ TEST_P(CudaRowsTest, NormsAreWithinTheBoundAndRoundOnce) {
 
 TEST_P(CudaRowsTest, GatesHaveTheBitsOfTheReference) {
   constexpr int kDim = 100;
-  const std::vector<float> gate = RandomFloats(random_, kRows * kDim), up = RandomFloats(random_, kRows * kDim);
-  OnDevice<float> device_gate(gpu(), gate), device_up(gpu(), up);
+  for (const bool gelu : {false, true}) {
+    const std::vector<float> gate = RandomFloats(random_, kRows * kDim), up = RandomFloats(random_, kRows * kDim);
+    OnDevice<float> device_gate(gpu(), gate), device_up(gpu(), up);
+    OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
+    Rounded result(gpu(), kRows, kDim);
+    gpu().ops().gate(gpu().stream(),
+                     {device_gate.get(), device_up.get(), gelu, kDim, rows.get(), result.out(), device_gate.get()},
+                     kRows);
+    std::vector<float> expected(gate.size());
+    const Kernels& reference = *AllKernels().front();
+    (gelu ? reference.gelu_gate : reference.silu_gate)(gate.data(), up.data(), kRows * kDim, expected.data());
+    EXPECT_EQ(FirstDifference(device_gate.Read(), expected), -1);
+    EXPECT_EQ(FirstDifference(Unrounded(result.values.Read(), result.sums.Read(), kRows, kDim, result.stretches),
+                              AllToBf16(expected)),
+              -1);
+  }
+}
+
+TEST_P(CudaRowsTest, NormsAreAddedWhereTheyAreAskedTo) {
+  constexpr int kDim = 70;
+  const std::vector<float> x = RandomFloats(random_, kRows * kDim), weight = RandomFloats(random_, kDim);
+  std::vector<float> plain = RandomFloats(random_, kRows * kDim);
+  OnDevice<float> device_x(gpu(), x), device_weight(gpu(), weight), normed(gpu(), x.size()), sum(gpu(), plain);
   OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
-  Rounded result(gpu(), kRows, kDim);
-  gpu().ops().silu_gate(gpu().stream(),
-                        {device_gate.get(), device_up.get(), kDim, rows.get(), result.out(), device_gate.get()}, kRows);
-  std::vector<float> expected(gate.size());
-  AllKernels().front()->silu_gate(gate.data(), up.data(), kRows * kDim, expected.data());
-  EXPECT_EQ(FirstDifference(device_gate.Read(), expected), -1);
-  EXPECT_EQ(FirstDifference(Unrounded(result.values.Read(), result.sums.Read(), kRows, kDim, result.stretches),
-                            AllToBf16(expected)),
-            -1);
+  for (const bool add : {false, true}) {
+    gpu().ops().rms_norm(gpu().stream(),
+                         {.x = device_x.get(),
+                          .weight = device_weight.get(),
+                          .epsilon = 1e-5f,
+                          .dim = kDim,
+                          .rows = rows.get(),
+                          .plain = add ? sum.get() : normed.get(),
+                          .add = add},
+                         kRows);
+  }
+  const std::vector<float> found = normed.Read();
+  for (size_t i = 0; i < plain.size(); ++i) plain[i] += found[i];
+  EXPECT_EQ(FirstDifference(sum.Read(), plain), -1);
+}
+
+TEST_P(CudaRowsTest, HeadsAreNormedOneByOne) {
+  for (const auto& [heads, dim] : {std::pair{1, 8}, {9, 40}, {16, 128}}) {
+    const std::vector<float> x = RandomFloats(random_, static_cast<size_t>(kRows * heads * dim)),
+                             weight = RandomFloats(random_, static_cast<size_t>(dim));
+    OnDevice<float> device_x(gpu(), x), device_weight(gpu(), weight);
+    OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
+    gpu().ops().norm_heads(gpu().stream(), {device_x.get(), device_weight.get(), 1e-6f, heads, dim, rows.get()}, 4);
+    const std::vector<float> found = device_x.Read();
+    for (size_t i = 0; i < x.size(); ++i) {
+      const size_t width = static_cast<size_t>(dim), head = i / width * width;
+      double sum = 0;
+      for (size_t j = 0; j < width; ++j) sum += std::pow(double{x[head + j]}, 2);
+      const double expected = double{x[i]} / std::sqrt(sum / dim + 1e-6) * double{weight[i % width]};
+      // The sum is off by at most (dim / 32 + 5) roundings, half of it after the root; six more.
+      EXPECT_NEAR(found[i], expected, (dim / 32 + 17) * 0x1p-24 * std::fabs(expected) + 1e-44) << i;
+    }
+  }
+}
+
+TEST_P(CudaRowsTest, SoftCapsHaveTheBitsOfTheReference) {
+  std::vector<float> x = RandomFloats(random_, kRows * 300);
+  for (float& value : x) value *= 40;
+  OnDevice<float> device_x(gpu(), x);
+  OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
+  gpu().ops().soft_cap(gpu().stream(), {device_x.get(), 300, rows.get(), 30.0f}, kRows + 2);
+  AllKernels().front()->softcap(x.data(), kRows * 300, 30.0f);
+  EXPECT_EQ(FirstDifference(device_x.Read(), x), -1);
 }
 
 TEST_P(CudaRowsTest, RotationsRoundWhatTheReferenceComputes) {
@@ -174,12 +229,13 @@ TEST_P(CudaRowsTest, EmbeddingsAreTheStoredValues) {
     const std::vector<int32_t> tokens = {3, 0, 3};
     OnDevice<int32_t> device_tokens(gpu(), tokens), rows(gpu(), std::vector<int32_t>{kRows});
     OnDevice<float> out(gpu(), static_cast<size_t>(kRows * cols));
-    gpu().ops().embed(gpu().stream(), {matrix.get(), device_tokens.get(), rows.get(), out.get()}, kRows);
+    gpu().ops().embed(gpu().stream(), {matrix.get(), device_tokens.get(), rows.get(), out.get(), 2.0f}, kRows);
     std::vector<float> expected(static_cast<size_t>(kRows * cols));
     for (int row = 0; row < kRows; ++row) {
       DequantizeRow(w, tokens[static_cast<size_t>(row)], expected.data() + row * cols);
     }
     if (BlockValues(type) == 1) expected = AllToBf16(expected);
+    for (float& value : expected) value *= 2;
     EXPECT_EQ(FirstDifference(out.Read(), expected), -1) << WeightTypeName(type);
   }
 }

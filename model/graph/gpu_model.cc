@@ -1,11 +1,11 @@
 #include "model/graph/gpu_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "kernels/cuda/ops.h"
-#include "kernels/exact_math.h"
 
 namespace qzo::model {
 
@@ -30,6 +30,7 @@ absl::StatusOr<GpuLinear> GpuModel::CopyLinear(const kernels::WeightMatrix& w, i
   QZO_ASSIGN_OR_RETURN(linear.matrix.codes, Copy(packed.codes.data(), packed.codes.size()));
   QZO_ASSIGN_OR_RETURN(linear.matrix.records, Copy(packed.records.data(), packed.records.size()));
   QZO_ASSIGN_OR_RETURN(linear.matrix.supers, Copy(packed.supers.data(), packed.supers.size()));
+  QZO_ASSIGN_OR_RETURN(linear.matrix.books, Copy(packed.books.data(), packed.books.size()));
   if (w.order != nullptr) {
     QZO_ASSIGN_OR_RETURN(const std::byte* order, Copy(w.order, static_cast<size_t>(w.cols) * sizeof(int32_t)));
     linear.order = reinterpret_cast<const int32_t*>(order);
@@ -40,31 +41,24 @@ absl::StatusOr<GpuLinear> GpuModel::CopyLinear(const kernels::WeightMatrix& w, i
 
 namespace {
 
+constexpr std::pair<LinearLayer Layer::*, GpuLinear GpuLayer::*> kLinears[] = {
+    {&Layer::q, &GpuLayer::q},       {&Layer::k, &GpuLayer::k},
+    {&Layer::v, &GpuLayer::v},       {&Layer::attention_output, &GpuLayer::attention_output},
+    {&Layer::gate, &GpuLayer::gate}, {&Layer::up, &GpuLayer::up},
+    {&Layer::down, &GpuLayer::down}};
+
 // What passes on a GPU do not have yet, or "".
 std::string Missing(const Model& model) {
   const ModelInfo& info = model.info();
   if (!kernels::cuda::SupportsHead(info.head_dim)) {
-    return absl::StrCat("heads of ", info.head_dim, " (GPUs take multiples of 8 up to 128)");
+    return absl::StrCat("heads of ", info.head_dim, " (GPUs take multiples of 8 up to 256)");
   }
   if (info.norm != NormKind::kRms) return "layer norms";
-  if (info.mlp != MlpKind::kSiluGated) return "an MLP without SiLU gate";
-  if (info.window != 0) return "a sliding window";
-  if (info.attention_softcap != 0 || info.logit_softcap != 0) return "soft caps";
-  if (info.embedding_scale != 1) return "scaled embeddings";
-  if (info.attention_scale != 1.0f / kernels::Sqrt(static_cast<float>(info.head_dim))) return "a scale of attention";
+  if (!info.gated()) return "an MLP without gate";
   if (model.positions().rows != 0) return "learned positions";
   for (const Layer& layer : model.layers()) {
-    if (!layer.q_norm.empty() || !layer.k_norm.empty()) return "norms of queries and keys";
-    if (!layer.post_attention_norm.weight.empty() || !layer.post_feed_forward_norm.weight.empty()) {
-      return "norms after the branches of a block";
-    }
-    for (const auto linear :
-         {&Layer::q, &Layer::k, &Layer::v, &Layer::attention_output, &Layer::gate, &Layer::up, &Layer::down}) {
-      if (!(layer.*linear).bias.empty()) return "biases";
-      if (kernels::HasCodebook((layer.*linear).type)) return "codebooks";
-      if (layer.trained.at(static_cast<size_t>((layer.*linear).part)).rows != (layer.*linear).rows) {
-        return "matrices that are several in one";
-      }
+    for (const auto& [linear, copy] : kLinears) {
+      if (!kernels::cuda::HasLayout((layer.*linear).type)) return "codebooks of single values (bitsandbytes)";
     }
   }
   return "";
@@ -80,18 +74,34 @@ absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, G
         absl::StrCat(model.path(), ": ", missing, ": not on GPUs yet; --device cpu runs it"));
   }
   std::unique_ptr<GpuModel> made(new GpuModel(gpu));
-  constexpr std::pair<LinearLayer Layer::*, GpuLinear GpuLayer::*> kLinears[] = {
-      {&Layer::q, &GpuLayer::q},       {&Layer::k, &GpuLayer::k},
-      {&Layer::v, &GpuLayer::v},       {&Layer::attention_output, &GpuLayer::attention_output},
-      {&Layer::gate, &GpuLayer::gate}, {&Layer::up, &GpuLayer::up},
-      {&Layer::down, &GpuLayer::down}};
+  const float* tables[2][2] = {};  // [local][cosines, sines]
+  for (const bool local : {false, true}) {
+    if (local && !info.local_rope.has_value()) {
+      std::copy_n(tables[0], 2, tables[1]);
+      continue;
+    }
+    const kernels::RopeTable& rope = local ? model.local_rope() : model.rope();
+    QZO_ASSIGN_OR_RETURN(tables[local][0], made->CopyFloats(rope.cos));
+    QZO_ASSIGN_OR_RETURN(tables[local][1], made->CopyFloats(rope.sin));
+  }
   for (const Layer& layer : model.layers()) {
     GpuLayer& copy = made->layers_.emplace_back();
-    QZO_ASSIGN_OR_RETURN(copy.attention_norm, made->CopyFloats(layer.attention_norm.weight));
-    QZO_ASSIGN_OR_RETURN(copy.feed_forward_norm, made->CopyFloats(layer.feed_forward_norm.weight));
+    for (const auto& [from, to] : {std::pair{&layer.attention_norm.weight, &copy.attention_norm},
+                                   {&layer.feed_forward_norm.weight, &copy.feed_forward_norm},
+                                   {&layer.post_attention_norm.weight, &copy.post_attention_norm},
+                                   {&layer.post_feed_forward_norm.weight, &copy.post_feed_forward_norm},
+                                   {&layer.q_norm, &copy.q_norm},
+                                   {&layer.k_norm, &copy.k_norm}}) {
+      QZO_ASSIGN_OR_RETURN(*to, made->CopyFloats(*from));
+    }
+    copy.cos = tables[layer.local][0];
+    copy.sin = tables[layer.local][1];
+    copy.window = layer.local ? info.window : 0;
     for (const auto& [from, to] : kLinears) {
       const LinearLayer& linear = layer.*from;
       QZO_ASSIGN_OR_RETURN(copy.*to, made->CopyLinear(linear, layer.trained_base + linear.part));
+      QZO_ASSIGN_OR_RETURN((copy.*to).bias, made->CopyFloats(linear.bias));
+      (copy.*to).first_row = static_cast<int>(linear.first_row);
     }
   }
   QZO_ASSIGN_OR_RETURN(made->head_, made->CopyLinear(model.head(), -1));
@@ -101,8 +111,6 @@ absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, G
     made->embedding_ = embedding.matrix;
   }
   QZO_ASSIGN_OR_RETURN(made->output_norm_, made->CopyFloats(model.output_norm().weight));
-  QZO_ASSIGN_OR_RETURN(made->cos_, made->CopyFloats(model.rope().cos));
-  QZO_ASSIGN_OR_RETURN(made->sin_, made->CopyFloats(model.rope().sin));
   QZO_RETURN_IF_ERROR(gpu->Wait());
   return made;
 }

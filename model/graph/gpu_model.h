@@ -17,12 +17,18 @@ namespace qzo::model {
 struct GpuLinear {
   kernels::cuda::DeviceMatrix matrix;
   const int32_t* order = nullptr;  // as WeightMatrix::order, in device memory
-  int ordinal = -1;                // in the partition; -1: not trained
+  const float* bias = nullptr;
+  int ordinal = -1;   // in the partition; -1: not trained
+  int first_row = 0;  // of that tensor
 };
 
 struct GpuLayer {
   const float* attention_norm = nullptr;
   const float* feed_forward_norm = nullptr;
+  const float *post_attention_norm = nullptr, *post_feed_forward_norm = nullptr;  // where there are such
+  const float *q_norm = nullptr, *k_norm = nullptr;
+  const float *cos = nullptr, *sin = nullptr;  // of its rotary embedding
+  int window = 0;                              // 0: all keys
   GpuLinear q, k, v, attention_output, gate, up, down;
 };
 
@@ -30,15 +36,13 @@ struct GpuLayer {
 class GpuModel {
  public:
   // `gpu` must outlive it. Possible errors: UNIMPLEMENTED for what GPUs do not have of an architecture (the blocks are
-  // Llama's), those of Gpu::Allocate and Gpu::Wait.
+  // those with RMS norms, gated MLPs and rotary embeddings), those of Gpu::Allocate and Gpu::Wait.
   static absl::StatusOr<std::unique_ptr<GpuModel>> Create(const Model& model, kernels::cuda::Gpu* gpu);
 
   absl::Span<const GpuLayer> layers() const { return layers_; }
   const kernels::cuda::DeviceMatrix& embedding() const { return embedding_; }
   const GpuLinear& head() const { return head_; }
   const float* output_norm() const { return output_norm_; }
-  const float* cos() const { return cos_; }
-  const float* sin() const { return sin_; }
   int64_t bytes() const { return bytes_; }
 
  private:
@@ -52,7 +56,7 @@ class GpuModel {
   std::vector<GpuLayer> layers_;
   kernels::cuda::DeviceMatrix embedding_;
   GpuLinear head_;
-  const float *output_norm_ = nullptr, *cos_ = nullptr, *sin_ = nullptr;
+  const float* output_norm_ = nullptr;
   int64_t bytes_ = 0;
 };
 

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/text.h"
-#include "kernels/exact_math.h"
 
 namespace qzo::model {
 namespace {
@@ -44,7 +43,7 @@ struct GpuPasses::View {
 // Working memory, in bytes from its beginning. Rows are those of a capacity.
 struct GpuPasses::Places {
   size_t residual, kept_residual;  // [rows, dim] fp32
-  size_t normed;                   // [rows, dim] fp32, where a matrix has an order of its own
+  size_t normed;                   // [rows, dim] fp32, where a matrix has an order of its own, or a branch a norm
   size_t values, sums;             // RoundedInput of the product at hand
   size_t wide;                     // fp32: queries, keys, values; then gate, up
   size_t q, k, v;                  // bfloat16
@@ -257,13 +256,14 @@ void GpuPasses::Linear(const GpuLinear& linear, const View& view, const float* p
   if (plain != nullptr) Round(plain, w.cols, linear.order, view);
   const Places at = Place(capacity_);
   kernels::cuda::Multipliers multipliers;
-  const bool grouped = grouped_ && w.records != nullptr;
+  const bool grouped = grouped_ && kernels::cuda::ScalesGroups(w.format.scales);
   if (linear.ordinal >= 0 && multiplier_count_ > 0) {
     const int64_t offset = offsets_[grouped_ ? 1 : 0][static_cast<size_t>(linear.ordinal)];
     const float* k = multipliers_.at<float>();
     multipliers = {.k = k + offset,
                    .unit = unit_count_ == 0 ? nullptr : k + multiplier_count_ + offset,
-                   .tensor = static_cast<uint32_t>(linear.ordinal)};
+                   .tensor = static_cast<uint32_t>(linear.ordinal),
+                   .first = static_cast<uint32_t>(linear.first_row * (grouped ? w.groups : 1))};
   }
   gpu_.ops().mat_mul(gpu_.stream(), {.x = {work_.at<uint16_t>(at.values), work_.at<float>(at.sums)},
                                      .w = w,
@@ -276,17 +276,41 @@ void GpuPasses::Linear(const GpuLinear& linear, const View& view, const float* p
                                      .y = y,
                                      .ldy = w.rows,
                                      .accumulate = accumulate,
+                                     .bias = linear.bias,
                                      .slices = kernels::cuda::Slices(w.rows, w.cols),
                                      .partials = work_.at<float>(at.partials),
                                      .max_rows = view.max_rows});
 }
 
-void GpuPasses::Rotate(const float* x, const View& view, int heads, bool turned, uint16_t* out) {
+// Adds a branch to the residual stream, after a norm of its own where it has one.
+void GpuPasses::AddBranch(const GpuLinear& linear, const float* norm, const View& view, const float* plain) {
+  if (norm == nullptr) return Linear(linear, view, plain, view.residual, true);
+  float* branch = work_.at<float>(Place(capacity_).normed);
+  Linear(linear, view, plain, branch, false);
+  gpu_.ops().rms_norm(gpu_.stream(),
+                      {.x = branch,
+                       .weight = norm,
+                       .epsilon = info_.norm_epsilon,
+                       .dim = info_.embedding_length,
+                       .rows = view.rows,
+                       .plain = view.residual,
+                       .add = true},
+                      view.max_rows);
+}
+
+void GpuPasses::NormHeads(const float* weight, const View& view, int heads, float* x) {
+  if (weight == nullptr) return;
+  gpu_.ops().norm_heads(gpu_.stream(), {x, weight, info_.norm_epsilon, heads, info_.head_dim, view.rows},
+                        view.max_rows);
+}
+
+// Rounds for attention, turned by the rotary embedding of a layer if one is given.
+void GpuPasses::Rotate(const float* x, const View& view, int heads, const GpuLayer* turned, uint16_t* out) {
   gpu_.ops().rotate(gpu_.stream(),
                     {.x = x,
                      .positions = view.positions,
-                     .cos = turned ? weights_->cos() : nullptr,
-                     .sin = weights_->sin(),
+                     .cos = turned == nullptr ? nullptr : turned->cos,
+                     .sin = turned == nullptr ? nullptr : turned->sin,
                      .heads = heads,
                      .head_dim = info_.head_dim,
                      .rotary_dim = info_.rotary_dim,
@@ -314,8 +338,9 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
   Linear(layer.k, all, input, k, false);
   Linear(layer.v, all, input, v, false);
   if (!last) Linear(layer.q, all, input, q, false);
-  Rotate(k, all, info_.kv_heads, true, k16);
-  Rotate(v, all, info_.kv_heads, false, v16);
+  NormHeads(layer.k_norm, all, info_.kv_heads, k);
+  Rotate(k, all, info_.kv_heads, &layer, k16);
+  Rotate(v, all, info_.kv_heads, nullptr, v16);
   const View& view = last ? kept : all;
   if (last) {  // only rows whose hidden state is wanted go on
     gpu_.ops().gather(gpu_.stream(),
@@ -323,7 +348,8 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
                       kept.max_rows);
     Linear(layer.q, kept, normed(layer.attention_norm, kept, ordered), q, false);
   }
-  Rotate(q, view, info_.heads, true, q16);
+  NormHeads(layer.q_norm, view, info_.heads, q);
+  Rotate(q, view, info_.heads, &layer, q16);
   float* attended = work_.at<float>(at.attended);
   gpu_.ops().attention(gpu_.stream(),
                        {.q = q16,
@@ -335,10 +361,12 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
                         .heads = info_.heads,
                         .kv_heads = info_.kv_heads,
                         .head_dim = info_.head_dim,
-                        .scale = 1.0f / kernels::Sqrt(static_cast<float>(info_.head_dim)),
+                        .scale = info_.attention_scale,
+                        .softcap = info_.attention_softcap,
+                        .window = layer.window,
                         .out = attended},
                        view.max_tiles);
-  Linear(layer.attention_output, view, attended, view.residual, true);
+  AddBranch(layer.attention_output, layer.post_attention_norm, view, attended);
 
   float* gate = work_.at<float>(at.wide);
   float* up = gate + int64_t{view.max_rows} * info_.feed_forward_length;
@@ -348,15 +376,16 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
   const bool plain = layer.down.order != nullptr;
   const RoundedOutput rounded{work_.at<uint16_t>(at.values), work_.at<float>(at.sums),
                               Stretches(info_.feed_forward_length)};
-  gpu_.ops().silu_gate(gpu_.stream(),
-                       {.gate = gate,
-                        .up = up,
-                        .dim = info_.feed_forward_length,
-                        .rows = view.rows,
-                        .out = plain ? RoundedOutput{} : rounded,
-                        .plain = plain ? gate : nullptr},
-                       view.max_rows);
-  Linear(layer.down, view, plain ? gate : nullptr, view.residual, true);
+  gpu_.ops().gate(gpu_.stream(),
+                  {.gate = gate,
+                   .up = up,
+                   .gelu = info_.mlp == MlpKind::kGeluGated,
+                   .dim = info_.feed_forward_length,
+                   .rows = view.rows,
+                   .out = plain ? RoundedOutput{} : rounded,
+                   .plain = plain ? gate : nullptr},
+                  view.max_rows);
+  AddBranch(layer.down, layer.post_feed_forward_norm, view, plain ? gate : nullptr);
 }
 
 // Hidden states of the kept rows after the final norm, as the head takes them.
@@ -384,8 +413,10 @@ void GpuPasses::Body() {
                   .positions = Table<int32_t>(tables_.kept_positions),
                   .spans = Table<kernels::KeySpan>(tables_.kept_spans),
                   .residual = work_.at<float>(at.kept_residual)};
-  gpu_.ops().embed(gpu_.stream(), {weights_->embedding(), Table<int32_t>(tables_.tokens), all.rows, all.residual},
-                   all.max_rows);
+  gpu_.ops().embed(
+      gpu_.stream(),
+      {weights_->embedding(), Table<int32_t>(tables_.tokens), all.rows, all.residual, info_.embedding_scale},
+      all.max_rows);
   for (size_t layer = 0; layer < weights_->layers().size(); ++layer) RunLayer(layer, all, kept);
   Norm(weights_->output_norm(), kept, false);
 }
@@ -409,6 +440,13 @@ void GpuPasses::Head(int chunk) {
        .slices = kernels::cuda::Slices(w.rows, w.cols),
        .partials = work_.at<float>(at.partials),
        .max_rows = max_rows});
+  if (info_.logit_softcap == 0) return;
+  gpu_.ops().soft_cap(gpu_.stream(),
+                      {.x = work_.at<float>(at.logits),
+                       .n = info_.vocabulary,
+                       .rows = CountOf(GpuTables::kChunks + 2 * chunk),
+                       .cap = info_.logit_softcap},
+                      max_rows);
 }
 
 void GpuPasses::Choose(int chunk) {

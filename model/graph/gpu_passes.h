@@ -48,7 +48,9 @@ class GpuPasses final : public Passes {
   void Norm(const float* weight, const View& view, bool plain);
   void Round(const float* x, int cols, const int32_t* order, const View& view);
   void Linear(const GpuLinear& linear, const View& view, const float* plain, float* y, bool accumulate);
-  void Rotate(const float* x, const View& view, int heads, bool turned, uint16_t* out);
+  void AddBranch(const GpuLinear& linear, const float* norm, const View& view, const float* plain);
+  void NormHeads(const float* weight, const View& view, int heads, float* x);
+  void Rotate(const float* x, const View& view, int heads, const GpuLayer* turned, uint16_t* out);
   void Head(int chunk);
   void Choose(int chunk);
   template <typename T>

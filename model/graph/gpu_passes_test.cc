@@ -5,58 +5,20 @@
 
 #include <bit>
 #include <cmath>
-#include <map>
 #include <numeric>
 
 #include "kernels/cuda/test_gpu.h"
 #include "model/graph/replica.h"
+#include "tests/support/directed_lanes.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tiny_model.h"
 
 namespace qzo::model {
 namespace {
 
+using ::qzo::testing::DirectedLanes;
 using ::qzo::testing::LoadStories;
 using ::qzo::testing::StatusIs;
-
-// Lanes of one replica's multipliers in directions of their own, as a state and as arrays.
-class DirectedLanes final : public LaneSource {
- public:
-  DirectedLanes(const method::Partition& partition, int lanes, int first = 0)
-      : partition_(partition),
-        lanes_(lanes),
-        first_(first),
-        multipliers_(static_cast<size_t>(partition.multipliers())) {
-    for (size_t i = 0; i < multipliers_.size(); ++i) multipliers_[i] = 1 + 0.01f * static_cast<float>(i % 7);
-  }
-  int lanes() const override { return lanes_; }
-  kernels::Granularity granularity() const override {
-    return partition_.granularity() == method::Granularity::kGroup ? kernels::Granularity::kGroup
-                                                                   : kernels::Granularity::kChannel;
-  }
-  const float* Multipliers(int lane, int ordinal) override {
-    const method::PartitionTensor& tensor = partition_.tensors()[static_cast<size_t>(ordinal)];
-    std::vector<float>& made = made_[{lane, ordinal}];
-    made.resize(static_cast<size_t>(tensor.count));
-    LaneDirection direction = Direction(lane);
-    direction.key.tensor = static_cast<uint32_t>(ordinal);
-    kernels::BestKernels().perturb(direction.key, 0, tensor.count, multipliers_.data() + tensor.offset, nullptr,
-                                   direction.signed_epsilon, made.data());
-    return made.data();
-  }
-  std::optional<LaneState> State() const override { return LaneState{.multipliers = multipliers_, .owner = owner_}; }
-  LaneDirection Direction(int lane) const override {
-    return {.key = {.seed = 99, .step = 3, .probe = static_cast<uint32_t>((first_ + lane) / 2)},
-            .signed_epsilon = (first_ + lane) % 2 == 0 ? 0.05f : -0.05f};
-  }
-
- private:
-  const method::Partition& partition_;
-  const int lanes_, first_;
-  std::vector<float> multipliers_;
-  std::map<std::pair<int, int>, std::vector<float>> made_;
-  const std::shared_ptr<const void> owner_ = std::make_shared<char>();
-};
 
 std::vector<Example> SomeExamples() {
   std::vector<Example> examples;

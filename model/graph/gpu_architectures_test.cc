@@ -1,0 +1,153 @@
+// Blocks other than Llama's, and codebooks, on the GPU of the tests: against the processor's passes, which are held to
+// the logits of transformers (architectures_test.cc).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <map>
+
+#include "kernels/cuda/test_gpu.h"
+#include "model/graph/gpu_passes.h"
+#include "tests/support/directed_lanes.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_checkpoint.h"
+
+namespace qzo::model {
+namespace {
+
+using ::qzo::testing::DirectedLanes;
+using ::qzo::testing::StatusIs;
+using ::qzo::testing::TinyCheckpoint;
+
+std::unique_ptr<Model> LoadGguf(const std::string& name) {
+  auto model = Model::Load(testing::TestFile("golden/architectures/" + name + "/model.gguf"));
+  EXPECT_OK(model);
+  return model.ok() ? *std::move(model) : nullptr;
+}
+
+std::vector<int32_t> Ids() {
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 14; ++i) ids.push_back((7 * i * i + 3 * i + 1) % 96);
+  return ids;
+}
+
+// In units of the largest expected value.
+double LargestError(const std::vector<float>& got, const std::vector<float>& expected) {
+  double error = 0, largest = 0;
+  EXPECT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    largest = std::max(largest, std::fabs(double{expected[i]}));
+    error = std::max(error, std::fabs(double{got[i]} - double{expected[i]}));
+  }
+  EXPECT_GT(largest, 0.5);
+  return error / largest;
+}
+
+// Rounding an input to bfloat16 costs up to 2⁻⁹ of each value. Eight are rounded in each of the two blocks: what the
+// seven products take, and the weights of attention; of AQLM's one block also the entries of seven codebooks.
+constexpr double kBound = 16 * 0x1p-9;
+
+class GpuArchitectures : public kernels::cuda::OnTestGpu<> {
+ protected:
+  std::unique_ptr<Engine> GpuEngine(const Model& model, int64_t max_rows = 4096) {
+    auto passes = GpuPasses::Create(model, gpu_.get());
+    EXPECT_OK(passes);
+    return std::make_unique<Engine>(model, std::move(passes).value(), max_rows);
+  }
+  std::vector<float> OnGpu(const Model& model, LaneSource* lane) {
+    auto logits = GpuEngine(model)->Logits(Ids(), lane);
+    EXPECT_OK(logits);
+    return logits.ok() ? *std::move(logits) : std::vector<float>();
+  }
+  std::vector<float> OnProcessor(const Model& model, LaneSource* lane) {
+    auto logits = Engine(model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32).Logits(Ids(), lane);
+    EXPECT_OK(logits);
+    return logits.ok() ? *std::move(logits) : std::vector<float>();
+  }
+  // Under multipliers and noise that matter.
+  void ExpectTheProcessorsLogits(const Model& model) {
+    PlainLane plain;
+    const std::vector<float> expected = OnProcessor(model, &plain);
+    EXPECT_LT(LargestError(OnGpu(model, &plain), expected), kBound);
+    for (const auto granularity : {method::Granularity::kChannel, method::Granularity::kGroup}) {
+      const method::Partition partition(granularity, model.info().trained);
+      DirectedLanes lane(partition, 1, 0, 0.3f);
+      const std::vector<float> perturbed = OnProcessor(model, &lane);
+      EXPECT_LT(LargestError(OnGpu(model, &lane), perturbed), kBound);
+      EXPECT_GT(LargestError(perturbed, expected), 4 * kBound) << "noise without influence proves nothing";
+    }
+  }
+
+  kernels::ThreadPool pool_{1};
+};
+
+class GpuArchitecturesTest : public GpuArchitectures, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(GpuArchitecturesTest, LogitsAreCloseToTheProcessors) { ExpectTheProcessorsLogits(*LoadGguf(GetParam())); }
+
+// Windows and prefixes among them: the model's window is shorter than these examples.
+TEST_P(GpuArchitecturesTest, ALossDependsOnNothingThatSharesThePass) {
+  const std::unique_ptr<Model> model = LoadGguf(GetParam());
+  const std::vector<int32_t> ids = Ids();
+  const std::vector<Example> examples = {{.prompt = {ids.begin(), ids.begin() + 8},
+                                          .branches = {{ids.begin() + 8, ids.end()}, {3, 5, 7}},
+                                          .scored = {},
+                                          .label = 0},
+                                         {.prompt = {2, 3}, .branches = {{4, 5}, {6}}, .scored = {}, .label = 1}};
+  const Example* both[] = {&examples[0], &examples[1]};
+  const method::Partition partition(method::Granularity::kChannel, model->info().trained);
+  DirectedLanes all(partition, 3);
+  std::vector<ExampleLoss> together;
+  ASSERT_OK(GpuEngine(*model)->Losses(TaskKind::kClassification, both, &all, &together));
+  const std::unique_ptr<Engine> small = GpuEngine(*model, 1);
+  for (int lane = 0; lane < 3; ++lane) {
+    DirectedLanes one(partition, 1, lane);
+    for (size_t i = 0; i < 2; ++i) {
+      std::vector<ExampleLoss> alone;
+      ASSERT_OK(small->Losses(TaskKind::kClassification, {&both[i], 1}, &one, &alone));
+      EXPECT_EQ(std::bit_cast<uint64_t>(alone[0].loss),
+                std::bit_cast<uint64_t>(together[static_cast<size_t>(lane) * 2 + i].loss))
+          << "lane " << lane << " example " << i;
+    }
+  }
+}
+
+std::string NameOf(const ::testing::TestParamInfo<const char*>& info) { return info.param; }
+INSTANTIATE_TEST_SUITE_P(Architectures, GpuArchitecturesTest,
+                         ::testing::Values("gemma2", "gemma3", "mistral", "phi3", "qwen2", "qwen3"), NameOf);
+
+TEST_F(GpuArchitectures, AreRefusedByNameWhereSomethingIsMissing) {
+  for (const std::string name : {"gpt2", "opt"}) {
+    EXPECT_THAT(GpuPasses::Create(*LoadGguf(name), gpu_.get()),
+                StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("layer norms: not on GPUs yet")));
+  }
+}
+
+class GpuCheckpoints : public GpuArchitectures {
+ protected:
+  std::unique_ptr<Model> Load(const std::string& method, int bits) {
+    files_ = TinyCheckpoint(method, bits).Files();
+    auto checkpoint = testing::OpenFiles(files_);
+    EXPECT_OK(checkpoint);
+    const auto file = GgufFile::Open(testing::TestFile("golden/models/stories260k/stories260K-F32.gguf"));
+    auto model = Model::Load(*std::move(checkpoint), *MakeTokenizer(**file));
+    EXPECT_OK(model);
+    return model.ok() ? *std::move(model) : nullptr;
+  }
+  std::map<std::string, std::string> files_;  // outlive the model
+};
+
+class GpuCheckpointTest : public GpuCheckpoints, public ::testing::WithParamInterface<int> {};
+
+TEST_P(GpuCheckpointTest, CodebooksHaveTheProcessorsLogits) { ExpectTheProcessorsLogits(*Load("aqlm", GetParam())); }
+INSTANTIATE_TEST_SUITE_P(Bits, GpuCheckpointTest, ::testing::Values(8, 16, 28));
+
+TEST_F(GpuCheckpoints, CodebooksOfSingleValuesAreRefused) {
+  EXPECT_THAT(GpuPasses::Create(*Load("bitsandbytes", 4), gpu_.get()),
+              StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("codebooks of single values")));
+}
+
+}  // namespace
+}  // namespace qzo::model
