@@ -63,10 +63,11 @@ struct Launches {
   static void Chosen(void* stream, const ChosenParams& p, int max_count) {
     Launcher::template Run<ChosenKernel>(stream, (max_count + kLossThreads - 1) / kLossThreads, 1, kLossThreads, 0, p);
   }
-  template <auto kKernel, typename Params>
-  static void PerMultiplier(void* stream, const Params& p) {
-    const int blocks = static_cast<int>((p.count + kUpdateThreads - 1) / kUpdateThreads);
-    Launcher::template Run<kKernel>(stream, blocks, 1, kUpdateThreads, 0, p);
+  static void Perturb(void* stream, const PerturbParams& p) {
+    Launcher::template Run<PerturbKernel>(stream, UpdateBlocks(p.count), 1, kUpdateThreads, 0, p);
+  }
+  static void Update(void* stream, const UpdateParams& p) {
+    Launcher::template Run<UpdateKernel>(stream, p.blocks, 1, kUpdateThreads, 0, p);
   }
 
   static constexpr GpuOps kOps = {
@@ -82,8 +83,8 @@ struct Launches {
       .soft_cap = PerRow<SoftCapKernel, 0, SoftCapParams>,
       .log_sum = PerRow<LogSumKernel, kLossShared, LogSumParams>,
       .chosen = Chosen,
-      .perturb = PerMultiplier<PerturbKernel, PerturbParams>,
-      .update = PerMultiplier<UpdateKernel, UpdateParams>,
+      .perturb = Perturb,
+      .update = Update,
   };
 };
 

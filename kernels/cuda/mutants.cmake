@@ -32,6 +32,7 @@ qzo_cuda_mutant(matmul_row_bound cuda_matmul_test matmul.h "in_strip >= mine.row
 qzo_cuda_mutant(matmul_column_bound cuda_matmul_test matmul.h "column < p.w.rows && row" "column <= p.w.rows && row")
 qzo_cuda_mutant(attention_mask cuda_attention_test attention.h "at < visible ? score" "at <= visible ? score")
 qzo_cuda_mutant(attention_window cuda_attention_test attention.h "at >= hidden" "at > hidden")
+qzo_cuda_mutant(update_tensors cuda_noise_test noise.h "first_block <= BlockIndexX()" "first_block < BlockIndexX()")
 # Fragments
 qzo_cuda_mutant(matmul_fragment cuda_matmul_test matmul.h "MmaBf16(part, a[c][0], x[0], x[1])" "MmaBf16(part, a[c][0], x[1], x[0])")
 qzo_cuda_mutant(matmul_bank_exchange cuda_matmul_test matmul.h "(4 * b + lane / 8) ^ (lane % 8)" "(4 * b + lane / 8)")

@@ -69,11 +69,20 @@ class NoiseCursor {
   uint32_t signs_ = 0;
 };
 
-struct UpdateParams {
-  float* k = nullptr;  // [count]
-  const float* unit = nullptr;
-  uint32_t tensor = 0;
+// Where a tensor's multipliers are among those of all, and the first block of threads that updates them.
+struct UpdateTensor {
+  int64_t begin = 0;
   uint32_t count = 0;
+  uint32_t ordinal = 0;  // in the partition
+  int32_t first_block = 0;
+};
+
+struct UpdateParams {
+  float* k = nullptr;  // of all tensors
+  const float* unit = nullptr;
+  const UpdateTensor* tensors = nullptr;  // in the order of their blocks
+  int tensor_count = 0;
+  int blocks = 0;
   const LaneNoise* probes = nullptr;    // directions; their epsilons are not read
   const float* coefficients = nullptr;  // [probe_count]
   int probe_count = 0;
@@ -81,19 +90,31 @@ struct UpdateParams {
 
 inline constexpr int kUpdateThreads = 256;
 
+constexpr int UpdateBlocks(uint32_t count) { return static_cast<int>((count + kUpdateThreads - 1) / kUpdateThreads); }
+
 QZO_KERNEL(256, 4) UpdateKernel(const UpdateParams p) {
-  const uint32_t i = static_cast<uint32_t>(BlockIndexX() * kUpdateThreads + ThreadIndex());
-  if (i >= p.count) return;
-  const float unit = p.unit == nullptr ? 1.0f : p.unit[i];
+  int low = 0, high = p.tensor_count - 1;  // the last tensor that begins at this block or before
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (p.tensors[middle].first_block <= BlockIndexX()) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  const UpdateTensor tensor = p.tensors[low];
+  const uint32_t i = static_cast<uint32_t>((BlockIndexX() - tensor.first_block) * kUpdateThreads + ThreadIndex());
+  if (i >= tensor.count) return;
+  const float unit = p.unit == nullptr ? 1.0f : p.unit[tensor.begin + i];
   const float floor = p.unit == nullptr ? 0x1p-6f : 1e-7f * FromBits(Bits(unit) & 0x7fffffffu);
-  float k = p.k[i];
+  float k = p.k[tensor.begin + i];
   for (int probe = 0; probe < p.probe_count; ++probe) {
     const float coefficient = p.coefficients[probe];
     if (coefficient == 0) continue;
     NoiseCursor noise;
-    k = Max(floor, Fma(-(coefficient * unit), noise.At(p.probes[probe], p.tensor, i), k));
+    k = Max(floor, Fma(-(coefficient * unit), noise.At(p.probes[probe], tensor.ordinal, i), k));
   }
-  p.k[i] = k;
+  p.k[tensor.begin + i] = k;
 }
 
 struct PerturbParams {

@@ -34,12 +34,21 @@ TEST_P(CudaNoiseTest, PerturbedMultipliersHaveTheBitsOfTheReference) {
   }
 }
 
-TEST_P(CudaNoiseTest, UpdatesHaveTheBitsOfTheReference) {
-  constexpr size_t kCount = 517;
+TEST_P(CudaNoiseTest, UpdatesOfAllTensorsHaveTheBitsOfTheReference) {
+  constexpr uint32_t kCounts[] = {517, 1, 256, 40};
+  constexpr uint32_t kOrdinals[] = {3, 0, 7, 8};
   const std::vector<float> coefficients = {0.03f, 0.0f, -2.0f, 1e-4f};
+  std::vector<UpdateTensor> tensors;
+  int64_t all = 0;
+  int blocks = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    tensors.push_back({all, kCounts[i], kOrdinals[i], blocks});
+    all += kCounts[i];
+    blocks += UpdateBlocks(kCounts[i]);
+  }
   for (const bool with_units : {false, true}) {
-    std::vector<float> k = RandomFloats(random_, kCount);
-    const std::vector<float> units = RandomFloats(random_, kCount);
+    std::vector<float> k = RandomFloats(random_, static_cast<size_t>(all));
+    const std::vector<float> units = RandomFloats(random_, k.size());
     std::vector<NoiseKey> keys;
     std::vector<LaneNoise> probes;
     for (uint32_t probe = 0; probe < coefficients.size(); ++probe) {
@@ -48,14 +57,20 @@ TEST_P(CudaNoiseTest, UpdatesHaveTheBitsOfTheReference) {
     }
     OnDevice<float> device_k(*gpu_, k), device_units(*gpu_, units), device_coefficients(*gpu_, coefficients);
     OnDevice<LaneNoise> device_probes(*gpu_, probes);
+    OnDevice<UpdateTensor> device_tensors(*gpu_, tensors);
     gpu_->ops().update(gpu_->stream(), {.k = device_k.get(),
                                         .unit = with_units ? device_units.get() : nullptr,
-                                        .tensor = 3,
-                                        .count = kCount,
+                                        .tensors = device_tensors.get(),
+                                        .tensor_count = static_cast<int>(tensors.size()),
+                                        .blocks = blocks,
                                         .probes = device_probes.get(),
                                         .coefficients = device_coefficients.get(),
                                         .probe_count = static_cast<int>(coefficients.size())});
-    AllKernels().front()->update(keys, coefficients, 0, kCount, with_units ? units.data() : nullptr, k.data());
+    for (const UpdateTensor& tensor : tensors) {
+      for (NoiseKey& key : keys) key.tensor = tensor.ordinal;
+      AllKernels().front()->update(keys, coefficients, 0, tensor.count,
+                                   with_units ? units.data() + tensor.begin : nullptr, k.data() + tensor.begin);
+    }
     EXPECT_EQ(FirstDifference(device_k.Read(), k), -1) << "units " << with_units;
   }
 }

@@ -26,6 +26,9 @@ struct LaneState {
   absl::Span<const float> units;        // likewise; empty: all ones
   std::shared_ptr<const void> owner;    // of the multipliers, and
   uint64_t version = 0;                 // how often it has changed them
+  // The step that made them of those of the version before, by the rule of Kernels::update; empty: another change.
+  absl::Span<const kernels::NoiseKey> keys;  // a probe each, but the tensor
+  absl::Span<const float> coefficients;
 };
 struct LaneDirection {
   kernels::NoiseKey key;  // but the tensor

@@ -14,12 +14,22 @@ using kernels::cuda::Gpu;
 using kernels::cuda::kStretch;
 using kernels::cuda::LaneNoise;
 using kernels::cuda::RoundedOutput;
+using kernels::cuda::UpdateTensor;
 
-std::vector<int64_t> Offsets(method::Granularity granularity, const ModelInfo& info) {
-  std::vector<int64_t> offsets;
+std::vector<UpdateTensor> TensorsOf(method::Granularity granularity, const ModelInfo& info) {
+  std::vector<UpdateTensor> tensors;
+  int blocks = 0;
   const method::Partition partition(granularity, info.trained);
-  for (const method::PartitionTensor& tensor : partition.tensors()) offsets.push_back(tensor.offset);
-  return offsets;
+  for (const method::PartitionTensor& tensor : partition.tensors()) {
+    const uint32_t count = static_cast<uint32_t>(tensor.count);
+    tensors.push_back({.begin = tensor.offset, .count = count, .ordinal = tensor.ordinal, .first_block = blocks});
+    blocks += kernels::cuda::UpdateBlocks(count);
+  }
+  return tensors;
+}
+
+LaneNoise NoiseOf(const kernels::NoiseKey& key, float signed_epsilon) {
+  return {.seed = key.seed, .step = key.step, .probe = key.probe, .signed_epsilon = signed_epsilon, .kind = key.kind};
 }
 
 int Stretches(int64_t cols) { return static_cast<int>((cols + kStretch - 1) / kStretch); }
@@ -58,13 +68,21 @@ GpuPasses::GpuPasses(const Model& model, Gpu* gpu, std::unique_ptr<GpuModel> wei
     : info_(model.info()),
       gpu_(*gpu),
       weights_(std::move(weights)),
-      offsets_{Offsets(method::Granularity::kChannel, info_), Offsets(method::Granularity::kGroup, info_)},
+      tensors_{TensorsOf(method::Granularity::kChannel, info_), TensorsOf(method::Granularity::kGroup, info_)},
       q_dim_(info_.heads * info_.head_dim),
       kv_dim_(info_.kv_heads * info_.head_dim) {}
 
 absl::StatusOr<std::unique_ptr<GpuPasses>> GpuPasses::Create(const Model& model, Gpu* gpu) {
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<GpuModel> weights, GpuModel::Create(model, gpu));
-  return std::unique_ptr<GpuPasses>(new GpuPasses(model, gpu, std::move(weights)));
+  std::unique_ptr<GpuPasses> passes(new GpuPasses(model, gpu, std::move(weights)));
+  for (size_t i = 0; i < 2; ++i) {
+    const std::vector<UpdateTensor>& tensors = passes->tensors_[i];
+    GpuMemory& copy = passes->device_tensors_[i];
+    QZO_ASSIGN_OR_RETURN(copy, GpuMemory::Allocate(gpu, tensors.size() * sizeof(UpdateTensor)));
+    gpu->Upload(copy.data(), reinterpret_cast<const std::byte*>(tensors.data()), copy.bytes());
+  }
+  QZO_RETURN_IF_ERROR(gpu->Wait());
+  return passes;
 }
 
 GpuPasses::Places GpuPasses::Place(const GpuCapacity& c) const {
@@ -103,7 +121,7 @@ GpuPasses::Places GpuPasses::Place(const GpuCapacity& c) const {
 }
 
 int64_t GpuPasses::bytes() const {
-  return static_cast<int64_t>(work_.bytes() + device_tables_.bytes() + multipliers_.bytes());
+  return static_cast<int64_t>(work_.bytes() + device_tables_.bytes() + multipliers_.bytes() + device_step_.bytes());
 }
 
 std::string GpuPasses::MemoryPlan() const {
@@ -138,11 +156,42 @@ absl::Status GpuPasses::Reserve(const GpuCapacity& c) {
   return absl::OkStatus();
 }
 
-absl::Status GpuPasses::UploadMultipliers(const LaneState& state) {
-  if (state.multipliers.size() == multiplier_count_ && state.units.size() == unit_count_ && state.owner == owner_ &&
-      state.version == version_) {
-    return absl::OkStatus();
+absl::Status GpuPasses::BringMultipliers(const LaneState& state) {
+  const bool same =
+      state.multipliers.size() == multiplier_count_ && state.units.size() == unit_count_ && state.owner == owner_;
+  if (same && state.version == version_) return absl::OkStatus();
+  const bool a_step_ago = same && state.version == version_ + 1 && !state.coefficients.empty();
+  QZO_RETURN_IF_ERROR(a_step_ago ? StepMultipliers(state) : UploadMultipliers(state));
+  owner_ = state.owner;
+  version_ = state.version;
+  return absl::OkStatus();
+}
+
+absl::Status GpuPasses::StepMultipliers(const LaneState& state) {
+  const size_t probes = state.keys.size(), coefficients_at = probes * sizeof(LaneNoise);
+  const size_t bytes = coefficients_at + probes * sizeof(float);
+  if (host_step_.bytes() < bytes) {
+    QZO_ASSIGN_OR_RETURN(host_step_, GpuMemory::Allocate(&gpu_, bytes, GpuMemory::Where::kHost));
+    QZO_ASSIGN_OR_RETURN(device_step_, GpuMemory::Allocate(&gpu_, bytes));
   }
+  for (size_t i = 0; i < probes; ++i) host_step_.at<LaneNoise>()[i] = NoiseOf(state.keys[i], 0);
+  std::copy(state.coefficients.begin(), state.coefficients.end(), host_step_.at<float>(coefficients_at));
+  gpu_.Upload(device_step_.data(), host_step_.data(), bytes);
+  const std::vector<UpdateTensor>& tensors = tensors_[grouped_ ? 1 : 0];
+  float* k = multipliers_.at<float>();
+  gpu_.ops().update(gpu_.stream(),
+                    {.k = k,
+                     .unit = unit_count_ == 0 ? nullptr : k + multiplier_count_,
+                     .tensors = device_tensors_[grouped_ ? 1 : 0].at<UpdateTensor>(),
+                     .tensor_count = static_cast<int>(tensors.size()),
+                     .blocks = tensors.back().first_block + kernels::cuda::UpdateBlocks(tensors.back().count),
+                     .probes = device_step_.at<LaneNoise>(),
+                     .coefficients = device_step_.at<float>(coefficients_at),
+                     .probe_count = static_cast<int>(probes)});
+  return absl::OkStatus();
+}
+
+absl::Status GpuPasses::UploadMultipliers(const LaneState& state) {
   const size_t bytes = (state.multipliers.size() + state.units.size()) * sizeof(float);
   if (bytes > multipliers_.bytes()) {
     multipliers_ = GpuMemory();
@@ -158,8 +207,6 @@ absl::Status GpuPasses::UploadMultipliers(const LaneState& state) {
   upload(state.units, state.multipliers.size());
   multiplier_count_ = state.multipliers.size();
   unit_count_ = state.units.size();
-  owner_ = state.owner;
-  version_ = state.version;
   return absl::OkStatus();
 }
 
@@ -169,16 +216,12 @@ absl::Status GpuPasses::Prepare(const Pack& pack, LaneSource* lanes) {
   grouped_ = lanes->granularity() == kernels::Granularity::kGroup;
   capacity_ = GpuCapacity::Of(pack);
   QZO_RETURN_IF_ERROR(Reserve(capacity_));
-  QZO_RETURN_IF_ERROR(UploadMultipliers(*state));
+  QZO_RETURN_IF_ERROR(BringMultipliers(*state));
   tables_ = GpuTables(capacity_);
   tables_.Write(capacity_, pack, host_tables_);
   for (size_t i = 0; i < pack.lanes.size(); ++i) {
     const LaneDirection direction = lanes->Direction(pack.lanes[i].lane);
-    host_tables_.at<LaneNoise>(tables_.lanes)[i] = {.seed = direction.key.seed,
-                                                    .step = direction.key.step,
-                                                    .probe = direction.key.probe,
-                                                    .signed_epsilon = direction.signed_epsilon,
-                                                    .kind = direction.key.kind};
+    host_tables_.at<LaneNoise>(tables_.lanes)[i] = NoiseOf(direction.key, direction.signed_epsilon);
   }
   gpu_.Upload(device_tables_.data(), host_tables_.data(), tables_.bytes);
   return absl::OkStatus();
@@ -258,7 +301,7 @@ void GpuPasses::Linear(const GpuLinear& linear, const View& view, const float* p
   kernels::cuda::Multipliers multipliers;
   const bool grouped = grouped_ && kernels::cuda::ScalesGroups(w.format.scales);
   if (linear.ordinal >= 0 && multiplier_count_ > 0) {
-    const int64_t offset = offsets_[grouped_ ? 1 : 0][static_cast<size_t>(linear.ordinal)];
+    const int64_t offset = tensors_[grouped_ ? 1 : 0][static_cast<size_t>(linear.ordinal)].begin;
     const float* k = multipliers_.at<float>();
     multipliers = {.k = k + offset,
                    .unit = unit_count_ == 0 ? nullptr : k + multiplier_count_ + offset,

@@ -1,6 +1,7 @@
 // Forward passes on a GPU. A pass is one upload of tables, one graph of kernels, one download of log-probabilities;
-// lanes are perturbed inside the matrix products from the replica's multipliers, which are uploaded when they change.
-// Once a pass of some size has run, the next one like it allocates nothing.
+// lanes are perturbed inside the matrix products from the replica's multipliers. Those are uploaded once and then
+// change as the replica's do, by the same steps and with the same bits; another replica's, or later ones, are uploaded
+// anew. Once a pass of some size has run, the next one like it allocates nothing.
 #ifndef QZO_MODEL_GRAPH_GPU_PASSES_H_
 #define QZO_MODEL_GRAPH_GPU_PASSES_H_
 
@@ -37,7 +38,9 @@ class GpuPasses final : public Passes {
 
   GpuPasses(const Model& model, kernels::cuda::Gpu* gpu, std::unique_ptr<GpuModel> weights);
   absl::Status Prepare(const Pack& pack, LaneSource* lanes);
+  absl::Status BringMultipliers(const LaneState& state);
   absl::Status UploadMultipliers(const LaneState& state);
+  absl::Status StepMultipliers(const LaneState& state);
   absl::Status Reserve(const GpuCapacity& capacity);
   Places Place(const GpuCapacity& capacity) const;
   int64_t GraphKey() const;
@@ -62,17 +65,19 @@ class GpuPasses final : public Passes {
   const ModelInfo& info_;
   kernels::cuda::Gpu& gpu_;
   const std::unique_ptr<GpuModel> weights_;
-  const std::vector<int64_t> offsets_[2];  // by granularity: of each tensor's multipliers
+  const std::vector<kernels::cuda::UpdateTensor> tensors_[2];  // by granularity: of the partition, in its order
   const int q_dim_, kv_dim_;
 
   GpuCapacity capacity_;         // of the pass at hand
   GpuCapacity reserved_;         // most of everything so far
   GpuTables tables_{capacity_};  // of capacity_
   GpuMemory host_tables_, device_tables_, host_log_probs_, work_, multipliers_;
-  int64_t generation_ = 0;  // of the memory: graphs hold addresses
+  GpuMemory device_tensors_[2];        // tensors_
+  GpuMemory host_step_, device_step_;  // a step's directions, and its coefficients
+  int64_t generation_ = 0;             // of the memory: graphs hold addresses
   bool grouped_ = false;
   size_t multiplier_count_ = 0, unit_count_ = 0;
-  std::shared_ptr<const void> owner_;  // of what was uploaded last
+  std::shared_ptr<const void> owner_;  // of the multipliers that are there
   uint64_t version_ = 0;
 };
 

@@ -39,6 +39,33 @@ std::vector<const Example*> Pointers(const std::vector<Example>& examples) {
   return pointers;
 }
 
+// Counts what goes to a device.
+class CountingGpu final : public kernels::cuda::Gpu {
+ public:
+  explicit CountingGpu(std::unique_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
+  const std::string& name() const override { return gpu_->name(); }
+  const std::string& architecture() const override { return gpu_->architecture(); }
+  int64_t free_bytes() const override { return gpu_->free_bytes(); }
+  absl::StatusOr<std::byte*> Allocate(size_t bytes) override { return gpu_->Allocate(bytes); }
+  void Free(std::byte* memory) override { gpu_->Free(memory); }
+  absl::StatusOr<std::byte*> AllocateHost(size_t bytes) override { return gpu_->AllocateHost(bytes); }
+  void FreeHost(std::byte* memory) override { gpu_->FreeHost(memory); }
+  void Upload(std::byte* to, const std::byte* from, size_t bytes) override {
+    largest_upload = std::max(largest_upload, bytes);
+    gpu_->Upload(to, from, bytes);
+  }
+  void Download(std::byte* to, const std::byte* from, size_t bytes) override { gpu_->Download(to, from, bytes); }
+  absl::Status Wait() override { return gpu_->Wait(); }
+  const kernels::cuda::GpuOps& ops() const override { return gpu_->ops(); }
+  void* stream() override { return gpu_->stream(); }
+  void RunGraph(int64_t key, const std::function<void()>& launch) override { gpu_->RunGraph(key, launch); }
+
+  size_t largest_upload = 0;
+
+ private:
+  const std::unique_ptr<Gpu> gpu_;
+};
+
 class GpuPassesTest : public kernels::cuda::OnTestGpu<> {
  protected:
   std::unique_ptr<Engine> GpuEngine(const Model& model, int64_t max_rows = 4096) {
@@ -135,6 +162,54 @@ TEST_F(GpuPassesTest, AStepOfAReplicaIsSeenByTheNextPass) {
   const double after = Losses(gpu.get(), examples, lane.get())[0].loss;
   EXPECT_NEAR(after, Losses(&cpu, examples, lane.get())[0].loss, kLogitError);
   EXPECT_NE(after, before);  // with the same multipliers it would be the same bits
+}
+
+// What a device holds after steps is, bit for bit, what would have been uploaded.
+TEST_F(GpuPassesTest, StepsAreTakenOnTheDevice) {
+  const std::vector<Example> examples = {{.prompt = {5, 9, 30}, .branches = {{17, 40}}, .scored = {}, .label = -1}};
+  for (const bool paper : {false, true}) {
+    // The published method needs scales in every matrix; this model's multipliers are fewer than a pass's tables.
+    const std::string golden = testing::TestFile("golden/architectures/llama/model.gguf");
+    const std::unique_ptr<Model> model = paper ? *Model::Load(golden) : LoadStories("Q4_0");
+    method::MethodSpec spec;
+    spec.probes = 3;
+    spec.steps = 8;
+    if (paper) {
+      spec.granularity = method::Granularity::kGroup;
+      spec.mode = method::Mode::kAbsolute;
+      spec.noise = method::Noise::kGaussian;
+    }
+    ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Replica> replica,
+                         Replica::Create(*model, spec, kernels::BestKernels(), &pool_));
+    CountingGpu counting(kernels::cuda::MakeTestGpu());
+    ASSERT_OK_AND_ASSIGN(std::unique_ptr<GpuPasses> passes, GpuPasses::Create(*model, &counting));
+    Engine following(*model, std::move(passes), 4096);
+    const std::unique_ptr<LaneSource> lane = replica->CurrentLane();
+    const size_t bytes = replica->multipliers().size() * sizeof(float);
+    const std::vector<float> scaled = {paper ? 1e-3f : 0.3f, 0.0f, paper ? -2e-3f : -0.1f};
+    const auto expect_same = [&](bool uploaded, const std::string& after) {
+      counting.largest_upload = 0;
+      std::vector<ExampleLoss> found, expected;
+      ASSERT_OK(following.Losses(TaskKind::kCompletion, Pointers(examples), lane.get(), &found));
+      ASSERT_OK(GpuEngine(*model)->Losses(TaskKind::kCompletion, Pointers(examples), lane.get(), &expected));
+      EXPECT_EQ(std::bit_cast<uint64_t>(found[0].loss), std::bit_cast<uint64_t>(expected[0].loss)) << after;
+      if (!paper) {
+        EXPECT_EQ(counting.largest_upload >= bytes, uploaded) << after;
+      }
+    };
+    expect_same(true, "nothing");
+    for (const char* after : {"a step", "another step"}) {
+      ASSERT_OK(replica->Apply(scaled));
+      expect_same(false, after);
+    }
+    ASSERT_OK(replica->Apply(scaled));
+    ASSERT_OK(replica->Apply(scaled));
+    expect_same(true, "two steps at once");
+    ASSERT_OK(replica->Restore(1, std::vector<float>(replica->multipliers().size(), 1.25f)));
+    expect_same(true, "a snapshot");
+    ASSERT_OK(replica->Apply(scaled));
+    expect_same(false, "a step after a snapshot");
+  }
 }
 
 TEST_F(GpuPassesTest, RefusesLanesThatAreArrays) {

@@ -25,29 +25,22 @@ kernels::NoiseKey Key(const method::MethodSpec& spec, uint32_t step, uint32_t pr
       .tensor = tensor};
 }
 
-class MultiplierLane final : public LaneSource {
+}  // namespace
+
+// The multipliers as they are.
+class Replica::CurrentLanes final : public LaneSource {
  public:
-  // Follows the changes of all its arguments.
-  MultiplierLane(const method::Partition& partition, const std::vector<float>& multipliers,
-                 const std::shared_ptr<const void>& owner, const uint64_t& version)
-      : partition_(partition), multipliers_(multipliers), owner_(owner), version_(version) {}
+  explicit CurrentLanes(const Replica& replica) : replica_(replica) {}
   int lanes() const override { return 1; }
-  kernels::Granularity granularity() const override { return ToKernels(partition_.granularity()); }
+  kernels::Granularity granularity() const override { return ToKernels(replica_.spec_.granularity); }
   const float* Multipliers(int, int ordinal) override {
-    return multipliers_.data() + partition_.tensor(ordinal).offset;
+    return replica_.multipliers_.data() + replica_.partition_.tensor(ordinal).offset;
   }
-  std::optional<LaneState> State() const override {
-    return LaneState{.multipliers = multipliers_, .owner = owner_, .version = version_};
-  }
+  std::optional<LaneState> State() const override { return replica_.State(); }
 
  private:
-  const method::Partition& partition_;
-  const std::vector<float>& multipliers_;
-  const std::shared_ptr<const void>& owner_;
-  const uint64_t& version_;
+  const Replica& replica_;
 };
-
-}  // namespace
 
 // Lanes 2i and 2i + 1 are probe first + i with + and − epsilon. Holds the tensors that were prepared last.
 class Replica::ProbeLanes final : public LaneSource {
@@ -82,12 +75,7 @@ class Replica::ProbeLanes final : public LaneSource {
   }
 
   const float* Multipliers(int lane, int ordinal) override { return At(lane, replica_.partition_.tensor(ordinal)); }
-  std::optional<LaneState> State() const override {
-    return LaneState{.multipliers = replica_.multipliers_,
-                     .units = replica_.units_,
-                     .owner = replica_.owner_,
-                     .version = replica_.version_};
-  }
+  std::optional<LaneState> State() const override { return replica_.State(); }
   LaneDirection Direction(int lane) const override {
     return {.key = Key(replica_.spec_, replica_.step_, first_probe_ + static_cast<uint32_t>(lane) / 2, 0),
             .signed_epsilon = lane % 2 == 0 ? replica_.spec_.epsilon : -replica_.spec_.epsilon};
@@ -171,6 +159,7 @@ absl::Status Replica::Apply(absl::Span<const float> coefficients) {
   }
   ++step_;
   Changed();
+  coefficients_.assign(coefficients.begin(), coefficients.end());
   return absl::OkStatus();
 }
 
@@ -196,8 +185,18 @@ void Replica::Reset() {
   Changed();
 }
 
+LaneState Replica::State() const {
+  LaneState state{.multipliers = multipliers_, .units = units_, .owner = owner_, .version = version_};
+  if (!coefficients_.empty()) {
+    state.keys = keys_;
+    state.coefficients = coefficients_;
+  }
+  return state;
+}
+
 void Replica::Changed() {
   ++version_;
+  coefficients_.clear();
   digest_valid_ = false;
 }
 
@@ -266,8 +265,6 @@ absl::StatusOr<EvalSums> Replica::EvaluateRows(Engine* engine, const TaskSpec& t
   return sums;
 }
 
-std::unique_ptr<LaneSource> Replica::CurrentLane() const {
-  return std::make_unique<MultiplierLane>(partition_, multipliers_, owner_, version_);
-}
+std::unique_ptr<LaneSource> Replica::CurrentLane() const { return std::make_unique<CurrentLanes>(*this); }
 
 }  // namespace qzo::model

@@ -64,8 +64,10 @@ class Replica {
 
  private:
   class ProbeLanes;
+  class CurrentLanes;
   const float* UnitsOf(const method::PartitionTensor& tensor) const;  // nullptr in relative mode
-  void Changed();                                                     // the multipliers
+  LaneState State() const;
+  void Changed();  // the multipliers
   Replica(const method::MethodSpec& spec, method::Partition partition, const kernels::Kernels& kernels,
           kernels::ThreadPool* pool);
 
@@ -78,12 +80,13 @@ class Replica {
   std::vector<float> multipliers_;
   const std::shared_ptr<const void> owner_ = std::make_shared<char>();  // LaneState
   uint64_t version_ = 0;
+  std::vector<kernels::NoiseKey> keys_;  // of the last step, and
+  std::vector<float> coefficients_;      // what it took; none after another change
   uint32_t step_ = 0;
   mutable uint64_t digest_ = 0;
   mutable bool digest_valid_ = false;
 
   // Working memory.
-  std::vector<kernels::NoiseKey> keys_;
   std::vector<int32_t> rows_;
   std::vector<const Example*> examples_;
   std::vector<ExampleLoss> losses_;
