@@ -200,7 +200,6 @@ void Agent::Open(const v1::OpenJob& open) {
 
 absl::Status Agent::OpenStage(const SlotPtr& slot, const v1::StagePlan& plan) {
   slot->pipeline = plan.pipeline();
-  if (options_.gpu != nullptr) return absl::UnimplementedError("stages do not run on GPUs yet; --device cpu runs them");
   if (options_.stages == nullptr) {
     return absl::FailedPreconditionError(
         "this worker has no --stage-address, so that it can be no stage of a pipeline");
@@ -274,17 +273,7 @@ absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::EngineFor(const std::string&
   QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, cache_->GetModel(digest, blobs));
   std::weak_ptr<ModelEngine>& known = engines_[digest];
   if (std::shared_ptr<ModelEngine> engine = known.lock()) return engine;
-  const model::Model& borrowed = *model;
-  std::unique_ptr<model::Passes> passes;
-  if (options_.gpu != nullptr) {
-    QZO_ASSIGN_OR_RETURN(std::unique_ptr<model::GpuPasses> on_gpu, model::GpuPasses::Create(borrowed, options_.gpu));
-    spdlog::info("{}: on {}: {}", borrowed.path(), options_.gpu->name(), on_gpu->MemoryPlan());
-    passes = std::move(on_gpu);
-  } else {
-    passes = std::make_unique<model::CpuPasses>(borrowed, *options_.kernels, &pool_, options_.arithmetic);
-  }
-  std::shared_ptr<ModelEngine> engine(
-      new ModelEngine{std::move(model), model::Engine(borrowed, std::move(passes), options_.max_rows)});
+  QZO_ASSIGN_OR_RETURN(std::shared_ptr<ModelEngine> engine, MakeEngine(std::move(model), options_.max_rows, nullptr));
   known = engine;
   return engine;
 }
@@ -301,9 +290,27 @@ absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::StageEngineFor(const std::st
                                                    borrowed.info().layers));
   }
   stage->set_embedding_length(borrowed.info().embedding_length);
-  auto passes = std::make_unique<model::StagePasses>(borrowed, *options_.kernels, &pool_, options_.arithmetic, stage);
+  return MakeEngine(std::move(model), plan.pass_rows(), stage);
+}
+
+absl::StatusOr<std::shared_ptr<ModelEngine>> Agent::MakeEngine(std::shared_ptr<const model::Model> model,
+                                                               int64_t max_rows, Stage* stage) {
+  const model::Model& borrowed = *model;
+  std::unique_ptr<kernels::cuda::Gpu> gpu;
+  std::unique_ptr<model::Passes> passes;
+  if (options_.gpu != nullptr) {
+    QZO_ASSIGN_OR_RETURN(gpu, options_.gpu->Share());
+    QZO_ASSIGN_OR_RETURN(std::unique_ptr<model::GpuPasses> on_gpu,
+                         model::GpuPasses::Create(borrowed, gpu.get(), stage));
+    spdlog::info("{}: on {}: {}", borrowed.path(), gpu->name(), on_gpu->MemoryPlan());
+    passes = std::move(on_gpu);
+  } else if (stage != nullptr) {
+    passes = std::make_unique<model::StagePasses>(borrowed, *options_.kernels, &pool_, options_.arithmetic, stage);
+  } else {
+    passes = std::make_unique<model::CpuPasses>(borrowed, *options_.kernels, &pool_, options_.arithmetic);
+  }
   return std::shared_ptr<ModelEngine>(
-      new ModelEngine{std::move(model), model::Engine(borrowed, std::move(passes), plan.pass_rows())});
+      new ModelEngine{std::move(model), std::move(gpu), model::Engine(borrowed, std::move(passes), max_rows)});
 }
 
 void Agent::Schedule(const SlotPtr& slot, SlotWork work) {

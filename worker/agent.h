@@ -105,6 +105,9 @@ class Agent {
   absl::StatusOr<std::shared_ptr<ModelEngine>> EngineFor(const std::string& digest, BlobSource* blobs);
   absl::StatusOr<std::shared_ptr<ModelEngine>> StageEngineFor(const std::string& digest, BlobSource* blobs,
                                                               Stage* stage);
+  // On the processor or, with a stream of its own for this is not the thread that computes, on the GPU.
+  absl::StatusOr<std::shared_ptr<ModelEngine>> MakeEngine(std::shared_ptr<const model::Model> model, int64_t max_rows,
+                                                          Stage* stage);
   // `work` runs on the compute thread when the job's turn comes, or on a stage's own, until it returns false; its error
   // ends the job here.
   void Schedule(const SlotPtr& slot, SlotWork work);

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
+#include "kernels/cuda/backend.h"
 #include "method/batch_order.h"
 #include "method/journal.h"
 #include "model/graph/engine.h"
@@ -42,6 +43,7 @@ struct Workshop {
 // A model and the engine whose buffers all its jobs use in turn.
 struct ModelEngine {
   std::shared_ptr<const model::Model> model;
+  std::unique_ptr<kernels::cuda::Gpu> gpu;  // its own stream of the device, where passes run on one
   model::Engine engine;
 };
 

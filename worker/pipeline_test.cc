@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "tests/support/status_matchers.h"
-#include "worker/agent.h"
 #include "worker/fakes.h"
 #include "worker/grpc_stages.h"
+#include "worker/member.h"
 #include "worker/oracle.h"
 #include "worker/stage_fakes.h"
 
@@ -22,68 +22,6 @@ using ::testing::HasSubstr;
 
 using Ranges = std::vector<model::LayerRange>;
 const Ranges kTwo = {{0, 3}, {3, 5}}, kThree = {{0, 2}, {2, 3}, {3, 5}};
-
-struct Member {
-  Member(StageTransport* transport, FakeBlobs* blobs, int64_t memory_bytes)
-      : cache(directory.File("cache"), base::RealFileSystem()) {
-    Agent::Options options;
-    options.kernels = &kernels::BestKernels();
-    options.threads = 1;
-    options.memory_bytes = memory_bytes;
-    options.stages = transport;
-    agent = std::make_unique<Agent>(options, &cache, blobs, blobs, base::SystemClock(), &metrics);
-    agent->Connect(uplink);
-  }
-  void Open(const v1::OpenJob& open) {
-    v1::CoordinatorMessage message;
-    *message.mutable_open() = open;
-    agent->Receive(message);
-  }
-  void Close(uint32_t job) {
-    v1::CoordinatorMessage message;
-    message.mutable_close()->set_job(job);
-    agent->Receive(message);
-  }
-  v1::ReplicaReady NextReady() {
-    const v1::WorkerMessage answer = uplink->Next();
-    EXPECT_TRUE(answer.has_ready()) << answer.ShortDebugString();
-    return answer.ready();
-  }
-  v1::Results NextResults() {
-    const v1::WorkerMessage answer = uplink->Next();
-    EXPECT_TRUE(answer.has_results()) << answer.ShortDebugString();
-    return answer.results();
-  }
-  void ExpectTrouble(uint64_t pipeline, absl::StatusCode code, const std::string& text) {
-    const v1::WorkerMessage answer = uplink->Next();
-    ASSERT_TRUE(answer.has_trouble()) << answer.ShortDebugString();
-    EXPECT_EQ(answer.trouble().pipeline(), pipeline);
-    EXPECT_EQ(answer.trouble().status().code(), static_cast<int>(code)) << answer.ShortDebugString();
-    EXPECT_THAT(answer.trouble().status().message(), HasSubstr(text));
-  }
-  // That nothing came before the answer to another job.
-  void ExpectOnlyAnswersOf(uint32_t job, FakeBlobs* blobs) {
-    Open(TinyJob(job, TinyMethod(), blobs));
-    EXPECT_EQ(NextReady().job(), job);
-  }
-
-  testing::TempDir directory;
-  Metrics metrics{std::make_shared<prometheus::Registry>()};
-  ModelCache cache;
-  std::shared_ptr<RecordingUplink> uplink = std::make_shared<RecordingUplink>();
-  std::unique_ptr<Agent> agent;
-};
-
-v1::CoordinatorMessage Work(uint32_t job, uint32_t step, const std::vector<float>& coefficients, uint32_t first,
-                            uint32_t count) {
-  v1::CoordinatorMessage message;
-  message.mutable_work()->set_job(job);
-  message.mutable_work()->set_step(step);
-  message.mutable_work()->mutable_coefficients()->Assign(coefficients.begin(), coefficients.end());
-  message.mutable_work()->set_first_item(first);
-  message.mutable_work()->set_item_count(count);
-  return message;
-}
 
 class PipelineTest : public ::testing::TestWithParam<bool> {
  protected:

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -37,9 +38,14 @@ absl::StatusOr<std::unique_ptr<kernels::cuda::Gpu>> GpuOf(const Flags& flags) {
   return nullptr;
 }
 
-// Nothing where this worker is to be no stage of a pipeline: they do not run on GPUs yet.
-absl::StatusOr<std::unique_ptr<GrpcStages>> StagesOf(const Flags& flags, const kernels::cuda::Gpu* gpu) {
-  if (flags.stage_address.empty() || gpu != nullptr) return nullptr;
+// Of models and replicas: no more than the device has, where they are on one.
+uint64_t MemoryOf(const Flags& flags, const kernels::cuda::Gpu* gpu) {
+  return gpu == nullptr ? flags.memory_bytes : std::min(flags.memory_bytes, static_cast<uint64_t>(gpu->free_bytes()));
+}
+
+// Nothing where this worker is to be no stage of a pipeline.
+absl::StatusOr<std::unique_ptr<GrpcStages>> StagesOf(const Flags& flags) {
+  if (flags.stage_address.empty()) return nullptr;
   GrpcStages::Options options;
   options.listen = flags.stage_address;
   options.advertise = flags.stage_advertise;
@@ -50,7 +56,8 @@ absl::StatusOr<std::unique_ptr<GrpcStages>> StagesOf(const Flags& flags, const k
   return GrpcStages::Start(options);
 }
 
-v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, int threads, const GrpcStages* stages) {
+v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, uint64_t memory_bytes, int threads,
+                    const GrpcStages* stages) {
   v1::Attach attach;
   attach.set_worker(flags.name);
   attach.set_incarnation(RandomIncarnation());
@@ -59,7 +66,7 @@ v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, int threa
   attach.set_hostname(Hostname());
   attach.set_version(kVersion);
   attach.set_threads(threads);
-  attach.set_memory_bytes(static_cast<int64_t>(flags.memory_bytes));
+  attach.set_memory_bytes(static_cast<int64_t>(memory_bytes));
   if (stages != nullptr) attach.set_stage_address(stages->address());
   return attach;
 }
@@ -69,6 +76,7 @@ v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, int threa
 absl::Status RunWorker(const Flags& flags) {
   base::SignalWatch signals;
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<kernels::cuda::Gpu> gpu, GpuOf(flags));
+  const uint64_t memory_bytes = MemoryOf(flags, gpu.get());
   QZO_ASSIGN_OR_RETURN(const auto channel, MakeChannel(flags.endpoint));
   base::FileSystem* fs = base::RealFileSystem();
   QZO_RETURN_IF_ERROR(fs->CreateDirectories(flags.cache_directory));
@@ -78,7 +86,7 @@ absl::Status RunWorker(const Flags& flags) {
     spdlog::info("{}: model {}", path, digest);
   }
   Metrics metrics(std::make_shared<prometheus::Registry>());
-  metrics.memory_limit_bytes.Set(static_cast<double>(flags.memory_bytes));
+  metrics.memory_limit_bytes.Set(static_cast<double>(memory_bytes));
   std::unique_ptr<base::MonitorServer> monitor;
   if (!flags.metrics_address.empty()) {
     QZO_ASSIGN_OR_RETURN(
@@ -89,7 +97,7 @@ absl::Status RunWorker(const Flags& flags) {
     spdlog::info("metrics on port {}", monitor->port());
   }
 
-  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcStages> stages, StagesOf(flags, gpu.get()));
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcStages> stages, StagesOf(flags));
   BlobClient blobs(channel);
   Agent::Options options;
   options.kernels = kernels::FindKernels(flags.kernels);
@@ -97,13 +105,13 @@ absl::Status RunWorker(const Flags& flags) {
   options.threads = flags.threads;
   options.gpu = gpu.get();
   options.max_rows = flags.max_rows != 0 ? flags.max_rows : gpu != nullptr ? kGpuPassRows : model::kPassRows;
-  options.memory_bytes = static_cast<int64_t>(flags.memory_bytes);
+  options.memory_bytes = static_cast<int64_t>(memory_bytes);
   options.stages = stages.get();
   Agent agent(options, &cache, &blobs, &blobs, base::SystemClock(), &metrics);
-  const v1::Attach attach = AttachOf(flags, gpu.get(), agent.threads(), stages.get());
+  const v1::Attach attach = AttachOf(flags, gpu.get(), memory_bytes, agent.threads(), stages.get());
   Connection connection({attach}, channel, &agent, &blobs, &metrics);
   spdlog::info("qzo-worker {} for {}: {}, {}, {} threads, {} of memory", kVersion, flags.endpoint.server, attach.kind(),
-               attach.variant(), agent.threads(), base::HumanBytes(flags.memory_bytes));
+               attach.variant(), agent.threads(), base::HumanBytes(memory_bytes));
   if (stages != nullptr) spdlog::info("stages of pipelines at {}", stages->address());
   std::optional<ServingConnection> serving;
   if (flags.max_texts > 0) {

@@ -22,6 +22,9 @@ class Gpu {
  public:
   virtual ~Gpu() = default;
 
+  // The same device with a stream of its own, for another thread or another model. UNAVAILABLE where it has gone.
+  virtual absl::StatusOr<std::unique_ptr<Gpu>> Share() = 0;
+
   virtual const std::string& name() const = 0;          // "NVIDIA H200"
   virtual const std::string& architecture() const = 0;  // "sm_90": devices of one give the same bits
   virtual int64_t free_bytes() const = 0;

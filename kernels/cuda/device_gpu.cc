@@ -24,6 +24,15 @@ class DeviceGpu final : public Gpu {
     cudaStreamDestroy(stream_);
   }
 
+  static absl::StatusOr<std::unique_ptr<Gpu>> Open(const std::string& name, const std::string& architecture) {
+    cudaStream_t stream = nullptr;
+    if (const cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking); error != cudaSuccess) {
+      return absl::UnavailableError(absl::StrCat(name, ": ", cudaGetErrorString(error)));
+    }
+    return std::make_unique<DeviceGpu>(name, architecture, stream);
+  }
+  absl::StatusOr<std::unique_ptr<Gpu>> Share() override { return Open(name_, architecture_); }
+
   const std::string& name() const override { return name_; }
   const std::string& architecture() const override { return architecture_; }
   int64_t free_bytes() const override {
@@ -114,11 +123,7 @@ absl::StatusOr<std::unique_ptr<Gpu>> OpenGpu() {
     return absl::UnavailableError(absl::StrCat(device.name, ": this program holds no code for compute capability ",
                                                device.major, ".", device.minor));
   }
-  cudaStream_t stream = nullptr;
-  if (const cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking); error != cudaSuccess) {
-    return absl::UnavailableError(absl::StrCat(device.name, ": ", cudaGetErrorString(error)));
-  }
-  return std::make_unique<DeviceGpu>(device.name, absl::StrCat("sm_", device.major, device.minor), stream);
+  return DeviceGpu::Open(device.name, absl::StrCat("sm_", device.major, device.minor));
 }
 
 }  // namespace qzo::kernels::cuda

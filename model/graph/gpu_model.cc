@@ -68,7 +68,6 @@ std::string Missing(const Model& model) {
 
 absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, Gpu* gpu) {
   const ModelInfo& info = model.info();
-  if (!model.whole()) return absl::UnimplementedError(absl::StrCat(model.path(), ": stages do not run on GPUs yet"));
   if (const std::string missing = Missing(model); !missing.empty()) {
     return absl::UnimplementedError(
         absl::StrCat(model.path(), ": ", missing, ": not on GPUs yet; --device cpu runs it"));
@@ -104,9 +103,12 @@ absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, G
       (copy.*to).first_row = static_cast<int>(linear.first_row);
     }
   }
-  QZO_ASSIGN_OR_RETURN(made->head_, made->CopyLinear(model.head(), -1));
-  made->embedding_ = made->head_.matrix;
-  if (!info.tied_head) {
+  if (model.has_last_layer()) {
+    QZO_ASSIGN_OR_RETURN(made->head_, made->CopyLinear(model.head(), -1));
+  }
+  if (info.tied_head && model.whole()) {
+    made->embedding_ = made->head_.matrix;
+  } else if (model.has_first_layer()) {
     QZO_ASSIGN_OR_RETURN(const GpuLinear embedding, made->CopyLinear(model.embedding(), -1));
     made->embedding_ = embedding.matrix;
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "base/text.h"
 
@@ -14,23 +15,6 @@ using kernels::cuda::Gpu;
 using kernels::cuda::kStretch;
 using kernels::cuda::LaneNoise;
 using kernels::cuda::RoundedOutput;
-using kernels::cuda::UpdateTensor;
-
-std::vector<UpdateTensor> TensorsOf(method::Granularity granularity, const ModelInfo& info) {
-  std::vector<UpdateTensor> tensors;
-  int blocks = 0;
-  const method::Partition partition(granularity, info.trained);
-  for (const method::PartitionTensor& tensor : partition.tensors()) {
-    const uint32_t count = static_cast<uint32_t>(tensor.count);
-    tensors.push_back({.begin = tensor.offset, .count = count, .ordinal = tensor.ordinal, .first_block = blocks});
-    blocks += kernels::cuda::UpdateBlocks(count);
-  }
-  return tensors;
-}
-
-LaneNoise NoiseOf(const kernels::NoiseKey& key, float signed_epsilon) {
-  return {.seed = key.seed, .step = key.step, .probe = key.probe, .signed_epsilon = signed_epsilon, .kind = key.kind};
-}
 
 int Stretches(int64_t cols) { return static_cast<int>((cols + kStretch - 1) / kStretch); }
 
@@ -64,25 +48,23 @@ struct GpuPasses::Places {
   size_t bytes;
 };
 
-GpuPasses::GpuPasses(const Model& model, Gpu* gpu, std::unique_ptr<GpuModel> weights)
-    : info_(model.info()),
+GpuPasses::GpuPasses(const Model& model, Gpu* gpu, StageSeam* seam, std::unique_ptr<GpuModel> weights,
+                     GpuMultipliers multipliers)
+    : model_(model),
+      info_(model.info()),
       gpu_(*gpu),
+      seam_(seam),
       weights_(std::move(weights)),
-      tensors_{TensorsOf(method::Granularity::kChannel, info_), TensorsOf(method::Granularity::kGroup, info_)},
       q_dim_(info_.heads * info_.head_dim),
-      kv_dim_(info_.kv_heads * info_.head_dim) {}
+      kv_dim_(info_.kv_heads * info_.head_dim),
+      multipliers_(std::move(multipliers)) {
+  QZO_CHECK(model.whole() || seam != nullptr);
+}
 
-absl::StatusOr<std::unique_ptr<GpuPasses>> GpuPasses::Create(const Model& model, Gpu* gpu) {
+absl::StatusOr<std::unique_ptr<GpuPasses>> GpuPasses::Create(const Model& model, Gpu* gpu, StageSeam* seam) {
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<GpuModel> weights, GpuModel::Create(model, gpu));
-  std::unique_ptr<GpuPasses> passes(new GpuPasses(model, gpu, std::move(weights)));
-  for (size_t i = 0; i < 2; ++i) {
-    const std::vector<UpdateTensor>& tensors = passes->tensors_[i];
-    GpuMemory& copy = passes->device_tensors_[i];
-    QZO_ASSIGN_OR_RETURN(copy, GpuMemory::Allocate(gpu, tensors.size() * sizeof(UpdateTensor)));
-    gpu->Upload(copy.data(), reinterpret_cast<const std::byte*>(tensors.data()), copy.bytes());
-  }
-  QZO_RETURN_IF_ERROR(gpu->Wait());
-  return passes;
+  QZO_ASSIGN_OR_RETURN(GpuMultipliers multipliers, GpuMultipliers::Create(model, gpu));
+  return std::unique_ptr<GpuPasses>(new GpuPasses(model, gpu, seam, std::move(weights), std::move(multipliers)));
 }
 
 GpuPasses::Places GpuPasses::Place(const GpuCapacity& c) const {
@@ -98,7 +80,7 @@ GpuPasses::Places GpuPasses::Place(const GpuCapacity& c) const {
       count_partials(*linear, rows);
     }
   }
-  const int64_t head_rows = std::min(kGpuHeadRows, c.kept);
+  const int64_t head_rows = model_.has_last_layer() ? std::min(kGpuHeadRows, c.kept) : 0;
   count_partials(weights_->head(), head_rows);
   GpuLayout layout;
   Places p;
@@ -121,7 +103,7 @@ GpuPasses::Places GpuPasses::Place(const GpuCapacity& c) const {
 }
 
 int64_t GpuPasses::bytes() const {
-  return static_cast<int64_t>(work_.bytes() + device_tables_.bytes() + multipliers_.bytes() + device_step_.bytes());
+  return static_cast<int64_t>(work_.bytes() + device_tables_.bytes()) + multipliers_.bytes();
 }
 
 std::string GpuPasses::MemoryPlan() const {
@@ -129,19 +111,24 @@ std::string GpuPasses::MemoryPlan() const {
   return absl::StrCat("weights ", human(weights_->bytes()), ", activations of ", reserved_.rows, " rows ",
                       human(static_cast<int64_t>(work_.bytes())), ", tables ",
                       human(static_cast<int64_t>(device_tables_.bytes())), ", multipliers ",
-                      human(static_cast<int64_t>(multipliers_.bytes())), "; free ", human(gpu_.free_bytes()));
+                      human(multipliers_.bytes()), "; free ", human(gpu_.free_bytes()));
 }
 
-// Makes the memory large enough, of everything at once, for any mixture of what was asked for.
-absl::Status GpuPasses::Reserve(const GpuCapacity& c) {
+GpuCapacity GpuPasses::Most(const GpuCapacity& c) const {
   GpuCapacity most = reserved_;
   for (int GpuCapacity::*size :
        {&GpuCapacity::rows, &GpuCapacity::kept, &GpuCapacity::strips, &GpuCapacity::kept_strips, &GpuCapacity::tiles,
         &GpuCapacity::kept_tiles, &GpuCapacity::targets, &GpuCapacity::lanes}) {
     most.*size = std::max(most.*size, c.*size);
   }
+  return most;
+}
+
+// Makes the memory large enough, of everything at once, for any mixture of what was asked for.
+absl::Status GpuPasses::Reserve(const GpuCapacity& c) {
+  const GpuCapacity most = Most(c);
   if (most == reserved_) return absl::OkStatus();
-  for (GpuMemory* memory : {&work_, &device_tables_, &host_tables_, &host_log_probs_}) {
+  for (GpuMemory* memory : {&work_, &device_tables_, &host_tables_, &host_log_probs_, &host_rows_}) {
     *memory = GpuMemory();  // before more is asked for
   }
   reserved_ = {};
@@ -152,98 +139,71 @@ absl::Status GpuPasses::Reserve(const GpuCapacity& c) {
   QZO_ASSIGN_OR_RETURN(host_tables_, GpuMemory::Allocate(&gpu_, table_bytes, GpuMemory::Where::kHost));
   QZO_ASSIGN_OR_RETURN(host_log_probs_, GpuMemory::Allocate(&gpu_, static_cast<size_t>(most.targets) * sizeof(double),
                                                             GpuMemory::Where::kHost));
+  if (!model_.whole()) {
+    const size_t floats = static_cast<size_t>(most.rows) * static_cast<size_t>(info_.embedding_length);
+    QZO_ASSIGN_OR_RETURN(host_rows_, GpuMemory::Allocate(&gpu_, floats * sizeof(float), GpuMemory::Where::kHost));
+  }
   reserved_ = most;
-  return absl::OkStatus();
-}
-
-absl::Status GpuPasses::BringMultipliers(const LaneState& state) {
-  const bool same =
-      state.multipliers.size() == multiplier_count_ && state.units.size() == unit_count_ && state.owner == owner_;
-  if (same && state.version == version_) return absl::OkStatus();
-  const bool a_step_ago = same && state.version == version_ + 1 && !state.coefficients.empty();
-  QZO_RETURN_IF_ERROR(a_step_ago ? StepMultipliers(state) : UploadMultipliers(state));
-  owner_ = state.owner;
-  version_ = state.version;
-  return absl::OkStatus();
-}
-
-absl::Status GpuPasses::StepMultipliers(const LaneState& state) {
-  const size_t probes = state.keys.size(), coefficients_at = probes * sizeof(LaneNoise);
-  const size_t bytes = coefficients_at + probes * sizeof(float);
-  if (host_step_.bytes() < bytes) {
-    QZO_ASSIGN_OR_RETURN(host_step_, GpuMemory::Allocate(&gpu_, bytes, GpuMemory::Where::kHost));
-    QZO_ASSIGN_OR_RETURN(device_step_, GpuMemory::Allocate(&gpu_, bytes));
-  }
-  for (size_t i = 0; i < probes; ++i) host_step_.at<LaneNoise>()[i] = NoiseOf(state.keys[i], 0);
-  std::copy(state.coefficients.begin(), state.coefficients.end(), host_step_.at<float>(coefficients_at));
-  gpu_.Upload(device_step_.data(), host_step_.data(), bytes);
-  const std::vector<UpdateTensor>& tensors = tensors_[grouped_ ? 1 : 0];
-  float* k = multipliers_.at<float>();
-  gpu_.ops().update(gpu_.stream(),
-                    {.k = k,
-                     .unit = unit_count_ == 0 ? nullptr : k + multiplier_count_,
-                     .tensors = device_tensors_[grouped_ ? 1 : 0].at<UpdateTensor>(),
-                     .tensor_count = static_cast<int>(tensors.size()),
-                     .blocks = tensors.back().first_block + kernels::cuda::UpdateBlocks(tensors.back().count),
-                     .probes = device_step_.at<LaneNoise>(),
-                     .coefficients = device_step_.at<float>(coefficients_at),
-                     .probe_count = static_cast<int>(probes)});
-  return absl::OkStatus();
-}
-
-absl::Status GpuPasses::UploadMultipliers(const LaneState& state) {
-  const size_t bytes = (state.multipliers.size() + state.units.size()) * sizeof(float);
-  if (bytes > multipliers_.bytes()) {
-    multipliers_ = GpuMemory();
-    ++generation_;
-    QZO_ASSIGN_OR_RETURN(multipliers_, GpuMemory::Allocate(&gpu_, bytes));
-  }
-  const auto upload = [&](absl::Span<const float> from, size_t at) {
-    if (from.empty()) return;
-    gpu_.Upload(multipliers_.data() + at * sizeof(float), reinterpret_cast<const std::byte*>(from.data()),
-                from.size() * sizeof(float));
-  };
-  upload(state.multipliers, 0);
-  upload(state.units, state.multipliers.size());
-  multiplier_count_ = state.multipliers.size();
-  unit_count_ = state.units.size();
   return absl::OkStatus();
 }
 
 absl::Status GpuPasses::Prepare(const Pack& pack, LaneSource* lanes) {
   const std::optional<LaneState> state = lanes->State();
   if (!state) return absl::UnimplementedError("lanes without a state, which a GPU cannot make");
-  grouped_ = lanes->granularity() == kernels::Granularity::kGroup;
-  capacity_ = GpuCapacity::Of(pack);
-  QZO_RETURN_IF_ERROR(Reserve(capacity_));
-  QZO_RETURN_IF_ERROR(BringMultipliers(*state));
+  QZO_RETURN_IF_ERROR(multipliers_.Bring(*state, lanes->granularity()));
   tables_ = GpuTables(capacity_);
   tables_.Write(capacity_, pack, host_tables_);
   for (size_t i = 0; i < pack.lanes.size(); ++i) {
-    const LaneDirection direction = lanes->Direction(pack.lanes[i].lane);
-    host_tables_.at<LaneNoise>(tables_.lanes)[i] = NoiseOf(direction.key, direction.signed_epsilon);
+    host_tables_.at<LaneNoise>(tables_.lanes)[i] = NoiseOf(lanes->Direction(pack.lanes[i].lane));
   }
   gpu_.Upload(device_tables_.data(), host_tables_.data(), tables_.bytes);
   return absl::OkStatus();
 }
 
 int64_t GpuPasses::GraphKey() const {
-  const int64_t flags = (grouped_ ? 1 : 0) | (multiplier_count_ > 0 ? 2 : 0) | (unit_count_ > 0 ? 4 : 0);
-  return (generation_ << 3 | flags) << 40 | capacity_.Key();
+  // Both generations only grow, so that their sum is another one whenever one of them is.
+  return ((generation_ + multipliers_.generation()) << 3 | multipliers_.shape()) << 40 | capacity_.Key();
 }
 
 absl::Status GpuPasses::Run(const Pack& pack, LaneSource* lanes, int64_t first_slot, std::vector<double>* log_probs) {
   if (pack.kept.empty()) return absl::OkStatus();
+  capacity_ = GpuCapacity::Of(pack);
+  if (seam_ == nullptr) {
+    QZO_RETURN_IF_ERROR(Reserve(capacity_));
+    return Compute(pack, lanes, first_slot, log_probs);
+  }
+  // The device is used in turns; memory is made in one of its own, for rows are received into it before the next.
+  absl::Status found;
+  if (!(Most(capacity_) == reserved_)) {
+    QZO_RETURN_IF_ERROR(seam_->Compute([&] { found = Reserve(capacity_); }));
+    QZO_RETURN_IF_ERROR(found);
+  }
+  const size_t floats = static_cast<size_t>(pack.rows()) * static_cast<size_t>(info_.embedding_length);
+  if (!model_.has_first_layer()) QZO_RETURN_IF_ERROR(seam_->Receive({host_rows_.at<float>(), floats}));
+  QZO_RETURN_IF_ERROR(seam_->Compute([&] { found = Compute(pack, lanes, first_slot, log_probs); }));
+  QZO_RETURN_IF_ERROR(found);
+  return model_.has_last_layer() ? absl::OkStatus() : seam_->Send({host_rows_.at<float>(), floats});
+}
+
+absl::Status GpuPasses::Compute(const Pack& pack, LaneSource* lanes, int64_t first_slot,
+                                std::vector<double>* log_probs) {
   QZO_RETURN_IF_ERROR(Prepare(pack, lanes));
+  const Places at = Place(capacity_);
+  const size_t residual_bytes =
+      static_cast<size_t>(pack.rows()) * static_cast<size_t>(info_.embedding_length) * sizeof(float);
+  if (!model_.has_first_layer()) gpu_.Upload(work_.data() + at.residual, host_rows_.data(), residual_bytes);
   gpu_.RunGraph(GraphKey(), [this] {
     Body();
-    for (int chunk = 0; chunk < capacity_.head_chunks(); ++chunk) {
+    for (int chunk = 0; model_.has_last_layer() && chunk < capacity_.head_chunks(); ++chunk) {
       Head(chunk);
       Choose(chunk);
     }
   });
-  gpu_.Download(host_log_probs_.data(), work_.data() + Place(capacity_).log_probs,
-                pack.targets.size() * sizeof(double));
+  if (!model_.has_last_layer()) {
+    gpu_.Download(host_rows_.data(), work_.data() + at.residual, residual_bytes);
+    return gpu_.Wait();
+  }
+  gpu_.Download(host_log_probs_.data(), work_.data() + at.log_probs, pack.targets.size() * sizeof(double));
   QZO_RETURN_IF_ERROR(gpu_.Wait());
   for (size_t i = 0; i < pack.targets.size(); ++i) {
     (*log_probs)[static_cast<size_t>(first_slot + pack.targets[i].slot)] = host_log_probs_.at<double>()[i];
@@ -252,6 +212,9 @@ absl::Status GpuPasses::Run(const Pack& pack, LaneSource* lanes, int64_t first_s
 }
 
 absl::StatusOr<std::vector<float>> GpuPasses::Logits(const Pack& pack, LaneSource* lanes) {
+  if (!model_.whole()) return NoLogitsOf(model_);
+  capacity_ = GpuCapacity::Of(pack);
+  QZO_RETURN_IF_ERROR(Reserve(capacity_));
   QZO_RETURN_IF_ERROR(Prepare(pack, lanes));
   Body();
   std::vector<float> logits(pack.kept.size() * static_cast<size_t>(info_.vocabulary));
@@ -298,20 +261,10 @@ void GpuPasses::Linear(const GpuLinear& linear, const View& view, const float* p
   const kernels::cuda::DeviceMatrix& w = linear.matrix;
   if (plain != nullptr) Round(plain, w.cols, linear.order, view);
   const Places at = Place(capacity_);
-  kernels::cuda::Multipliers multipliers;
-  const bool grouped = grouped_ && kernels::cuda::ScalesGroups(w.format.scales);
-  if (linear.ordinal >= 0 && multiplier_count_ > 0) {
-    const int64_t offset = tensors_[grouped_ ? 1 : 0][static_cast<size_t>(linear.ordinal)].begin;
-    const float* k = multipliers_.at<float>();
-    multipliers = {.k = k + offset,
-                   .unit = unit_count_ == 0 ? nullptr : k + multiplier_count_ + offset,
-                   .tensor = static_cast<uint32_t>(linear.ordinal),
-                   .first = static_cast<uint32_t>(linear.first_row * (grouped ? w.groups : 1))};
-  }
   gpu_.ops().mat_mul(gpu_.stream(), {.x = {work_.at<uint16_t>(at.values), work_.at<float>(at.sums)},
                                      .w = w,
-                                     .grouped = grouped,
-                                     .multipliers = multipliers,
+                                     .grouped = multipliers_.Grouped(linear),
+                                     .multipliers = multipliers_.Of(linear),
                                      .lanes = Table<LaneNoise>(tables_.lanes),
                                      .strips = view.strips,
                                      .strip_count = view.strip_count,
@@ -366,7 +319,7 @@ void GpuPasses::Rotate(const float* x, const View& view, int heads, const GpuLay
 void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
   const GpuLayer& layer = weights_->layers()[index];
   const Places at = Place(capacity_);
-  const bool last = index + 1 == weights_->layers().size();
+  const bool last = model_.has_last_layer() && index + 1 == weights_->layers().size();
   const auto normed = [&](const float* weight, const View& view, bool plain) {
     Norm(weight, view, plain);
     return plain ? work_.at<float>(at.normed) : nullptr;
@@ -431,7 +384,8 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
   AddBranch(layer.down, layer.post_feed_forward_norm, view, plain ? gate : nullptr);
 }
 
-// Hidden states of the kept rows after the final norm, as the head takes them.
+// Hidden states of the kept rows after the final norm, as the head takes them; or of a stage before the last, the
+// residual stream of all rows after its layers.
 void GpuPasses::Body() {
   const Places at = Place(capacity_);
   const View all{.rows = CountOf(GpuTables::kRows),
@@ -456,12 +410,14 @@ void GpuPasses::Body() {
                   .positions = Table<int32_t>(tables_.kept_positions),
                   .spans = Table<kernels::KeySpan>(tables_.kept_spans),
                   .residual = work_.at<float>(at.kept_residual)};
-  gpu_.ops().embed(
-      gpu_.stream(),
-      {weights_->embedding(), Table<int32_t>(tables_.tokens), all.rows, all.residual, info_.embedding_scale},
-      all.max_rows);
+  if (model_.has_first_layer()) {
+    gpu_.ops().embed(
+        gpu_.stream(),
+        {weights_->embedding(), Table<int32_t>(tables_.tokens), all.rows, all.residual, info_.embedding_scale},
+        all.max_rows);
+  }
   for (size_t layer = 0; layer < weights_->layers().size(); ++layer) RunLayer(layer, all, kept);
-  Norm(weights_->output_norm(), kept, false);
+  if (model_.has_last_layer()) Norm(weights_->output_norm(), kept, false);
 }
 
 // Logits of rows [chunk · kGpuHeadRows, …) of the kept ones. The head is not trained: any lane will do.

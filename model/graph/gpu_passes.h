@@ -1,7 +1,7 @@
-// Forward passes on a GPU. A pass is one upload of tables, one graph of kernels, one download of log-probabilities;
-// lanes are perturbed inside the matrix products from the replica's multipliers. Those are uploaded once and then
-// change as the replica's do, by the same steps and with the same bits; another replica's, or later ones, are uploaded
-// anew. Once a pass of some size has run, the next one like it allocates nothing.
+// Forward passes on a GPU, of a whole model or of one stage of a pipeline. A pass is one upload of tables, one graph of
+// kernels, one download of log-probabilities; lanes are perturbed inside the matrix products. A stage's residual stream
+// comes and goes by way of the host, as it is, so that a pipeline's bits are those of one worker of its kind. Once a
+// pass of some size has run, the next one like it allocates nothing.
 #ifndef QZO_MODEL_GRAPH_GPU_PASSES_H_
 #define QZO_MODEL_GRAPH_GPU_PASSES_H_
 
@@ -14,16 +14,20 @@
 #include "kernels/cuda/ops.h"
 #include "model/graph/gpu_memory.h"
 #include "model/graph/gpu_model.h"
+#include "model/graph/gpu_multipliers.h"
 #include "model/graph/gpu_tables.h"
 #include "model/graph/passes.h"
+#include "model/graph/stage_passes.h"
 
 namespace qzo::model {
 
 class GpuPasses final : public Passes {
  public:
-  // Copies the model to `gpu`; both must outlive it. Lanes must have a state (LaneSource::State): else UNIMPLEMENTED.
-  // Possible errors: those of GpuModel::Create.
-  static absl::StatusOr<std::unique_ptr<GpuPasses>> Create(const Model& model, kernels::cuda::Gpu* gpu);
+  // Copies the model to `gpu`. The arguments must outlive it; `seam` is what a stage has around it, and wanted of a
+  // model that is not whole. Lanes must have a state (LaneSource::State): else UNIMPLEMENTED. Possible errors: those of
+  // GpuModel::Create.
+  static absl::StatusOr<std::unique_ptr<GpuPasses>> Create(const Model& model, kernels::cuda::Gpu* gpu,
+                                                           StageSeam* seam = nullptr);
 
   absl::Status Run(const Pack& pack, LaneSource* lanes, int64_t first_slot, std::vector<double>* log_probs) override;
   absl::Status Finish(std::vector<double>*) override { return absl::OkStatus(); }
@@ -36,11 +40,11 @@ class GpuPasses final : public Passes {
   struct View;  // the rows that a layer works on
   struct Places;
 
-  GpuPasses(const Model& model, kernels::cuda::Gpu* gpu, std::unique_ptr<GpuModel> weights);
+  GpuPasses(const Model& model, kernels::cuda::Gpu* gpu, StageSeam* seam, std::unique_ptr<GpuModel> weights,
+            GpuMultipliers multipliers);
   absl::Status Prepare(const Pack& pack, LaneSource* lanes);
-  absl::Status BringMultipliers(const LaneState& state);
-  absl::Status UploadMultipliers(const LaneState& state);
-  absl::Status StepMultipliers(const LaneState& state);
+  absl::Status Compute(const Pack& pack, LaneSource* lanes, int64_t first_slot, std::vector<double>* log_probs);
+  GpuCapacity Most(const GpuCapacity& capacity) const;  // of it and everything so far
   absl::Status Reserve(const GpuCapacity& capacity);
   Places Place(const GpuCapacity& capacity) const;
   int64_t GraphKey() const;
@@ -62,23 +66,19 @@ class GpuPasses final : public Passes {
   }
   const int32_t* CountOf(int count) const { return Table<int32_t>(tables_.counts) + count; }
 
+  const Model& model_;
   const ModelInfo& info_;
   kernels::cuda::Gpu& gpu_;
+  StageSeam* const seam_;
   const std::unique_ptr<GpuModel> weights_;
-  const std::vector<kernels::cuda::UpdateTensor> tensors_[2];  // by granularity: of the partition, in its order
   const int q_dim_, kv_dim_;
 
   GpuCapacity capacity_;         // of the pass at hand
   GpuCapacity reserved_;         // most of everything so far
   GpuTables tables_{capacity_};  // of capacity_
-  GpuMemory host_tables_, device_tables_, host_log_probs_, work_, multipliers_;
-  GpuMemory device_tensors_[2];        // tensors_
-  GpuMemory host_step_, device_step_;  // a step's directions, and its coefficients
-  int64_t generation_ = 0;             // of the memory: graphs hold addresses
-  bool grouped_ = false;
-  size_t multiplier_count_ = 0, unit_count_ = 0;
-  std::shared_ptr<const void> owner_;  // of the multipliers that are there
-  uint64_t version_ = 0;
+  GpuMemory host_tables_, device_tables_, host_log_probs_, host_rows_, work_;
+  int64_t generation_ = 0;  // of the memory: graphs hold addresses
+  GpuMultipliers multipliers_;
 };
 
 }  // namespace qzo::model

@@ -43,6 +43,7 @@ std::vector<const Example*> Pointers(const std::vector<Example>& examples) {
 class CountingGpu final : public kernels::cuda::Gpu {
  public:
   explicit CountingGpu(std::unique_ptr<Gpu> gpu) : gpu_(std::move(gpu)) {}
+  absl::StatusOr<std::unique_ptr<Gpu>> Share() override { return gpu_->Share(); }
   const std::string& name() const override { return gpu_->name(); }
   const std::string& architecture() const override { return gpu_->architecture(); }
   int64_t free_bytes() const override { return gpu_->free_bytes(); }

@@ -32,9 +32,9 @@ absl::Status StagePasses::Finish(std::vector<double>* log_probs) {
   return seam_.Compute([&] { head_.Finish(log_probs); });
 }
 
-absl::StatusOr<std::vector<float>> StagePasses::Logits(const Pack&, LaneSource*) {
+absl::Status NoLogitsOf(const Model& part) {
   return absl::FailedPreconditionError(
-      absl::StrCat("layers [", model_.range().begin, ", ", model_.range().end, ") have no logits without the others"));
+      absl::StrCat("layers [", part.range().begin, ", ", part.range().end, ") have no logits without the others"));
 }
 
 }  // namespace qzo::model

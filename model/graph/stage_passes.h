@@ -32,6 +32,9 @@ class StageSeam {
   virtual absl::Status Compute(const std::function<void()>& work) = 0;
 };
 
+// FAILED_PRECONDITION: the logits of a part are none.
+absl::Status NoLogitsOf(const Model& part);
+
 class StagePasses final : public Passes {
  public:
   // The arguments must outlive it.
@@ -44,8 +47,7 @@ class StagePasses final : public Passes {
 
   absl::Status Run(const Pack& pack, LaneSource* lanes, int64_t first_slot, std::vector<double>* log_probs) override;
   absl::Status Finish(std::vector<double>* log_probs) override;
-  // FAILED_PRECONDITION: the logits of a part are none.
-  absl::StatusOr<std::vector<float>> Logits(const Pack& pack, LaneSource* lanes) override;
+  absl::StatusOr<std::vector<float>> Logits(const Pack&, LaneSource*) override { return NoLogitsOf(model_); }
   int64_t bytes() const override { return forward_.bytes() + head_.bytes() + rows_.bytes(); }
 
  private:

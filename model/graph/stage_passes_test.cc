@@ -12,6 +12,7 @@
 #include "method/batch_order.h"
 #include "method/rule.h"
 #include "model/graph/replica.h"
+#include "tests/support/queue_seam.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_model.h"
@@ -23,41 +24,14 @@ using qzo::testing::FlatLanes;
 using qzo::testing::LoadBytes;
 using qzo::testing::LoadStories;
 using qzo::testing::OpenFiles;
+using qzo::testing::Passed;
+using qzo::testing::QueueSeam;
 using qzo::testing::StatusIs;
 using qzo::testing::SupportedKernels;
 using qzo::testing::TinyCheckpoint;
 using ::testing::HasSubstr;
 
 using Ranges = std::vector<LayerRange>;
-using Passed = std::deque<std::vector<float>>;  // by one stage to the next, pass by pass
-
-// A stage between two queues, on one thread: stages run one after the other.
-class QueueSeam final : public StageSeam {
- public:
-  QueueSeam(Passed* in, Passed* out) : in_(in), out_(out) {}
-  absl::Status Receive(absl::Span<float> rows) override {
-    if (in_->empty()) return absl::UnavailableError("nothing was sent");
-    if (in_->front().size() != rows.size()) return absl::InvalidArgumentError("a pass of another size");
-    std::copy(in_->front().begin(), in_->front().end(), rows.begin());
-    in_->pop_front();
-    return absl::OkStatus();
-  }
-  absl::Status Send(absl::Span<const float> rows) override {
-    out_->emplace_back(rows.begin(), rows.end());
-    return absl::OkStatus();
-  }
-  absl::Status Compute(const std::function<void()>& work) override {
-    if (no_turns) return absl::CancelledError("no turn");
-    work();
-    return absl::OkStatus();
-  }
-  bool no_turns = false;
-
- private:
-  Passed* const in_;
-  Passed* const out_;
-};
-
 // One stage's model, seam and engine.
 struct Stage {
   Stage(std::unique_ptr<Model> model_in, Passed* in, Passed* out, const kernels::Kernels& kernels,

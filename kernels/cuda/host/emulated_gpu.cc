@@ -30,6 +30,8 @@ class EmulatedGpu final : public Gpu {
  public:
   explicit EmulatedGpu(emulator::Order order) : stream_{.order = order, .status = absl::OkStatus()} {}
 
+  absl::StatusOr<std::unique_ptr<Gpu>> Share() override { return MakeEmulatedGpu(stream_.order); }
+
   const std::string& name() const override { return name_; }
   const std::string& architecture() const override { return name_; }
   int64_t free_bytes() const override { return int64_t{1} << 40; }

@@ -1,0 +1,124 @@
+// A model that several GPUs hold between them: the bits of one that holds it all.
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "kernels/cuda/test_gpu.h"
+#include "method/batch_order.h"
+#include "method/rule.h"
+#include "model/graph/gpu_passes.h"
+#include "model/graph/replica.h"
+#include "tests/support/queue_seam.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace qzo::model {
+namespace {
+
+using ::qzo::testing::Passed;
+using ::qzo::testing::QueueSeam;
+using ::qzo::testing::StatusIs;
+
+// One stage's model, seam and engine, on a device of its own.
+struct Stage {
+  Stage(std::unique_ptr<Model> model_in, Passed* in, Passed* out, int64_t max_rows)
+      : model(std::move(model_in)), seam(in, out), gpu(kernels::cuda::MakeTestGpu()) {
+    auto passes = GpuPasses::Create(*model, gpu.get(), model->whole() ? nullptr : &seam);
+    EXPECT_OK(passes);
+    engine = std::make_unique<Engine>(*model, *std::move(passes), max_rows);
+  }
+  std::unique_ptr<Model> model;
+  QueueSeam seam;
+  std::unique_ptr<kernels::cuda::Gpu> gpu;
+  std::unique_ptr<Engine> engine;
+};
+
+class GpuStagesTest : public kernels::cuda::OnTestGpu<> {
+ protected:
+  // Items, multipliers and digests over two steps.
+  void ExpectTheSameJournal(const method::MethodSpec& spec, const std::string& path,
+                            const std::vector<LayerRange>& ranges) {
+    constexpr char kRows[] =
+        "{\"t\":\"aababbab\",\"label\":0}\n{\"t\":\"bba\",\"label\":1}\n{\"t\":\"abaaa\",\"label\":0}\n";
+    TaskSpec task;
+    task.prompt = "{t}";
+    task.options = {"a", "bab"};
+    Stage whole(*Model::Load(testing::TestFile(path)), nullptr, nullptr, 4096);
+    DatasetReport report;
+    ASSERT_OK_AND_ASSIGN(const TaskDataset data,
+                         TaskDataset::Load(task, whole.model->tokenizer(), kRows, "rows", &report));
+    const method::BatchOrder order(spec, "digest", data.rows_by_label());
+    ASSERT_OK_AND_ASSIGN(const auto replica, Replica::Create(*whole.model, spec, kernels::BestKernels(), &pool_));
+    std::vector<Passed> passed(ranges.size() + 1);
+    std::deque<Stage> stages;
+    std::vector<std::unique_ptr<Replica>> parts;
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      ASSERT_OK_AND_ASSIGN(auto model, Model::Load(whole.model->path(), ranges[i]));
+      stages.emplace_back(std::move(model), &passed[i], &passed[i + 1], 24);  // several passes of one lane or two
+      ASSERT_OK_AND_ASSIGN(auto part, Replica::Create(*stages.back().model, spec, kernels::BestKernels(), &pool_));
+      parts.push_back(std::move(part));
+    }
+    for (int step = 0; step < 2; ++step) {
+      std::vector<method::ItemLosses> expected, items;
+      ASSERT_OK(replica->MeasureItems(whole.engine.get(), task, data, order, 0, spec.items(), &expected));
+      for (size_t i = 0; i < parts.size(); ++i) {
+        ASSERT_OK(parts[i]->MeasureItems(stages[i].engine.get(), task, data, order, 0, spec.items(), &items));
+        EXPECT_TRUE(passed[i].empty());
+        if (i + 1 < parts.size()) {
+          EXPECT_GT(passed[i + 1].size(), 1u);
+        }
+      }
+      ASSERT_EQ(items, expected) << "step " << step;
+      EXPECT_NE(items[0].plus, items[0].minus) << "lanes without noise prove nothing";
+      const std::vector<float> coefficients(spec.probes, 0.01f);
+      ASSERT_OK(replica->Apply(coefficients));
+      for (const auto& part : parts) ASSERT_OK(part->Apply(coefficients));
+    }
+  }
+
+  kernels::ThreadPool pool_{1};
+};
+
+TEST_F(GpuStagesTest, ThreeStagesTrainTheSameJournal) {
+  method::MethodSpec spec;
+  spec.steps = 2;
+  spec.probes = 2;
+  spec.batch_size = 2;
+  ExpectTheSameJournal(spec, "golden/models/stories260k/stories260K-Q4_1.gguf", {{0, 2}, {2, 3}, {3, 5}});
+}
+
+TEST_F(GpuStagesTest, TwoStagesTrainTheSameJournalByThePublishedMethod) {
+  method::MethodSpec spec;
+  spec.steps = 2;
+  spec.probes = 1;
+  spec.batch_size = 3;
+  spec.granularity = method::Granularity::kGroup;
+  spec.mode = method::Mode::kAbsolute;
+  spec.noise = method::Noise::kGaussian;
+  spec.epsilon = 1e-3f;
+  for (const std::string name : {"gemma3", "llama"}) {
+    ExpectTheSameJournal(spec, "golden/architectures/" + name + "/model.gguf", {{0, 1}, {1, 2}});
+  }
+}
+
+TEST_F(GpuStagesTest, WhatTheSeamReturnsEndsThePass) {
+  Passed nothing, sent;
+  const Example example{.prompt = {3, 4}, .branches = {{5}, {6}}, .scored = {}, .label = 0};
+  const Example* one = &example;
+  PlainLane plain;
+  std::vector<ExampleLoss> losses;
+  const std::string path = testing::TestFile("golden/models/stories260k/stories260K-Q4_1.gguf");
+  Stage fed(*Model::Load(path, {4, 5}), &nothing, &sent, 512);
+  EXPECT_THAT(fed.engine->Losses(TaskKind::kClassification, {&one, 1}, &plain, &losses),
+              StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("nothing was sent")));
+  Stage first(*Model::Load(path, {0, 2}), &nothing, &sent, 512);
+  first.seam.no_turns = true;
+  EXPECT_THAT(first.engine->Losses(TaskKind::kClassification, {&one, 1}, &plain, &losses),
+              StatusIs(absl::StatusCode::kCancelled, ::testing::HasSubstr("no turn")));
+  EXPECT_TRUE(sent.empty());
+  EXPECT_THAT(first.engine->Logits(example.prompt, &plain).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("layers [0, 2) have no logits")));
+}
+
+}  // namespace
+}  // namespace qzo::model
