@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
+#include "base/digest.h"
+#include "base/page_release.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -69,6 +72,26 @@ TEST(FileSystem, MapsFilesReadOnly) {
   EXPECT_EQ(file->bytes(), "mapped");
   ASSERT_OK_AND_ASSIGN(auto empty, MappedFile::Open(dir.File("empty")));
   EXPECT_EQ(empty->bytes(), "");
+}
+
+int64_t ResidentFileKilobytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssFile:")) return std::stoll(line.substr(8));
+  }
+  return -1;
+}
+
+TEST(FileSystem, TheDigestOfALargeFileTakesLittleMemory) {
+  testing::TempDir dir;
+  std::string bytes(size_t{40} << 20, 'x');
+  for (size_t i = 0; i < bytes.size(); i += 4096) bytes[i] = static_cast<char>(i >> 12);
+  ASSERT_OK(RealFileSystem()->WriteDurably(dir.File("large"), bytes));
+  ASSERT_OK_AND_ASSIGN(const auto file, MappedFile::Open(dir.File("large")));
+  const int64_t before = ResidentFileKilobytes();
+  EXPECT_EQ(Sha256HexOf(*file), Sha256Hex(bytes));
+  EXPECT_LT(ResidentFileKilobytes() - before, 20 << 10);
+  EXPECT_EQ(file->bytes(), bytes) << "pages come back when they are read";
 }
 
 TEST(FileSystem, LocalDiskIsNotANetworkFileSystem) {

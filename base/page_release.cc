@@ -3,7 +3,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
+
+#include "base/digest.h"
 
 namespace qzo::base {
 
@@ -13,6 +16,17 @@ void ReleasePages(std::string_view mapped) {
   const uintptr_t begin = (address + page - 1) / page * page, end = (address + mapped.size()) / page * page;
   // It cannot fail for a mapping of a file, and nothing depends on it.
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+std::string Sha256HexOf(const MappedFile& file) {
+  constexpr size_t kPiece = size_t{8} << 20;
+  Sha256Stream digest;
+  for (std::string_view rest = file.bytes(); !rest.empty(); rest.remove_prefix(std::min(kPiece, rest.size()))) {
+    const std::string_view piece = rest.substr(0, kPiece);
+    digest.Update(piece);
+    ReleasePages(piece);
+  }
+  return digest.FinishHex();
 }
 
 }  // namespace qzo::base

@@ -1,7 +1,7 @@
 """Peak memory of training steps at the paper's scale (see README.md): writes a checkpoint of random weights in the shapes of a
 model, runs QZO steps on it in the CPU worker's engine, and compares with what plans predict and with published figures.
 
-  memory.py [--quick] [--json FILE] [--models NAME,…] [--keep DIRECTORY]
+  memory.py [--quick] [--json FILE] [--models NAME,…] [--batches N,…] [--steps N] [--no-pair]
 """
 import argparse
 import json
@@ -18,8 +18,8 @@ PROGRAM = "build/release/bin/qzo_memory_bench"
 GROUP = 128
 GB = 1e9
 
-# Peaks in GB: QZO's of Tables 1 and 3 of arXiv:2505.13430, AdamW's of its Figure 1. For 13B the figure has none: its bytes per
-# parameter of Llama-2-7B.
+# Peaks in GB: QZO's of Tables 1 and 3 of arXiv:2505.13430 (4 bits; 13B in 2, with AQLM), AdamW's of its Figure 1. For 13B the figure has
+# none: its bytes per parameter of Llama-2-7B.
 MODELS = {
     "opt-6.7b": {"type": "opt", "hidden": 4096, "wide": 16384, "layers": 32, "heads": 32, "kv_heads": 32, "vocabulary": 50272,
                  "context": 2048, "format": "gptq", "qzo": 4.8, "adamw": 87.6},
@@ -28,7 +28,7 @@ MODELS = {
     "llama-3.1-8b": {"type": "llama", "hidden": 4096, "wide": 14336, "layers": 32, "heads": 32, "kv_heads": 8, "vocabulary": 128256,
                      "context": 8192, "format": "gptq", "qzo": 6.3, "adamw": 113.7},
     "llama-2-13b": {"type": "llama", "hidden": 5120, "wide": 13824, "layers": 40, "heads": 40, "kv_heads": 40, "vocabulary": 32000,
-                    "context": 4096, "format": "gptq", "qzo": None, "adamw": 178.1},
+                    "context": 4096, "format": "aqlm", "qzo": 5.78, "adamw": 178.1},
 }
 
 
@@ -114,6 +114,11 @@ def write_model(directory: str, shape: dict, layers: int) -> None:
         norms += [block + name for name in (["self_attn_layer_norm", "final_layer_norm"] if opt else
                                             ["input_layernorm", "post_attention_layernorm"])]
         for name, rows, columns in linears(shape):
+            if shape["format"] == "aqlm":  # one codebook of 16 bits for eight values
+                checkpoint.add(f"{block}{name}.codes", "I16", [rows, columns // 8, 1], "codes")
+                checkpoint.add(f"{block}{name}.codebooks", "F16", [1, 1 << 16, 1, 8], "small")
+                checkpoint.add(f"{block}{name}.scales", "F16", [rows, 1, 1, 1], "ones")
+                continue
             checkpoint.add(f"{block}{name}.qweight", "I32", [columns // 8, rows], "codes")
             checkpoint.add(f"{block}{name}.qzeros", "I32", [columns // GROUP, rows // 8], "zeros")
             checkpoint.add(f"{block}{name}.scales", "F16", [columns // GROUP, rows], "scales")
@@ -125,7 +130,8 @@ def write_model(directory: str, shape: dict, layers: int) -> None:
             checkpoint.add(norm + ".bias", "F16", [hidden], "nothing")
     config = {"model_type": shape["type"], "num_hidden_layers": layers, "hidden_size": hidden, "vocab_size": vocabulary,
               "num_attention_heads": shape["heads"], "max_position_embeddings": shape["context"],
-              "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": GROUP}}
+              "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": GROUP} if shape["format"] == "gptq" else
+              {"quant_method": "aqlm", "num_codebooks": 1, "nbits_per_codebook": 16, "in_group_size": 8, "out_group_size": 1}}
     if opt:
         config.update(ffn_dim=shape["wide"], word_embed_proj_dim=hidden, do_layer_norm_before=True, activation_function="relu")
     else:
@@ -136,16 +142,16 @@ def write_model(directory: str, shape: dict, layers: int) -> None:
     checkpoint.write(os.path.join(directory, "model.safetensors"))
 
 
-def run(directory: str, batch: int) -> tuple[dict, str]:
-    command = [PROGRAM, directory, "--batch", str(batch)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout), " ".join([PROGRAM, "MODEL", "--batch", str(batch)])
+def run(directory: str, packed: str, batch: int, steps: int) -> tuple[dict, str]:
+    settings = ["--batch", str(batch), "--steps", str(steps), "--packed"]
+    done = subprocess.run([PROGRAM, directory, *settings, packed], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout), " ".join([PROGRAM, "MODEL", *settings, "PACKED"])
 
 
-def shared(directory: str) -> tuple[float, float]:
-    """Proportional set sizes in bytes of two processes with the model at once: together, and of what is mapped from its files."""
-    programs = [subprocess.Popen([PROGRAM, directory, "--hold"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                for _ in range(2)]
+def shared(directory: str, packed: str) -> tuple[float, float]:
+    """Proportional set sizes in bytes of two processes with the model at once: together, and of what is mapped from files."""
+    command = [PROGRAM, directory, "--packed", packed, "--hold"]
+    programs = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
         for program in programs:
             if not program.stdout.readline():
@@ -162,11 +168,12 @@ def shared(directory: str) -> tuple[float, float]:
             program.communicate()
 
 
-def measure(name: str, shape: dict, layers: int, batches: list[int], directory: str, commands: list[str]) -> list:
+def measure(name: str, shape: dict, layers: int, batches: list[int], steps: int, directory: str, packed: str,
+            commands: list[str]) -> list:
     write_model(directory, shape, layers)
     metrics = []
     for batch in batches:
-        found, command = run(directory, batch)
+        found, command = run(directory, packed, batch, steps)
         if command not in commands:
             commands.append(command)
         row = f"{name}_b{batch}"
@@ -190,6 +197,8 @@ def main() -> None:
     parser.add_argument("--json", default=None)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--batches", default="1,16")
+    parser.add_argument("--no-pair", action="store_true")
+    parser.add_argument("--steps", type=int, default=2)
     arguments = parser.parse_args()
     names = ["llama-2-7b"] if arguments.quick else arguments.models.split(",")
     batches = [1] if arguments.quick else [int(batch) for batch in arguments.batches.split(",")]
@@ -197,10 +206,10 @@ def main() -> None:
     for name in names:
         shape = MODELS[name]
         layers = 2 if arguments.quick else shape["layers"]
-        with tempfile.TemporaryDirectory() as directory:
-            metrics += measure(name, shape, layers, batches, directory, commands)
-            if name == names[0]:
-                total, mapped = shared(directory)
+        with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as packed:
+            metrics += measure(name, shape, layers, batches, arguments.steps, directory, packed, commands)
+            if name == names[0] and not arguments.no_pair:
+                total, mapped = shared(directory, packed)
                 metrics += [(f"{name}_two_workers", total / GB, "GB of two workers at once, shared pages once"),
                             (f"{name}_two_workers_mapped", mapped / GB, "GB of it, mapped from files")]
     report("memory", commands, metrics, arguments.json)

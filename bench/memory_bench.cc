@@ -28,6 +28,7 @@ struct Settings {
   int tokens = 30;  // of a prompt, as SST-2's rows have; options have one
   int steps = 2;
   int threads = 0;
+  std::string packed;  // directory for layers that are repacked
   bool hold = false;
 };
 
@@ -69,7 +70,9 @@ method::MethodSpec PaperMethod(const Settings& settings) {
 }
 
 absl::Status Run(const Settings& settings) {
-  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(settings.model));
+  const PackedLayers packed(base::RealFileSystem(), settings.packed, "model");
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                       Model::Load(settings.model, {}, settings.packed.empty() ? nullptr : &packed));
   const auto arithmetic = kernels::Arithmetic::kInt16;
   const kernels::Kernels& kernels = kernels::FastestKernels(arithmetic);
   kernels::ThreadPool pool(settings.threads);
@@ -123,6 +126,8 @@ int main(int argc, char** argv) {
   app.add_option("--tokens", settings.tokens, "of a row's prompt")->capture_default_str();
   app.add_option("--steps", settings.steps, "steps")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_option("--threads", settings.threads, "0 = all")->capture_default_str();
+  app.add_option("--packed", settings.packed,
+                 "directory for layers that are repacked, as a worker's cache; else memory");
   app.add_flag("--hold", settings.hold, "wait for the end of standard input");
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = qzo::model::Run(settings);

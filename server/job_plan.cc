@@ -78,7 +78,9 @@ core::ModelShape ShapeOf(const v1::JobSpec& spec, const method::MethodSpec& meth
                          const SplitReports& reports) {
   core::ModelShape shape;
   const method::Partition partition(method.granularity, model.trained);
-  shape.whole_bytes = model.file_bytes + model.repacked_bytes + StateBytes(method, partition.multipliers());
+  // Layers that were repacked give back their memory in the file.
+  const int64_t repacked = model.repacked_bytes - model.released_bytes;
+  shape.whole_bytes = model.file_bytes + repacked + StateBytes(method, partition.multipliers());
   const auto layers = static_cast<size_t>(model.layers);
   if (model.block_bytes.size() != layers || layers == 0 || model.trained.size() % layers != 0) return shape;
   const size_t tensors = model.trained.size() / layers;
@@ -90,7 +92,7 @@ core::ModelShape ShapeOf(const v1::JobSpec& spec, const method::MethodSpec& meth
       multipliers += tensor.count;
       layer.cost += static_cast<double>(tensor.shape.rows) * static_cast<double>(tensor.shape.cols);
     }
-    layer.bytes = model.block_bytes[l] + model.repacked_bytes / model.layers + StateBytes(method, multipliers);
+    layer.bytes = model.block_bytes[l] + repacked / model.layers + StateBytes(method, multipliers);
     counted += model.block_bytes[l];
     shape.layers.push_back(layer);
   }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/page_release.h"
 #include "base/sha256sums.h"
 #include "base/status_macros.h"
 #include "base/text.h"
@@ -28,7 +29,7 @@ absl::Status CheckReceived(const std::string& digest, const std::string& receive
 
 absl::StatusOr<std::string> DigestOfFile(const std::string& path) {
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::MappedFile> file, base::MappedFile::Open(path));
-  return base::Sha256Hex(file->bytes());
+  return base::Sha256HexOf(*file);
 }
 
 }  // namespace
@@ -56,7 +57,8 @@ absl::StatusOr<std::shared_ptr<const model::Model>> ModelCache::GetModel(const s
   if (const auto found = models_.find({digest, layers}); found != models_.end()) return found->second;
   std::erase_if(models_, [](const auto& entry) { return entry.second.use_count() == 1; });
   QZO_ASSIGN_OR_RETURN(const std::string path, EnsureModel(digest, source));
-  QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, model::Model::Load(path, layers));
+  const model::PackedLayers packed(fs_, directory_, digest);
+  QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, model::Model::Load(path, layers, &packed));
   models_[{digest, layers}] = model;
   return model;
 }

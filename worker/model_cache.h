@@ -1,6 +1,7 @@
 // Models and datasets on this machine, by digest. Files live in a directory as <sha256>.gguf and <sha256>.jsonl, those
-// of a model in several files and their list in <sha256>/, that several workers may share: they appear there whole
-// (written aside, renamed), so that the worst of a race is a second download.
+// of a model in several files and their list in <sha256>/, layers that had to be repacked beside it
+// (model/graph/packed_layer.h), that several workers may share: they appear there whole (written aside, renamed), so
+// that the worst of a race is a second download.
 #ifndef QZO_WORKER_MODEL_CACHE_H_
 #define QZO_WORKER_MODEL_CACHE_H_
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -135,7 +136,16 @@ TEST_F(SeveralFilesTest, AreFetchedOnceIntoADirectoryAndKnownByTheirList) {
     EXPECT_EQ(fs_->Read(InCache(name)).value(), bytes);
   }
   EXPECT_EQ(fs_->Read(InCache("SHA256SUMS")).value(), list_);
-  EXPECT_THAT(Files(), ElementsAre(digest_));
+  EXPECT_THAT(Files(), ElementsAre(digest_, digest_ + ".packed-1"));
+}
+
+TEST_F(SeveralFilesTest, RepackedLayersAreSharedByTheProcessesOfAHost) {
+  const auto one = NewCache(), other = NewCache();
+  ASSERT_OK(one->GetModel(digest_, &blobs_));
+  const std::string layer = directory_.File("cache/" + digest_ + ".packed-1/0");
+  ASSERT_OK(fs_->Link(layer, directory_.File("second name")));
+  ASSERT_OK(other->GetModel(digest_, &blobs_));
+  EXPECT_EQ(std::filesystem::hard_link_count(layer), 2u) << "it was written again";
 }
 
 TEST_F(SeveralFilesTest, OnlyWhatIsMissingOrDamagedIsFetchedAgain) {

@@ -173,7 +173,13 @@ int64_t Checkpoint::file_bytes() const {
 
 std::string Checkpoint::Digest() const {
   std::vector<base::FileDigest> files;
-  for (const auto& [name, content] : files_) files.push_back({.name = name, .digest = base::Sha256Hex(content)});
+  for (const auto& [name, content] : files_) {
+    const auto mapping = std::find_if(mappings_.begin(), mappings_.end(), [&bytes = content](const auto& file) {
+      return file->bytes().data() == bytes.data();
+    });
+    files.push_back(
+        {.name = name, .digest = mapping == mappings_.end() ? base::Sha256Hex(content) : base::Sha256HexOf(**mapping)});
+  }
   return base::Sha256Hex(base::WriteSha256Sums(files));
 }
 

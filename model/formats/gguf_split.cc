@@ -5,6 +5,7 @@
 #include "absl/strings/strip.h"
 #include "base/digest.h"
 #include "base/fs.h"
+#include "base/page_release.h"
 #include "base/sha256sums.h"
 #include "base/status_macros.h"
 #include "model/formats/gguf.h"
@@ -77,10 +78,12 @@ int64_t GgufFile::file_bytes() const {
 }
 
 std::string GgufFile::Digest() const {
-  if (other_parts_.empty()) return base::Sha256Hex(bytes_);
-  const auto digest = [](const GgufFile& part) {
-    return base::FileDigest{.name = part.path_.substr(part.path_.rfind('/') + 1),
-                            .digest = base::Sha256Hex(part.bytes_)};
+  const auto sha256 = [](const GgufFile& part) {
+    return part.mapping_ != nullptr ? base::Sha256HexOf(*part.mapping_) : base::Sha256Hex(part.bytes_);
+  };
+  if (other_parts_.empty()) return sha256(*this);
+  const auto digest = [&](const GgufFile& part) {
+    return base::FileDigest{.name = part.path_.substr(part.path_.rfind('/') + 1), .digest = sha256(part)};
   };
   std::vector<base::FileDigest> files = {digest(*this)};
   for (const std::unique_ptr<GgufFile>& part : other_parts_) files.push_back(digest(*part));

@@ -333,11 +333,10 @@ TEST(CheckpointModelTest, OnlyGgufModelsHaveAFile) {
   EXPECT_FALSE(model->from_gguf());
   EXPECT_EQ(model->path(), "dir");
   EXPECT_EQ(model->Digest().size(), 64u);
-  int64_t packed = 0;
-  for (const kernels::WeightMatrix& w : {model->layers()[0].q, model->layers()[0].down}) {
-    packed += w.rows * w.cols / 32 * kernels::BlockBytes(kernels::WeightType::kU4x32);
-  }
-  EXPECT_GT(model->resident_bytes(), model->info().file_bytes + packed);
+  const ModelInfo& info = model->info();
+  EXPECT_EQ(info.repacked_bytes,
+            (2 * 64 + 2 * 32 + 3 * 96) * 64 / 32 * kernels::BlockBytes(kernels::WeightType::kU4x32));
+  EXPECT_EQ(model->resident_bytes(), info.file_bytes - info.released_bytes + info.repacked_bytes);
 }
 
 TEST(CheckpointModelTest, ATokenizerLargerThanTheEmbeddingIsRefused) {

@@ -1,5 +1,7 @@
 #include "model/graph/model.h"
 
+#include <spdlog/spdlog.h>
+
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -68,11 +70,12 @@ LinearLayer Slice(const kernels::WeightMatrix& matrix, int part, int64_t first, 
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, LayerRange range) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, LayerRange range,
+                                                   const PackedLayers* packed) {
   QZO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(path));
   if (files.gguf != nullptr) return Load(std::move(files.gguf), range);
   QZO_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, MakeTokenizer(*files.checkpoint));
-  return Load(std::move(files.checkpoint), std::move(tokenizer), range);
+  return Load(std::move(files.checkpoint), std::move(tokenizer), range, packed);
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> file, LayerRange range) {
@@ -80,7 +83,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> fil
   QZO_ASSIGN_OR_RETURN(model->info_, ReadModelInfo(*file));
   QZO_ASSIGN_OR_RETURN(model->tokenizer_, MakeTokenizer(*file));
   model->file_ = std::move(file);
-  QZO_RETURN_IF_ERROR(model->Build(range, [&](const std::string& name) {
+  QZO_RETURN_IF_ERROR(model->SetRange(range));
+  QZO_RETURN_IF_ERROR(model->Build([&](const std::string& name) {
     const kernels::WeightMatrix matrix = Matrix(*model->file_, name);
     model->mapped_bytes_ += MappedBytes(matrix);
     return matrix;
@@ -89,20 +93,30 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> fil
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<Checkpoint> checkpoint,
-                                                   std::unique_ptr<Tokenizer> tokenizer, LayerRange range) {
+                                                   std::unique_ptr<Tokenizer> tokenizer, LayerRange range,
+                                                   const PackedLayers* packed) {
   std::unique_ptr<Model> model(new Model);
   QZO_ASSIGN_OR_RETURN(CheckpointInfo read, ReadCheckpointInfo(*checkpoint));
   model->info_ = std::move(read.info);
   model->tokenizer_ = std::move(tokenizer);
   model->checkpoint_ = std::move(checkpoint);
+  QZO_RETURN_IF_ERROR(model->SetRange(range));
+  std::vector<std::optional<PackedView>> views(read.linears.size());
+  if (packed != nullptr) {
+    if (const absl::Status opened = model->OpenPacked(*packed, read.linears, &views); !opened.ok()) {
+      spdlog::warn("{}: what is repacked takes memory of this process alone: {}", model->path(), opened.ToString());
+    }
+  }
   model->packed_.reserve(read.linears.size());
-  absl::flat_hash_map<std::string, const CheckpointLinear*> linears;
-  for (const CheckpointLinear& linear : read.linears) linears[linear.name] = &linear;
-  QZO_RETURN_IF_ERROR(model->Build(range, [&](const std::string& name) {
-    if (const auto linear = linears.find(name); linear != linears.end()) {
-      model->mapped_bytes_ += MappedBytes(*linear->second);
-      const kernels::WeightMatrix matrix = model->Add(*linear->second);
-      model->Release(*linear->second);
+  absl::flat_hash_map<std::string, size_t> linears;
+  for (size_t i = 0; i < read.linears.size(); ++i) linears[read.linears[i].name] = i;
+  QZO_RETURN_IF_ERROR(model->Build([&](const std::string& name) {
+    if (const auto found = linears.find(name); found != linears.end()) {
+      const CheckpointLinear& linear = read.linears[found->second];
+      model->mapped_bytes_ += MappedBytes(linear) - ReleasedBytes(linear);
+      if (const auto& view = views[found->second]; view.has_value()) return MatrixOf(linear, *view);
+      const kernels::WeightMatrix matrix = model->Add(linear);
+      model->Release(linear);
       return matrix;
     }
     const kernels::WeightMatrix matrix = MatrixOf(*model->checkpoint_->FindTensor(name));
@@ -112,7 +126,31 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<Checkpoint> c
   return model;
 }
 
-absl::Status Model::Build(LayerRange range, const Find& find) {
+absl::Status Model::OpenPacked(const PackedLayers& files, absl::Span<const CheckpointLinear> linears,
+                               std::vector<std::optional<PackedView>>* views) {
+  const auto per_layer = static_cast<size_t>(info_.trained_per_layer());
+  for (int layer = range_.begin; layer < range_.end; ++layer) {
+    std::vector<size_t> places;
+    std::vector<const CheckpointLinear*> packed;
+    for (size_t i = static_cast<size_t>(layer) * per_layer; i < static_cast<size_t>(layer + 1) * per_layer; ++i) {
+      if (RepackedBytes(linears[i]) == 0) continue;
+      places.push_back(i);
+      packed.push_back(&linears[i]);
+    }
+    if (packed.empty()) continue;
+    QZO_RETURN_IF_ERROR(files.fs()->CreateDirectories(files.directory()));
+    QZO_ASSIGN_OR_RETURN(std::unique_ptr<PackedLayer> opened,
+                         PackedLayer::OpenOrWrite(files.fs(), files.PathOf(layer), packed));
+    for (size_t i = 0; i < places.size(); ++i) {
+      (*views)[places[i]] = opened->view(i);
+      Release(*packed[i]);
+    }
+    packed_layers_.push_back(std::move(opened));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Model::SetRange(LayerRange range) {
   range_ = {range.begin, range == LayerRange{} ? info_.layers : range.end};
   if (range_.begin < 0 || range_.begin >= range_.end || range_.end > info_.layers) {
     return absl::InvalidArgumentError(
@@ -122,6 +160,10 @@ absl::Status Model::Build(LayerRange range, const Find& find) {
     return absl::InvalidArgumentError(absl::StrCat(path(), ": the tokenizer has ", tokenizer_->vocab_size(),
                                                    " tokens, the embedding ", info_.vocabulary, " rows"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Model::Build(const Find& find) {
   if (has_first_layer()) {
     embedding_ = find(info_.embedding.weight);
     if (!info_.positions.weight.empty()) positions_ = find(info_.positions.weight);
@@ -245,7 +287,8 @@ const std::string& Model::path() const { return from_gguf() ? file_->path() : ch
 std::string Model::Digest() const { return from_gguf() ? file_->Digest() : checkpoint_->Digest(); }
 
 int64_t Model::resident_bytes() const {
-  int64_t bytes = whole() ? info_.file_bytes : mapped_bytes_;
+  int64_t bytes = whole() ? info_.file_bytes - info_.released_bytes : mapped_bytes_;
+  for (const std::unique_ptr<PackedLayer>& layer : packed_layers_) bytes += layer->bytes();
   for (const PackedLinear& packed : packed_) {
     bytes += static_cast<int64_t>(packed.bytes.size() + packed.scales.size() * sizeof(float));
   }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "model/formats/checkpoint_info.h"
 #include "model/formats/gguf.h"
 #include "model/formats/model_info.h"
+#include "model/graph/packed_layer.h"
 #include "model/graph/repack.h"
 #include "model/tokenizer/tokenizer.h"
 
@@ -63,12 +65,16 @@ class Model {
   // Of any path that OpenModelFiles takes. Possible errors: its own, those of ReadModelInfo or ReadCheckpointInfo, and
   // of MakeTokenizer. Nothing of what the range leaves out is read. INVALID_ARGUMENT for a range that is empty or of
   // other layers than the model has.
-  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, LayerRange range = {});
+  // What has to be repacked is mapped from files in `packed`, for all workers of a host, or where that fails held by
+  // the model itself.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, LayerRange range = {},
+                                                     const PackedLayers* packed = nullptr);
   static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<GgufFile> file, LayerRange range = {});
   // Quantized layers are repacked (repack.h), plain ones stay in the mapping. Possible errors: those of
   // ReadCheckpointInfo.
   static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<Checkpoint> checkpoint,
-                                                     std::unique_ptr<Tokenizer> tokenizer, LayerRange range = {});
+                                                     std::unique_ptr<Tokenizer> tokenizer, LayerRange range = {},
+                                                     const PackedLayers* packed = nullptr);
 
   // The file, of a model that was loaded from a GGUF file.
   bool from_gguf() const { return file_ != nullptr; }
@@ -77,7 +83,7 @@ class Model {
   const std::string& path() const;
   // What adapters name the model by: SHA-256 of the file, or Checkpoint::Digest. Reads all of it.
   std::string Digest() const;
-  // Bytes mapped, and held besides: of a range, those of its tensors.
+  // Bytes mapped, less those that were given back, and repacked: of a range, those of its tensors.
   int64_t resident_bytes() const;
   const ModelInfo& info() const { return info_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -105,7 +111,11 @@ class Model {
   using Find = std::function<kernels::WeightMatrix(const std::string& name)>;
 
   Model() = default;
-  absl::Status Build(LayerRange range, const Find& find);
+  absl::Status SetRange(LayerRange range);
+  absl::Status Build(const Find& find);
+  // Sets the views of those of all `linears` that the range has and that have to be repacked.
+  absl::Status OpenPacked(const PackedLayers& files, absl::Span<const CheckpointLinear> linears,
+                          std::vector<std::optional<PackedView>>* views);
   NormWeights MakeNorm(const TensorNames& names, const Find& find) const;
   Layer MakeLayer(int index, const Find& find) const;
   const kernels::WeightMatrix& Trained(int ordinal) const;
@@ -115,7 +125,8 @@ class Model {
 
   std::unique_ptr<GgufFile> file_;  // or
   std::unique_ptr<Checkpoint> checkpoint_;
-  std::vector<PackedLinear> packed_;  // what the checkpoint's layers need beside the mapping
+  std::vector<PackedLinear> packed_;                         // what the checkpoint's layers need beside the mapping
+  std::vector<std::unique_ptr<PackedLayer>> packed_layers_;  // the same, in files
   ModelInfo info_;
   LayerRange range_;
   int64_t mapped_bytes_ = 0;  // of tensors that were found
