@@ -196,12 +196,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", default=None)
     parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--batches", default="1,16")
+    parser.add_argument("--batches", default=None)
     parser.add_argument("--no-pair", action="store_true")
     parser.add_argument("--steps", type=int, default=2)
     arguments = parser.parse_args()
     names = ["llama-2-7b"] if arguments.quick else arguments.models.split(",")
-    batches = [1] if arguments.quick else [int(batch) for batch in arguments.batches.split(",")]
+    batches = [int(batch) for batch in (arguments.batches or ("1" if arguments.quick else "1,16")).split(",")]
     metrics, commands = [], [f"bench/memory.py --models {','.join(names)} --batches {','.join(map(str, batches))}"]
     for name in names:
         shape = MODELS[name]
