@@ -11,11 +11,12 @@
 namespace qzo::base {
 
 void ReleasePages(std::string_view mapped) {
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto address = reinterpret_cast<uintptr_t>(mapped.data());
-  const uintptr_t begin = (address + page - 1) / page * page, end = (address + mapped.size()) / page * page;
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t before = -reinterpret_cast<uintptr_t>(mapped.data()) % page;  // of a page that begins earlier
+  if (mapped.size() < before + page) return;
+  mapped.remove_prefix(before);
   // It cannot fail for a mapping of a file, and nothing depends on it.
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  madvise(const_cast<char*>(mapped.data()), mapped.size() / page * page, MADV_DONTNEED);
 }
 
 std::string Sha256HexOf(const MappedFile& file) {

@@ -34,7 +34,8 @@ struct VerbWords {
 
 // Out of a positional argument's name and description.
 std::string NamesFor(const CLI::Option& positional) {
-  const std::string name = positional.get_name(), help = positional.get_description();
+  const std::string name = positional.get_name();
+  const std::string& help = positional.get_description();
   if (name == "ADAPTER") return "adapters";
   if (name != "NAME") return "";
   return help == "of the job" ? "jobs" : help == "of the worker" ? "workers" : "KIND";
