@@ -52,6 +52,7 @@ struct Rows {
   kernels::WeightMatrix matrix;
   const float* multipliers = nullptr;
   int64_t per_row = 1;
+  const float* deltas = nullptr;  // what is added: a number for every value
 
   float Multiplier(int64_t row, int64_t column) const {
     return multipliers[row * per_row + column * per_row / matrix.cols];
@@ -65,10 +66,10 @@ class Converter {
 
   absl::Status Prepare() {
     QZO_ASSIGN_OR_RETURN(read_, model::ReadCheckpointInfo(checkpoint_));
-    if (fold_.partition != nullptr && fold_.partition->tensors().size() != read_.linears.size()) {
-      return absl::InvalidArgumentError(absl::StrCat(checkpoint_.path(), ": ", read_.linears.size(),
-                                                     " linear layers, but ", fold_.partition->tensors().size(),
-                                                     " tensors in the adapter"));
+    const size_t layers = read_.linears.size(), tensors = layers + (HasDeltas() ? read_.info.unquantized.size() : 0);
+    if (fold_.partition != nullptr && fold_.partition->tensors().size() != tensors) {
+      return absl::InvalidArgumentError(absl::StrCat(checkpoint_.path(), ": ", tensors, " trained tensors, but ",
+                                                     fold_.partition->tensors().size(), " in the adapter"));
     }
     const absl::StatusOr<SettingsInGguf> settings = SettingsToGguf(read_.info);
     if (!settings.ok()) {
@@ -92,6 +93,13 @@ class Converter {
   }
 
  private:
+  bool HasDeltas() const { return fold_.partition != nullptr && fold_.partition->deltas() > 0; }
+  // Of a plain tensor; nullptr: none.
+  const float* DeltasOf(const std::string& stored) const {
+    const int place = HasDeltas() ? read_.info.FindUnquantized(stored) : -1;
+    return place < 0 ? nullptr : fold_.multipliers.data() + fold_.partition->added(place).offset;
+  }
+
   void AddTensors() {
     const model::ModelInfo& info = read_.info;
     const GgmlType table = type_ == GgmlType::kF16 ? GgmlType::kF16 : GgmlType::kQ8_0;
@@ -137,10 +145,11 @@ class Converter {
 
   void AddVector(const std::string& name, const std::string& stored, float shift) {
     const kernels::WeightMatrix vector = MatrixOf(*checkpoint_.FindTensor(stored));
-    Add(name, {vector.cols}, GgmlType::kF32, [this, vector, shift](const GgufSink& sink) {
+    Add(name, {vector.cols}, GgmlType::kF32, [this, vector, shift, deltas = DeltasOf(stored)](const GgufSink& sink) {
       row_.resize(static_cast<size_t>(vector.cols));
       kernels::DequantizeRow(vector, 0, row_.data());
       for (float& value : row_) value += shift;
+      for (size_t i = 0; i < row_.size() && deltas != nullptr; ++i) row_[i] += deltas[i];
       bytes_.clear();
       AppendRow(GgmlType::kF32, row_, &bytes_);
       return sink(bytes_);
@@ -151,9 +160,10 @@ class Converter {
     const model::SafetensorsTensor* tensor = checkpoint_.FindTensor(stored);
     const kernels::WeightMatrix matrix = MatrixOf(*tensor);
     type = Fitting(type, matrix.cols);
-    Add(name, {matrix.cols, matrix.rows}, type, [this, tensor, matrix, type](const GgufSink& sink) {
-      for (int64_t row = 0; row < matrix.rows; ++row)
-        QZO_RETURN_IF_ERROR(WriteRow(tensor->name, {.matrix = matrix}, row, type, sink));
+    const Rows rows{.matrix = matrix, .deltas = DeltasOf(stored)};
+    Add(name, {matrix.cols, matrix.rows}, type, [this, tensor, rows, type](const GgufSink& sink) {
+      for (int64_t row = 0; row < rows.matrix.rows; ++row)
+        QZO_RETURN_IF_ERROR(WriteRow(tensor->name, rows, row, type, sink));
       checkpoint_.Release(*tensor);
       return absl::OkStatus();
     });
@@ -167,7 +177,7 @@ class Converter {
       const model::PackedLinear packed = PackLinear(linear);
       Rows rows{.matrix = MatrixOf(linear, ViewOf(packed))};
       if (fold_.partition != nullptr) {
-        const method::PartitionTensor& trained = fold_.partition->tensors()[index];
+        const method::PartitionTensor& trained = fold_.partition->multiplied(static_cast<int>(index));
         rows.multipliers = fold_.multipliers.data() + trained.offset;
         rows.per_row = trained.count / linear.rows;
       }
@@ -205,6 +215,9 @@ class Converter {
     kernels::DequantizeRow(w, row, stored_.data());
     for (int64_t k = 0; k < w.cols && rows.multipliers != nullptr; ++k) {
       stored_[static_cast<size_t>(k)] *= rows.Multiplier(row, k);
+    }
+    for (int64_t k = 0; k < w.cols && rows.deltas != nullptr; ++k) {
+      stored_[static_cast<size_t>(k)] += rows.deltas[row * w.cols + k];
     }
     absl::Span<const float> values = stored_;
     if (w.order != nullptr) {

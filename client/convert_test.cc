@@ -238,6 +238,43 @@ TEST_F(ConvertTest, MultipliersAreFoldedIn) {
   }
 }
 
+TEST_F(ConvertTest, DeltasAreFoldedInAsIfTheTensorsHeldThem) {
+  TinyCheckpoint tiny("aqlm", 8);
+  const auto convert = [&](bool with_deltas) {
+    Files files = tiny.Files();
+    files["tokenizer.json"] = TinyCheckpoint::Tokenizer();
+    const auto checkpoint = testing::OpenFiles(files).value();
+    const model::CheckpointInfo read = model::ReadCheckpointInfo(*checkpoint).value();
+    method::MethodSpec spec;
+    spec.train_unquantized = with_deltas;
+    const method::Partition partition = read.info.PartitionFor(spec);
+    std::vector<float> values = partition.InitialValues();
+    for (const method::PartitionTensor& tensor : partition.tensors()) {
+      for (int64_t i = 0; i < tensor.count; ++i) {
+        values[static_cast<size_t>(tensor.offset + i)] +=
+            static_cast<float>((i + static_cast<int64_t>(tensor.shape.name.size())) % 5) / 8;
+      }
+    }
+    const Fold fold = {.partition = &partition, .multipliers = values};
+    EXPECT_OK(ConvertToGguf(base::RealFileSystem(), *checkpoint, GgmlType::kQ8_0, fold, out_));
+    if (with_deltas) {  // from here on in the tensors themselves
+      for (const method::PartitionTensor& tensor : partition.tensors()) {
+        if (!tensor.shape.deltas) continue;
+        TinyCheckpoint::Tensor& stored = tiny.tensors.at(tensor.shape.name);
+        for (int64_t i = 0; i < tensor.count; ++i) {
+          float value;
+          std::memcpy(&value, stored.bytes.data() + i * 4, sizeof value);
+          value += values[static_cast<size_t>(tensor.offset + i)];
+          std::memcpy(stored.bytes.data() + i * 4, &value, sizeof value);
+        }
+      }
+    }
+    return base::RealFileSystem()->Read(out_).value();
+  };
+  const std::string folded = convert(true);
+  EXPECT_TRUE(folded == convert(false)) << "the files differ";
+}
+
 TEST_F(ConvertTest, UnusedTokensFillTheEmbedding) {
   ASSERT_OK(Convert(Tiny(""), GgmlType::kQ8_0));
   ASSERT_OK_AND_ASSIGN(const auto made, model::Model::Load(out_));

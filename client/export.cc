@@ -106,6 +106,22 @@ std::string Multiply(const GgufTensor& tensor, const method::PartitionTensor& tr
   return bytes;
 }
 
+// With its deltas, in its own type.
+std::string AddDeltas(const GgufTensor& tensor, const method::PartitionTensor& trained,
+                      absl::Span<const float> multipliers, Rounding* rounding) {
+  const Number number = tensor.type == GgmlType::kF32   ? Number::kF32
+                        : tensor.type == GgmlType::kF16 ? Number::kF16
+                                                        : Number::kBF16;
+  std::string bytes(tensor.bytes);
+  char* at = bytes.data();
+  for (const float delta :
+       multipliers.subspan(static_cast<size_t>(trained.offset), static_cast<size_t>(trained.count))) {
+    AddStored(number, delta, at, rounding);
+    at += InfoOf(tensor.type).block_bytes;
+  }
+  return bytes;
+}
+
 // In another type.
 std::string Convert(const GgufTensor& tensor, const method::PartitionTensor& trained,
                     absl::Span<const float> multipliers, GgmlType type) {
@@ -185,6 +201,7 @@ absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufF
     }
     ++report.tensors;
     replacements[name] = [&, multipliers](const GgufTensor& tensor) -> absl::StatusOr<std::string> {
+      if (trained.shape.deltas) return AddDeltas(tensor, trained, multipliers, &report.rounding);
       const auto type = types.find(tensor.name);
       return type == types.end() ? Multiply(tensor, trained, multipliers, &report.rounding)
                                  : Convert(tensor, trained, multipliers, type->second);

@@ -1,5 +1,5 @@
-// A model and its trained multipliers as an ordinary file or directory of the same kind, for any program that reads
-// those: GGUF files, and checkpoint directories (plain, GPTQ, AWQ, NF4, AQLM).
+// A model and its trained multipliers and deltas as an ordinary file or directory of the same kind, for any program
+// that reads those: GGUF files, and checkpoint directories (plain, GPTQ, AWQ, NF4, AQLM).
 #ifndef QZO_CLIENT_EXPORT_H_
 #define QZO_CLIENT_EXPORT_H_
 
@@ -20,7 +20,7 @@
 namespace qzo::client {
 
 struct ExportReport {
-  int64_t tensors = 0;    // that were multiplied
+  int64_t tensors = 0;    // that were multiplied or added to
   int64_t converted = 0;  // of these, that are stored as another type now
   Rounding rounding;
 };
@@ -33,24 +33,24 @@ std::vector<float> NearestHeld(const model::GgufFile& file, const method::Partit
                                absl::Span<const float> multipliers);
 
 // Writes `file` to `destination` with every trained tensor multiplied: the half-precision scale of each block, and its
-// minimum where it has one, or every plain weight, products rounded to nearest even. Tensors that cannot hold their
-// multipliers are stored as `fallback` (F16, Q8_0 or Q4_1). `multipliers` is the flat array of `partition`. Possible
-// errors: INVALID_ARGUMENT (a tensor is missing, or cannot hold its multipliers, and there is no fallback), those of
-// WriteGgufWithReplacedTensors.
+// minimum where it has one, or every plain weight; deltas are added to plain values. Results are rounded to nearest
+// even. Tensors that cannot hold their multipliers are stored as `fallback` (F16, Q8_0 or Q4_1). `multipliers` is the
+// flat array of `partition`. Possible errors: INVALID_ARGUMENT (a tensor is missing, or cannot hold its multipliers,
+// and there is no fallback), those of WriteGgufWithReplacedTensors.
 absl::StatusOr<ExportReport> ExportGguf(base::FileSystem* fs, const model::GgufFile& file,
                                         const method::Partition& partition, absl::Span<const float> multipliers,
                                         std::optional<model::GgmlType> fallback, const std::string& destination);
 
 // Writes the checkpoint to the directory `destination`, with the scales of every quantized layer and the weights of
-// plain ones multiplied and rounded in their stored type, codes and zeros as they are; besides, the tokenizer's and
-// licence's files that lie beside the model. config.json comes last: a directory without it is unfinished. Possible
-// errors: ALREADY_EXISTS when there is something in it, those of the file system.
+// plain ones multiplied, deltas added, rounded in their stored type, codes and zeros as they are; besides, the
+// tokenizer's and licence's files that lie beside the model. config.json comes last: a directory without it is
+// unfinished. Possible errors: ALREADY_EXISTS when there is something in it, those of the file system.
 absl::StatusOr<ExportReport> ExportCheckpoint(base::FileSystem* fs, const model::Checkpoint& checkpoint,
                                               const method::Partition& partition, absl::Span<const float> multipliers,
                                               const std::string& destination);
 
-// Writes the multipliers alone, as a safetensors file: F32, [rows] or [rows, groups] under each tensor's name, with
-// `metadata`. Possible errors: those of the file system.
+// Writes multipliers and deltas alone, as a safetensors file: F32, [rows] or [rows, groups], and deltas [rows, cols],
+// under each tensor's name, with `metadata`. Possible errors: those of the file system.
 absl::Status ExportMultipliers(base::FileSystem* fs, const method::Partition& partition,
                                absl::Span<const float> multipliers,
                                const std::vector<std::pair<std::string, std::string>>& metadata,

@@ -33,22 +33,56 @@ Number NumberOf(SafetensorsType type) {
   return Number::kBF16;
 }
 
-// The tensor that a layer's multipliers change, changed.
+// A tensor that multipliers or deltas change, changed.
 class Change {
  public:
-  Change(const CheckpointLinear& linear, const method::PartitionTensor& trained, absl::Span<const float> multipliers)
-      : linear_(linear),
-        per_row_(trained.count / trained.shape.rows),
-        multipliers_(multipliers.subspan(static_cast<size_t>(trained.offset), static_cast<size_t>(trained.count))) {}
-
-  const SafetensorsTensor& tensor() const {
-    return linear_.storage == LinearStorage::kPlain ? *linear_.weight : *linear_.scales;
+  virtual ~Change() = default;
+  const SafetensorsTensor& tensor() const { return tensor_; }
+  std::string Bytes(Rounding* rounding) const {
+    std::string bytes(tensor_.bytes);
+    Apply(NumberOf(tensor_.type), static_cast<int64_t>(model::SafetensorsTypeBytes(tensor_.type)), bytes.data(),
+          rounding);
+    return bytes;
   }
 
-  std::string Bytes(Rounding* rounding) const {
-    std::string bytes(tensor().bytes);
-    const Number number = NumberOf(tensor().type);
-    const auto size = static_cast<int64_t>(model::SafetensorsTypeBytes(tensor().type));
+ protected:
+  // `values` is the flat array of the partition.
+  Change(const SafetensorsTensor& tensor, const method::PartitionTensor& trained, absl::Span<const float> values)
+      : values_(values.subspan(static_cast<size_t>(trained.offset), static_cast<size_t>(trained.count))),
+        tensor_(tensor) {}
+
+  const absl::Span<const float> values_;
+
+ private:
+  virtual void Apply(Number number, int64_t size, char* bytes, Rounding* rounding) const = 0;
+
+  const SafetensorsTensor& tensor_;
+};
+
+class AddedDeltas final : public Change {
+ public:
+  AddedDeltas(const SafetensorsTensor& tensor, const method::PartitionTensor& trained, absl::Span<const float> values)
+      : Change(tensor, trained, values) {}
+
+ private:
+  void Apply(Number number, int64_t size, char* bytes, Rounding* rounding) const override {
+    for (const float delta : values_) {
+      AddStored(number, delta, bytes, rounding);
+      bytes += size;
+    }
+  }
+};
+
+class MultipliedLayer final : public Change {
+ public:
+  MultipliedLayer(const CheckpointLinear& linear, const method::PartitionTensor& trained,
+                  absl::Span<const float> values)
+      : Change(linear.storage == LinearStorage::kPlain ? *linear.weight : *linear.scales, trained, values),
+        linear_(linear),
+        per_row_(trained.count / trained.shape.rows) {}
+
+ private:
+  void Apply(Number number, int64_t size, char* bytes, Rounding* rounding) const override {
     const bool plain = linear_.storage == LinearStorage::kPlain;
     const int64_t columns = plain ? linear_.cols : linear_.cols / linear_.group;
     // Plain weights lie row by row unless transposed, and so do scales, but GPTQ's and AWQ's, which lie group by group.
@@ -56,18 +90,15 @@ class Change {
         linear_.transposed || linear_.storage == LinearStorage::kGptq || linear_.storage == LinearStorage::kAwq;
     for (int64_t row = 0; row < linear_.rows; ++row) {
       for (int64_t column = 0; column < columns; ++column) {
-        const float multiplier = multipliers_[static_cast<size_t>(row * per_row_ + column * per_row_ / columns)];
+        const float multiplier = values_[static_cast<size_t>(row * per_row_ + column * per_row_ / columns)];
         const int64_t at = by_column ? column * linear_.rows + row : row * columns + column;
-        MultiplyStored(number, multiplier, bytes.data() + at * size, rounding);
+        MultiplyStored(number, multiplier, bytes + at * size, rounding);
       }
     }
-    return bytes;
   }
 
- private:
   const CheckpointLinear& linear_;
   const int64_t per_row_;
-  const absl::Span<const float> multipliers_;
 };
 
 // A file of weights with the changed tensors in it: they have the same sizes.
@@ -106,10 +137,11 @@ absl::StatusOr<ExportReport> ExportCheckpoint(base::FileSystem* fs, const model:
                                               const method::Partition& partition, absl::Span<const float> multipliers,
                                               const std::string& destination) {
   QZO_ASSIGN_OR_RETURN(const model::CheckpointInfo read, model::ReadCheckpointInfo(checkpoint));
-  if (read.linears.size() != partition.tensors().size()) {
+  const auto layers = std::count_if(partition.tensors().begin(), partition.tensors().end(),
+                                    [](const method::PartitionTensor& tensor) { return !tensor.shape.deltas; });
+  if (static_cast<std::ptrdiff_t>(read.linears.size()) != layers) {
     return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), ": ", read.linears.size(),
-                                                   " layers are trained, but ", partition.tensors().size(),
-                                                   " in the adapter"));
+                                                   " layers are trained, but ", layers, " in the adapter"));
   }
   for (const CheckpointLinear& linear : read.linears) {
     if (!linear.nested) continue;
@@ -122,17 +154,25 @@ absl::StatusOr<ExportReport> ExportCheckpoint(base::FileSystem* fs, const model:
   if (!there.empty()) {
     return absl::AlreadyExistsError(absl::StrCat(destination, ": not empty, '", there[0], "' lies in it"));
   }
-  std::vector<Change> changes;
+  std::vector<std::unique_ptr<const Change>> changes;
+  for (const method::PartitionTensor& trained : partition.tensors()) {
+    if (trained.shape.deltas) {
+      const SafetensorsTensor* tensor = checkpoint.FindTensor(trained.shape.name);
+      QZO_CHECK(tensor != nullptr);  // the partition is that of the checkpoint
+      changes.push_back(std::make_unique<AddedDeltas>(*tensor, trained, multipliers));
+    }
+  }
   for (size_t i = 0; i < read.linears.size(); ++i) {
-    changes.emplace_back(read.linears[i], partition.tensors()[i], multipliers);
+    changes.push_back(
+        std::make_unique<MultipliedLayer>(read.linears[i], partition.multiplied(static_cast<int>(i)), multipliers));
   }
   ExportReport report{.tensors = static_cast<int64_t>(changes.size())};
   for (const std::string& name : checkpoint.FileNames()) {
     if (name == kConfig) continue;
     const std::string_view bytes = checkpoint.File(name);
     std::vector<const Change*> here;
-    for (const Change& change : changes) {
-      if (LiesIn(change.tensor().bytes, bytes)) here.push_back(&change);
+    for (const auto& change : changes) {
+      if (LiesIn(change->tensor().bytes, bytes)) here.push_back(change.get());
     }
     std::sort(here.begin(), here.end(),
               [](const Change* a, const Change* b) { return a->tensor().bytes.data() < b->tensor().bytes.data(); });
@@ -151,7 +191,9 @@ absl::Status ExportMultipliers(base::FileSystem* fs, const method::Partition& pa
   for (const auto& [key, value] : metadata) header["__metadata__"][key] = value;
   for (const method::PartitionTensor& tensor : partition.tensors()) {
     std::vector<int64_t> shape = {tensor.shape.rows};
-    if (partition.granularity() == method::Granularity::kGroup) shape.push_back(tensor.count / tensor.shape.rows);
+    if (tensor.shape.deltas || partition.granularity() == method::Granularity::kGroup) {
+      shape.push_back(tensor.count / tensor.shape.rows);
+    }
     const int64_t begin = tensor.offset * static_cast<int64_t>(sizeof(float));
     const int64_t end = begin + tensor.count * static_cast<int64_t>(sizeof(float));
     header[tensor.shape.name] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {begin, end}}};

@@ -122,6 +122,54 @@ INSTANTIATE_TEST_SUITE_P(Formats, ExportedCheckpoint,
                                   (test.param.granularity == method::Granularity::kGroup ? "ByGroup" : "ByChannel");
                          });
 
+TEST_F(ExportedCheckpoint, HoldsDeltasInItsPlainTensors) {
+  TinyCheckpoint tiny("aqlm", 8);
+  std::vector<uint16_t> embedding(512 * 64);
+  for (size_t i = 0; i < embedding.size(); ++i) embedding[i] = FloatToBf16(static_cast<float>(i % 97) / 97);
+  tiny.Set("model.embed_tokens.weight", "BF16", {512, 64}, embedding);
+  const std::string path = Write(tiny, 3);
+  ASSERT_OK_AND_ASSIGN(const auto before, model::Checkpoint::Open(path));
+  ASSERT_OK_AND_ASSIGN(const model::CheckpointInfo read, model::ReadCheckpointInfo(*before));
+  method::MethodSpec spec;
+  spec.train_unquantized = true;
+  const method::Partition partition = read.info.PartitionFor(spec);
+  std::vector<float> values = partition.InitialValues();
+  for (size_t i = 0; i < values.size(); ++i) values[i] += static_cast<float>(i % 11) / 16;
+  const std::string out = dir_.File("out");
+  ASSERT_OK_AND_ASSIGN(const ExportReport report,
+                       ExportCheckpoint(base::RealFileSystem(), *before, partition, values, out));
+  EXPECT_EQ(report.tensors, 7 + 5) << "two embeddings and three norms";
+  ASSERT_OK_AND_ASSIGN(const auto after, model::Checkpoint::Open(out));
+  for (const method::PartitionTensor& tensor : partition.tensors()) {
+    if (!tensor.shape.deltas) continue;
+    const std::string_view old = before->FindTensor(tensor.shape.name)->bytes;
+    const std::string_view made = after->FindTensor(tensor.shape.name)->bytes;
+    const bool bf16 = tensor.shape.name == "model.embed_tokens.weight";
+    ASSERT_EQ(static_cast<int64_t>(made.size()), tensor.count * (bf16 ? 2 : 4));
+    for (int64_t i = 0; i < tensor.count; ++i) {
+      const float delta = values[static_cast<size_t>(tensor.offset + i)];
+      if (bf16) {
+        uint16_t was, is;
+        std::memcpy(&was, old.data() + i * 2, sizeof was);
+        std::memcpy(&is, made.data() + i * 2, sizeof is);
+        ASSERT_EQ(is, FloatToBf16(Bf16ToFloat(was) + delta));
+      } else {
+        float was, is;
+        std::memcpy(&was, old.data() + i * 4, sizeof was);
+        std::memcpy(&is, made.data() + i * 4, sizeof is);
+        ASSERT_EQ(is, was + delta) << tensor.shape.name;
+      }
+    }
+  }
+  const method::PartitionTensor& layer = partition.multiplied(3);
+  uint16_t was, is;
+  const std::string scales = layer.shape.name.substr(0, layer.shape.name.rfind('.')) + ".scales";
+  std::memcpy(&was, before->FindTensor(scales)->bytes.data(), sizeof was);
+  std::memcpy(&is, after->FindTensor(scales)->bytes.data(), sizeof is);
+  EXPECT_EQ(is, FloatToHalf(values[static_cast<size_t>(layer.offset)] * kernels::HalfToFloat(was)))
+      << "multipliers stand between deltas";
+}
+
 TEST_F(ExportedCheckpoint, NeverGoesIntoADirectoryWithSomethingInIt) {
   const std::string path = Write(TinyCheckpoint(), 1);
   ASSERT_OK_AND_ASSIGN(const auto checkpoint, model::Checkpoint::Open(path));
@@ -146,14 +194,16 @@ TEST_F(ExportedCheckpoint, CannotHoldMultipliersInScalesThatAreCodes) {
 TEST(ExportMultipliers, IsASafetensorsFile) {
   testing::TempDir dir;
   const method::Partition partition(method::Granularity::kGroup, {{.name = "a", .rows = 2, .cols = 64, .group = 32},
-                                                                  {.name = "b", .rows = 1, .cols = 32, .group = 32}});
-  const std::vector<float> multipliers = {1, 2, 3, 4, 5};
+                                                                  {.name = "b", .rows = 1, .cols = 32, .group = 32},
+                                                                  {"c", 1, 3, 3, /*deltas=*/true}});
+  const std::vector<float> multipliers = {1, 2, 3, 4, 5, -1, 0, 1};
   ASSERT_OK(ExportMultipliers(base::RealFileSystem(), partition, multipliers, {{"step", "7"}}, dir.File("m")));
   ASSERT_OK_AND_ASSIGN(const std::string bytes, base::RealFileSystem()->Read(dir.File("m")));
   ASSERT_OK_AND_ASSIGN(const auto tensors, model::ParseSafetensors(bytes, "m"));
-  ASSERT_EQ(tensors.size(), 2u);
+  ASSERT_EQ(tensors.size(), 3u);
   EXPECT_EQ(tensors[0].dims, (std::vector<int64_t>{2, 2}));
   EXPECT_EQ(tensors[1].dims, (std::vector<int64_t>{1, 1}));
+  EXPECT_EQ(tensors[2].dims, (std::vector<int64_t>{1, 3}));
   EXPECT_EQ(std::memcmp(tensors[1].bytes.data(), &multipliers[4], sizeof(float)), 0);
   EXPECT_THAT(bytes, HasSubstr(R"("__metadata__":{"step":"7"})"));
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -17,6 +18,7 @@
 #include "kernels/weights.h"
 #include "tests/support/gguf_builder.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/tiny_model.h"
 
 namespace qzo::client {
 namespace {
@@ -104,6 +106,92 @@ TEST_P(RoundTrip, ExportedLogitsAreTheAdaptersWithinRounding) {
   const double bound = kAmplification * rounding * Largest(want);
   EXPECT_LE(Distance(want, got), bound);
   EXPECT_GT(Distance(want, untrained), 4 * bound) << "the adapter must matter, or the comparison shows nothing";
+}
+
+// The file with its embedding as halves: two kinds of plain tensors.
+std::string StoriesWithHalves(const std::string& path) {
+  const auto file = model::GgufFile::Open(TinyModelPath("Q4_1"));
+  testing::GgufBuilder builder;
+  testing::CopyKeys(**file, &builder);
+  for (const model::GgufTensor& tensor : (*file)->tensors()) {
+    std::string bytes(tensor.bytes);
+    GgmlType type = tensor.type;
+    if (tensor.name == "token_embd.weight") {
+      const kernels::WeightMatrix matrix = testing::MatrixOf(tensor);
+      std::vector<float> row(static_cast<size_t>(matrix.cols));
+      bytes.clear();
+      type = GgmlType::kF16;
+      for (int64_t n = 0; n < matrix.rows; ++n) {
+        kernels::DequantizeRow(matrix, n, row.data());
+        for (const float value : row) {
+          const uint16_t half = FloatToHalf(value);
+          bytes.append(reinterpret_cast<const char*>(&half), sizeof half);
+        }
+      }
+    }
+    builder.Tensor(tensor.name, type, {tensor.dims.begin(), tensor.dims.end()}, bytes);
+  }
+  EXPECT_OK(base::RealFileSystem()->WriteDurably(path, builder.Finish()));
+  return path;
+}
+
+TEST(ExportGguf, AddsDeltasToPlainTensorsInTheirOwnTypes) {
+  testing::TempDir dir;
+  const std::string path = StoriesWithHalves(dir.File("in.gguf"));
+  const method::Adapter adapter = MakeTinyAdapter(path, 6, method::Granularity::kChannel, /*train_unquantized=*/true);
+  ASSERT_OK_AND_ASSIGN(const auto trained, LocalModel::Load(path, &adapter, 1, kernels::Arithmetic::kFp32));
+  const method::Partition& partition = trained->replica().partition();
+  const absl::Span<const float> values = trained->replica().multipliers();
+  EXPECT_TRUE(TensorsThatCannotHold(trained->model().file(), partition).empty());
+  ASSERT_OK_AND_ASSIGN(const ExportReport report, ExportGguf(base::RealFileSystem(), trained->model().file(), partition,
+                                                             values, std::nullopt, dir.File("out.gguf")));
+  EXPECT_EQ(report.tensors, static_cast<int64_t>(adapter.tensors.size()));
+  EXPECT_EQ(report.converted, 0);
+
+  ASSERT_OK_AND_ASSIGN(const auto exported,
+                       LocalModel::Load(dir.File("out.gguf"), nullptr, 1, kernels::Arithmetic::kFp32));
+  int halves = 0, floats = 0, changed = 0;
+  for (const method::PartitionTensor& tensor : partition.tensors()) {
+    if (!tensor.shape.deltas) continue;
+    const model::GgufTensor* old = trained->model().file().FindTensor(tensor.shape.name);
+    const model::GgufTensor* made = exported->model().file().FindTensor(tensor.shape.name);
+    ASSERT_EQ(made->type, old->type);
+    const bool half = old->type == GgmlType::kF16;
+    (half ? halves : floats) += 1;
+    for (int64_t i = 0; i < tensor.count; ++i) {
+      const float delta = values[static_cast<size_t>(tensor.offset + i)];
+      if (half) {
+        uint16_t was, is;
+        std::memcpy(&was, old->bytes.data() + i * 2, sizeof was);
+        std::memcpy(&is, made->bytes.data() + i * 2, sizeof is);
+        ASSERT_EQ(is, FloatToHalf(kernels::HalfToFloat(was) + delta)) << tensor.shape.name;
+        changed += is != was;
+      } else {
+        float was, is;
+        std::memcpy(&was, old->bytes.data() + i * 4, sizeof was);
+        std::memcpy(&is, made->bytes.data() + i * 4, sizeof is);
+        ASSERT_EQ(is, was + delta) << tensor.shape.name;
+      }
+    }
+  }
+  EXPECT_EQ(halves, 1);
+  EXPECT_EQ(floats, 11) << "two norms a layer and the last one";
+  EXPECT_GT(changed, 10'000);
+}
+
+TEST(ExportGguf, LogitsWithDeltasAreTheAdaptersWithinRounding) {
+  const std::string path = TinyModelPath("F32");
+  const method::Adapter adapter = MakeTinyAdapter(path, 6, method::Granularity::kChannel, /*train_unquantized=*/true);
+  ASSERT_OK_AND_ASSIGN(const auto trained, LocalModel::Load(path, &adapter, 1, kernels::Arithmetic::kFp32));
+  testing::TempDir dir;
+  ASSERT_OK(ExportGguf(base::RealFileSystem(), trained->model().file(), trained->replica().partition(),
+                       trained->replica().multipliers(), std::nullopt, dir.File("out.gguf")));
+  ASSERT_OK_AND_ASSIGN(const auto exported,
+                       LocalModel::Load(dir.File("out.gguf"), nullptr, 1, kernels::Arithmetic::kFp32));
+  const std::vector<int32_t> ids = {1, 403, 407, 261, 378};
+  ASSERT_OK_AND_ASSIGN(const auto want, trained->engine().Logits(ids, trained->lane()));
+  ASSERT_OK_AND_ASSIGN(const auto got, exported->engine().Logits(ids, exported->lane()));
+  EXPECT_LE(Distance(want, got), kAmplification * 0x1p-24 * Largest(want));
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, RoundTrip,

@@ -75,6 +75,13 @@ TEST(JobFile, OverridesWinAndMayMakeSections) {
   EXPECT_EQ(file.job.labels().at("team"), "x");
 }
 
+TEST(JobFile, ListsOfNamesAreRead) {
+  ASSERT_OK_AND_ASSIGN(const JobFile file, Parse("base_model: m\ndatasets: [{name: d}]\ntask: {kind: chat}\n"
+                                                 "method: {train: [scales, unquantized], delta_unit: 0.5}"));
+  EXPECT_THAT(file.job.spec().method().train(), ElementsAre(v1::SCALES, v1::UNQUANTIZED));
+  EXPECT_EQ(file.job.spec().method().delta_unit(), 0.5f);
+}
+
 TEST(JobFile, BadOverridesNameThemselves) {
   const auto error = [](const std::string& assignment) { return Parse(kGood, {assignment}).status(); };
   const auto code = absl::StatusCode::kInvalidArgument;
@@ -119,6 +126,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"method: {steps: 1, steps: 2}", "4:20: method.steps: repeated key"},
         BadCase{"method: {noise: gausian}",
                 "method.noise: found 'gausian', expected rademacher or gaussian (did you mean"},
+        BadCase{"method: {train: []}", "4:17: method.train: an empty list, expected a name in it"},
+        BadCase{"method: {train: scales}", "4:17: method.train: found 'scales', expected a list"},
+        BadCase{"method: {train: [scales, norms]}",
+                "4:26: method.train.1: found 'norms', expected scales or unquantized"},
         BadCase{"method: [1]", "4:9: method: found a list, expected a map"},
         BadCase{"method: {preset: {a: b}}", "4:18: method.preset: found a map, expected text"},
         BadCase{"placement: {priority: high}", "4:23: placement.priority: found 'high', expected a whole number"},

@@ -38,7 +38,7 @@ absl::Status CheckFits(const method::Adapter& adapter, const model::Model& model
                                                       ", but the adapter was made for ", adapter.base_model_digest,
                                                       "; use that model"));
   }
-  const std::vector<method::TensorShape>& trained = model.info().trained;
+  const std::vector<method::TensorShape> trained = model.info().TrainedBy(adapter.spec);
   if (adapter.tensors.size() != trained.size()) {
     return absl::FailedPreconditionError(absl::StrCat(model.path(), ": ", trained.size(), " tensors are trained, but ",
                                                       adapter.tensors.size(), " in the adapter"));
@@ -141,6 +141,7 @@ absl::StatusOr<VerifyReport> VerifyAdapter(const std::string& model_path, const 
   QZO_ASSIGN_OR_RETURN(const auto local, LocalModel::Load(model_path, &adapter, threads, kernels::Arithmetic::kFp32));
   return VerifyReport{.steps = local->replica().step(),
                       .multipliers = local->replica().partition().multipliers(),
+                      .deltas = local->replica().partition().deltas(),
                       .replica_digest = local->replica().digest(),
                       .digest_recorded = adapter.replica_digest != 0};
 }

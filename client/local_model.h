@@ -68,6 +68,7 @@ absl::StatusOr<model::TaskSpec> TaskFor(const model::Model& model, v1::Task task
 struct VerifyReport {
   uint32_t steps = 0;
   int64_t multipliers = 0;
+  int64_t deltas = 0;
   uint64_t replica_digest = 0;
   bool digest_recorded = false;  // whether the adapter named one to compare with
 };

@@ -223,6 +223,7 @@ std::string PlanReport(const v1::FineTuningJob& job, double seconds_per_step) {
   return Lines(
       {{"Steps", absl::StrCat(plan.steps(), " of ", plan.items_per_step(), " items")},
        {"Trained multipliers", absl::StrCat(plan.multipliers())},
+       {"Trained deltas", plan.deltas() == 0 ? "" : absl::StrCat(plan.deltas())},
        {"Training tokens", absl::StrCat(plan.training_tokens())},
        {"Evaluation tokens", absl::StrCat(plan.evaluation_tokens())},
        {"Longest row", rows},

@@ -36,8 +36,7 @@ struct Single {
 };
 
 template <typename Format>
-typename Format::Stored Multiply(float multiplier, typename Format::Stored stored, Rounding* rounding) {
-  const double exact = double{multiplier} * double{Format::Load(stored)};
+typename Format::Stored Round(double exact, Rounding* rounding) {
   float rounded = Format::Load(Format::Store(static_cast<float>(exact)));
   ++rounding->values;
   if (std::isinf(rounded)) {
@@ -51,12 +50,25 @@ typename Format::Stored Multiply(float multiplier, typename Format::Stored store
   return Format::Store(rounded);
 }
 
-template <typename Format>
-void MultiplyAt(float multiplier, char* at, Rounding* rounding) {
+// Replaces the number at `at` by exact(number).
+template <typename Format, typename Exact>
+void ReplaceAt(char* at, Rounding* rounding, const Exact& exact) {
   typename Format::Stored stored;
   std::memcpy(&stored, at, sizeof stored);
-  stored = Multiply<Format>(multiplier, stored, rounding);
+  stored = Round<Format>(exact(double{Format::Load(stored)}), rounding);
   std::memcpy(at, &stored, sizeof stored);
+}
+
+template <typename Exact>
+void Replace(Number number, char* at, Rounding* rounding, const Exact& exact) {
+  switch (number) {
+    case Number::kF32:
+      return ReplaceAt<Single>(at, rounding, exact);
+    case Number::kF16:
+      return ReplaceAt<Half>(at, rounding, exact);
+    case Number::kBF16:
+      return ReplaceAt<Bf16>(at, rounding, exact);
+  }
 }
 
 }  // namespace
@@ -83,18 +95,15 @@ uint16_t FloatToBf16(float value) {
 float Bf16ToFloat(uint16_t value) { return std::bit_cast<float>(uint32_t{value} << 16); }
 
 void MultiplyStored(Number number, float multiplier, char* at, Rounding* rounding) {
-  switch (number) {
-    case Number::kF32:
-      return MultiplyAt<Single>(multiplier, at, rounding);
-    case Number::kF16:
-      return MultiplyAt<Half>(multiplier, at, rounding);
-    case Number::kBF16:
-      return MultiplyAt<Bf16>(multiplier, at, rounding);
-  }
+  Replace(number, at, rounding, [multiplier](double stored) { return double{multiplier} * stored; });
+}
+
+void AddStored(Number number, float delta, char* at, Rounding* rounding) {
+  Replace(number, at, rounding, [delta](double stored) { return stored + double{delta}; });
 }
 
 uint16_t MultiplyHalf(float multiplier, uint16_t half, Rounding* rounding) {
-  return Multiply<Half>(multiplier, half, rounding);
+  return Round<Half>(double{multiplier} * double{Half::Load(half)}, rounding);
 }
 
 }  // namespace qzo::client

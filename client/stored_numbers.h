@@ -11,18 +11,20 @@ uint16_t FloatToHalf(float value);
 uint16_t FloatToBf16(float value);
 float Bf16ToFloat(uint16_t value);
 
-// What storing k · scale in the file's own precision did to the products.
+// What storing k · scale, or a weight + delta, in the file's own precision did to the results.
 struct Rounding {
-  int64_t values = 0;             // products stored: scales and minima of blocks, weights of plain tensors
+  int64_t values = 0;             // results stored: scales and minima of blocks, values of plain tensors
   int64_t overflowed = 0;         // beyond the type's largest number, which was stored instead
   int64_t subnormal = 0;          // below its smallest normal number: fewer digits
-  double max_relative_error = 0;  // of the products that are neither
+  double max_relative_error = 0;  // of the results that are neither
 };
 
 enum class Number { kF32, kF16, kBF16 };
 
 // Multiplies the number stored at `at`, which has any alignment, and rounds the product to nearest even.
 void MultiplyStored(Number number, float multiplier, char* at, Rounding* rounding);
+// The same of a sum.
+void AddStored(Number number, float delta, char* at, Rounding* rounding);
 // Of an IEEE half.
 uint16_t MultiplyHalf(float multiplier, uint16_t half, Rounding* rounding);
 

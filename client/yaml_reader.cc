@@ -149,7 +149,9 @@ void YamlReader::Enum(const YAML::Node& node, const std::string& path, const Fie
     const EnumValueDescriptor* value = field->enum_type()->value(i);
     if (value->number() == 0) continue;  // …_UNSPECIFIED
     names.push_back(Spelling(value->name()));
-    if (Spelling(*text) == names.back()) return message->GetReflection()->SetEnum(message, field, value);
+    if (Spelling(*text) != names.back()) continue;
+    if (field->is_repeated()) return message->GetReflection()->AddEnum(message, field, value);
+    return message->GetReflection()->SetEnum(message, field, value);
   }
   Error(node, path,
         absl::StrCat("found ", Describe(node), ", expected ", absl::StrJoin(names, " or "),
@@ -160,7 +162,12 @@ void YamlReader::Field(const YAML::Node& node, const std::string& path, const Fi
                        google::protobuf::Message* message) {
   const Reflection* reflection = message->GetReflection();
   if (field->is_repeated()) {
+    const bool named = field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM;
+    // An empty list of names would be taken for one that was left out.
+    if (named && node.IsSequence() && node.size() == 0)
+      return Error(node, path, "an empty list, expected a name in it");
     return Sequence(node, path, [&](const YAML::Node& element, const std::string& at) {
+      if (named) return Enum(element, at, field, message);
       if (const auto text = Text(element, at)) reflection->AddString(message, field, *text);
     });
   }

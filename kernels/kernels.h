@@ -238,7 +238,7 @@ struct Kernels {
   void (*noise)(const NoiseKey& key, int64_t begin, int64_t count, float* z);
 
   // out_i = fma(signed_epsilon · unit_i, z_i, k_i): one lane's multipliers. unit may be nullptr: all ones. begin as
-  // above; k, unit and out point at multiplier `begin`.
+  // above; k, unit and out point at multiplier `begin`; out may be k.
   void (*perturb)(const NoiseKey& key, int64_t begin, int64_t count, const float* k, const float* unit,
                   float signed_epsilon, float* out);
 

@@ -143,6 +143,9 @@ TEST_P(NoiseTest, PerturbEqualsTheReferenceAndTheFormula) {
         }
         ASSERT_EQ(FirstDifference(out, expected), -1) << count;
         ASSERT_EQ(FirstDifference(out, formula), -1) << count;
+        std::vector<float> in_place = k;
+        kernels().perturb(key, 384, count, in_place.data(), maybe_unit, -1e-3f, in_place.data());
+        ASSERT_EQ(FirstDifference(in_place, formula), -1) << count;
       }
     }
   }

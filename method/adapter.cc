@@ -21,10 +21,11 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr char kVersion[] = "1";
+constexpr char kVersionWithDeltas[] = "2";
 constexpr char kJournal[] = "qzo.journal";
 constexpr char kMetadata[] = "__metadata__";
 constexpr uint64_t kMaxHeaderBytes = 16 << 20;  // some 10⁵ tensors; as JSON values a header takes many times its bytes
-constexpr int64_t kMaxMultipliers = int64_t{1} << 40;
+constexpr int64_t kMaxValues = int64_t{1} << 40;
 
 template <typename... Parts>
 absl::Status Bad(const Parts&... parts) {
@@ -34,7 +35,8 @@ absl::Status Bad(const Parts&... parts) {
 // Strings that are not UTF-8 (a job name never is) lose their bad bytes instead of throwing.
 std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-std::vector<int64_t> MultiplierShape(Granularity granularity, const TensorShape& shape) {
+std::vector<int64_t> ShapeOf(Granularity granularity, const TensorShape& shape) {
+  if (shape.deltas) return {shape.rows, shape.cols};
   if (granularity == Granularity::kChannel) return {shape.rows};
   return {shape.rows, shape.cols / shape.group};
 }
@@ -75,6 +77,7 @@ Json MethodJson(const MethodSpec& spec) {
   VisitIntegers(spec, [&](const char* name, uint32_t value) { json[name] = value; });
   VisitReals(spec, [&](const char* name, double value) { json[name] = value; });
   VisitEnums(spec, [&](const char* name, auto value, auto) { json[name] = static_cast<int>(value); });
+  if (spec.train_unquantized) json["delta_unit"] = spec.delta_unit;
   return json;
 }
 
@@ -103,7 +106,7 @@ absl::StatusOr<Json> ParseNested(const Json& metadata, const char* name) {
   return json;
 }
 
-absl::StatusOr<MethodSpec> ParseMethod(const Json& metadata) {
+absl::StatusOr<MethodSpec> ParseMethod(const Json& metadata, bool with_deltas) {
   QZO_ASSIGN_OR_RETURN(const Json json, ParseNested(metadata, "method"));
   if (!json.is_object()) return Bad("method: not a JSON object");
   MethodSpec spec;
@@ -124,20 +127,23 @@ absl::StatusOr<MethodSpec> ParseMethod(const Json& metadata) {
   VisitEnums(spec, [&]<typename Enum>(const char* name, Enum& value, Enum last) {
     value = static_cast<Enum>(find(name, 1, static_cast<uint64_t>(last)).value_or(1));
   });
-  VisitReals(spec, [&]<typename Real>(const char* name, Real& value) {
+  const auto read_real = [&]<typename Real>(const char* name, Real& value) {
     const auto at = json.find(name);
     if (at == json.end() || !at->is_number()) {
       status.Update(Bad("method.", name, ": missing or not a number"));
     } else {
       value = static_cast<Real>(at->get<double>());
     }
-  });
+  };
+  VisitReals(spec, read_real);
+  spec.train_unquantized = with_deltas;
+  if (with_deltas) read_real("delta_unit", spec.delta_unit);
   QZO_RETURN_IF_ERROR(status);
   if (const absl::Status valid = spec.Validate(); !valid.ok()) return Bad(valid.message());
   return spec;
 }
 
-absl::StatusOr<std::vector<TensorShape>> ParsePartition(const Json& metadata, Granularity granularity) {
+absl::StatusOr<std::vector<TensorShape>> ParsePartition(const Json& metadata, const MethodSpec& spec) {
   QZO_ASSIGN_OR_RETURN(const Json json, ParseNested(metadata, "partition"));
   if (!json.is_array() || json.empty()) return Bad("partition: not a JSON array with at least one tensor");
   std::vector<TensorShape> shapes;
@@ -161,9 +167,19 @@ absl::StatusOr<std::vector<TensorShape>> ParsePartition(const Json& metadata, Gr
       }
       *value = at->get<int64_t>();
     }
+    if (const auto deltas = entry.find("deltas"); deltas != entry.end()) {
+      if (!deltas->is_boolean()) return Bad(where, ".deltas: not true or false");
+      shape.deltas = deltas->get<bool>();
+    }
+    if (shape.deltas && !spec.train_unquantized) return Bad(where, ": deltas in version ", kVersion);
+    if (shape.deltas && shape.group != shape.cols) {
+      return Bad(where, ": group ", shape.group, " of deltas, expected cols, ", shape.cols);
+    }
     if (shape.cols % shape.group != 0) return Bad(where, ": group ", shape.group, " does not divide cols ", shape.cols);
-    total += granularity == Granularity::kChannel ? shape.rows : shape.rows * (shape.cols / shape.group);
-    if (total > kMaxMultipliers) return Bad(where, ": more than ", kMaxMultipliers, " multipliers so far");
+    int64_t values = 1;
+    for (const int64_t size : ShapeOf(spec.granularity, shape)) values *= size;
+    total += values;
+    if (total > kMaxValues) return Bad(where, ": more than ", kMaxValues, " multipliers and deltas so far");
     shapes.push_back(std::move(shape));
   }
   return shapes;
@@ -262,7 +278,7 @@ absl::Status ReadJournal(const std::vector<std::pair<std::string, Entry>>& entri
 absl::Status ReadMultipliers(const std::vector<std::pair<std::string, Entry>>& entries, std::string_view data,
                              Adapter* adapter) {
   for (const TensorShape& tensor : adapter->tensors) {
-    const std::vector<int64_t> dims = MultiplierShape(adapter->spec.granularity, tensor);
+    const std::vector<int64_t> dims = ShapeOf(adapter->spec.granularity, tensor);
     QZO_ASSIGN_OR_RETURN(const std::string_view bytes,
                          TensorBytes(entries, data, tensor.name, "F32", sizeof(float), {dims.begin(), dims.end()}));
     const size_t first = adapter->multipliers.size();
@@ -282,9 +298,10 @@ std::string EncodeAdapter(const Adapter& adapter) {
   Json partition = Json::array();
   for (const TensorShape& tensor : adapter.tensors) {
     partition.push_back({{"name", tensor.name}, {"rows", tensor.rows}, {"cols", tensor.cols}, {"group", tensor.group}});
+    if (tensor.deltas) partition.back()["deltas"] = true;
   }
   Json header;
-  header[kMetadata] = {{"qzo_adapter", kVersion},
+  header[kMetadata] = {{"qzo_adapter", adapter.spec.train_unquantized ? kVersionWithDeltas : kVersion},
                        {"content", adapter.has_multipliers() ? "multipliers" : "journal"},
                        {"base_model_digest", adapter.base_model_digest},
                        {"method", Dump(MethodJson(adapter.spec))},
@@ -300,9 +317,9 @@ std::string EncodeAdapter(const Adapter& adapter) {
   };
   if (adapter.has_multipliers()) {
     const Partition layout(adapter.spec.granularity, adapter.tensors);
-    QZO_CHECK(layout.multipliers() == static_cast<int64_t>(adapter.multipliers.size()));
+    QZO_CHECK(layout.values() == static_cast<int64_t>(adapter.multipliers.size()));
     for (const PartitionTensor& tensor : layout.tensors()) {
-      add(tensor.shape.name, "F32", MultiplierShape(adapter.spec.granularity, tensor.shape),
+      add(tensor.shape.name, "F32", ShapeOf(adapter.spec.granularity, tensor.shape),
           {reinterpret_cast<const char*>(adapter.multipliers.data() + tensor.offset),
            static_cast<size_t>(tensor.count) * sizeof(float)});
     }
@@ -335,14 +352,17 @@ absl::StatusOr<Adapter> DecodeAdapter(std::string_view bytes) {
   }
   const Json& metadata = *at;
   QZO_ASSIGN_OR_RETURN(const std::string version, ParseString(metadata, "qzo_adapter"));
-  if (version != kVersion) return Bad("version ", version, ", expected ", kVersion);
+  const bool with_deltas = version == kVersionWithDeltas;
+  if (version != kVersion && !with_deltas) {
+    return Bad("version ", version, ", expected ", kVersion, " or ", kVersionWithDeltas);
+  }
 
   Adapter adapter;
   QZO_ASSIGN_OR_RETURN(adapter.base_model_digest, ParseString(metadata, "base_model_digest"));
   if (!base::IsSha256Hex(adapter.base_model_digest))
     return Bad("base_model_digest: not a SHA-256 in hexadecimal digits");
-  QZO_ASSIGN_OR_RETURN(adapter.spec, ParseMethod(metadata));
-  QZO_ASSIGN_OR_RETURN(adapter.tensors, ParsePartition(metadata, adapter.spec.granularity));
+  QZO_ASSIGN_OR_RETURN(adapter.spec, ParseMethod(metadata, with_deltas));
+  QZO_ASSIGN_OR_RETURN(adapter.tensors, ParsePartition(metadata, adapter.spec));
   QZO_ASSIGN_OR_RETURN(const uint64_t step, ParseUint64(metadata, "step"));
   if (step > adapter.spec.steps) return Bad("step ", step, " of a run of ", adapter.spec.steps);
   adapter.step = static_cast<uint32_t>(step);

@@ -1,7 +1,7 @@
 // The adapter file: a trained result as a safetensors file (docs/formats.md, "Adapter"), so that any tool that reads
 // safetensors can open it. __metadata__ names the base model, the partition and the method; the data is either the
-// journal (one U8 tensor "qzo.journal": kilobytes) or the multipliers (one F32 tensor per trained tensor, named as in
-// the model). Pure; decoding is safe on any bytes.
+// journal (one U8 tensor "qzo.journal": kilobytes) or the multipliers and deltas (one F32 tensor per trained tensor,
+// named as in the model). Pure; decoding is safe on any bytes.
 #ifndef QZO_METHOD_ADAPTER_H_
 #define QZO_METHOD_ADAPTER_H_
 
@@ -28,7 +28,7 @@ struct Adapter {
   // One of the two; a journal holds steps [0, step).
   std::vector<StepRecord> journal;
   RuleState state_after;
-  std::vector<float> multipliers;
+  std::vector<float> multipliers;  // and deltas: the partition's flat array
 
   bool has_multipliers() const { return !multipliers.empty(); }
 };

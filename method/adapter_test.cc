@@ -147,6 +147,50 @@ TEST(Adapter, UnknownKeysAreTolerated) {
   }));
 }
 
+Adapter DeltaAdapter(Adapter adapter) {
+  adapter.spec.train_unquantized = true;
+  adapter.spec.delta_unit = 0.1f;
+  adapter.tensors.insert(adapter.tensors.begin() + 1, {"blk.0.attn_norm.weight", 1, 3, 3, true});
+  if (adapter.has_multipliers()) adapter.multipliers.insert(adapter.multipliers.begin() + 8, {-0.5f, 0, 0.25f});
+  return adapter;
+}
+
+TEST(Adapter, DeltasSurviveTheRoundTripInBothFormsUnderAVersionOfTheirOwn) {
+  for (const Adapter& adapter : {DeltaAdapter(JournalAdapter()), DeltaAdapter(MultiplierAdapter())}) {
+    const std::string bytes = EncodeAdapter(adapter);
+    ASSERT_OK_AND_ASSIGN(const Adapter back, DecodeAdapter(bytes));
+    ExpectSameDescription(adapter, back);
+    EXPECT_TRUE(back.spec.train_unquantized);
+    EXPECT_EQ(back.spec.delta_unit, 0.1f);
+    EXPECT_EQ(back.multipliers, adapter.multipliers);
+    EXPECT_EQ(EncodeAdapter(back), bytes);
+    EXPECT_EQ(Split(bytes).header["__metadata__"]["qzo_adapter"], "2");
+  }
+  EXPECT_EQ(Split(EncodeAdapter(DeltaAdapter(MultiplierAdapter()))).header["blk.0.attn_norm.weight"]["shape"],
+            (Json{1, 3}));
+  EXPECT_EQ(Split(EncodeAdapter(JournalAdapter())).header["__metadata__"]["qzo_adapter"], "1");
+
+  EXPECT_THAT(DecodeChanged(DeltaAdapter(JournalAdapter()),
+                            [](File& file) { file.header["__metadata__"]["qzo_adapter"] = "1"; }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("partition[1]: deltas in version 1")));
+  const auto tensor = [](const char* name, const Json& value) {
+    return DecodeChanged(DeltaAdapter(JournalAdapter()), [&](File& file) {
+      Json partition = Json::parse(file.header["__metadata__"]["partition"].get<std::string>());
+      partition[1][name] = value;
+      file.header["__metadata__"]["partition"] = partition.dump();
+    });
+  };
+  EXPECT_THAT(tensor("group", 1), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("group 1 of deltas")));
+  EXPECT_THAT(tensor("deltas", 1), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not true or false")));
+  EXPECT_THAT(DecodeChanged(DeltaAdapter(JournalAdapter()),
+                            [](File& file) {
+                              Json method = Json::parse(file.header["__metadata__"]["method"].get<std::string>());
+                              method["delta_unit"] = -1;
+                              file.header["__metadata__"]["method"] = method.dump();
+                            }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method.delta_unit: -1")));
+}
+
 TEST(Adapter, AFileThatIsSomethingElseIsRefused) {
   EXPECT_THAT(DecodeAdapter(""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0 bytes")));
   EXPECT_THAT(DecodeAdapter(std::string_view("GGUF\3\0\0\0 and so on", 18)),
@@ -156,8 +200,8 @@ TEST(Adapter, AFileThatIsSomethingElseIsRefused) {
   EXPECT_THAT(DecodeAdapter(Join("[]", "")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("JSON object")));
   EXPECT_THAT(DecodeAdapter(Join(R"({"__metadata__":{"format":"pt"}})", "")),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("qzo_adapter")));
-  EXPECT_THAT(DecodeWithMetadata("qzo_adapter", "2"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("version 2")));
+  EXPECT_THAT(DecodeWithMetadata("qzo_adapter", "3"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("version 3, expected 1 or 2")));
 }
 
 TEST(Adapter, HeaderLengthBeyondTheFileIsRefused) {
@@ -265,7 +309,7 @@ TEST(Adapter, MethodAndPartitionAreChecked) {
                       json.push_back({{"name", std::to_string(i)}, {"rows", 2147483647}, {"cols", 1}, {"group", 1}});
                     }
                   }),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multipliers so far")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multipliers and deltas so far")));
 }
 
 TEST(Adapter, ADamagedJournalIsDataLoss) {

@@ -32,13 +32,40 @@ TEST(Partition, ASliceKeepsOrdinalsAndCountsFromItsOwnBeginning) {
   const Partition slice = whole.Slice(1, 2);
   EXPECT_EQ(slice.granularity(), Granularity::kGroup);
   ASSERT_EQ(slice.tensors().size(), 2u);
-  EXPECT_EQ(slice.tensor(2).shape, shapes[2]);
-  EXPECT_EQ(slice.tensor(2).ordinal, 2u);
-  EXPECT_EQ(slice.tensor(1).offset, 0);
-  EXPECT_EQ(slice.tensor(2).offset, 6);
+  EXPECT_EQ(slice.multiplied(2).shape, shapes[2]);
+  EXPECT_EQ(slice.multiplied(2).ordinal, 2u);
+  EXPECT_EQ(slice.multiplied(1).offset, 0);
+  EXPECT_EQ(slice.multiplied(2).offset, 6);
   EXPECT_EQ(slice.multipliers(), 6 + 6);
-  EXPECT_EQ(slice.first_multiplier(), 8);
-  EXPECT_EQ(slice.Slice(1, 1).first_multiplier(), 8 + 6);
+  EXPECT_EQ(slice.first_value(), 8);
+  EXPECT_EQ(slice.Slice(1, 1).first_value(), 8 + 6);
+}
+
+TEST(Partition, TensorsWithDeltasHaveOneForEveryValue) {
+  std::vector<TensorShape> shapes = {
+      {"token_embd.weight", 5, 64, 64, true}, kShapes[0], {"blk.0.attn_norm.weight", 1, 64, 64, true}, kShapes[1]};
+  const Partition whole(Granularity::kGroup, shapes);
+  EXPECT_EQ(whole.deltas(), 5 * 64 + 64);
+  EXPECT_EQ(whole.multipliers(), 8 + 6);
+  EXPECT_EQ(whole.values(), 6 * 64 + 8 + 6);
+  EXPECT_EQ(whole.added(1).ordinal, 2u);
+  EXPECT_EQ(whole.added(1).offset, 5 * 64 + 8);
+  EXPECT_EQ(whole.multiplied(1).ordinal, 3u);
+  EXPECT_EQ(whole.multiplied(1).unit, 8) << "units are of multipliers alone";
+  const std::vector<float> initial = whole.InitialValues();
+  ASSERT_EQ(static_cast<int64_t>(initial.size()), whole.values());
+  EXPECT_EQ(initial[5 * 64 - 1], 0);
+  EXPECT_EQ(initial[5 * 64], 1);
+  EXPECT_EQ(initial[5 * 64 + 8], 0);
+  EXPECT_EQ(initial.back(), 1);
+
+  const Partition slice = whole.Slice(2, 2);
+  EXPECT_EQ(slice.first_value(), 5 * 64 + 8);
+  EXPECT_EQ(slice.added(1).shape, shapes[2]);
+  EXPECT_EQ(slice.added(1).offset, 0);
+  EXPECT_EQ(slice.multiplied(1).ordinal, 3u);
+  EXPECT_EQ(slice.multiplied(1).unit, 0);
+  EXPECT_EQ(slice.deltas(), 64);
 }
 
 TEST(ReplicaDigest, IsTheSumOverTheSlices) {

@@ -41,6 +41,7 @@ absl::Status MethodSpec::Validate() const {
           "a finite number of at least 0");
   require(warmup_ratio >= 0 && warmup_ratio <= 1, "warmup_ratio", warmup_ratio, "0 to 1");
   require(std::isfinite(clip) && clip > 0, "clip", clip, "a finite number above 0");
+  require(std::isfinite(delta_unit) && delta_unit > 0, "delta_unit", delta_unit, "a finite number above 0");
   if (errors.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrJoin(errors, "\n"));
 }

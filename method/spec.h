@@ -32,6 +32,9 @@ struct MethodSpec {
   double learning_rate = 1e-2;
   double warmup_ratio = 0;  // share of the steps over which the rate rises linearly from 0
   double clip = 100;        // kClip: largest |d| that counts
+  // Whether unquantized tensors are trained beside the multipliers, by deltas that are added to them.
+  bool train_unquantized = false;
+  float delta_unit = 0.02f;  // what epsilon and coefficients are in units of where they move deltas
 
   uint32_t items() const { return probes * micro_batches; }
 

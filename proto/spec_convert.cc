@@ -26,6 +26,10 @@ static_assert(static_cast<int>(method::Rule::kClip) == v1::CLIP);
 static_assert(static_cast<int>(method::Schedule::kCosine) == v1::COSINE);
 static_assert(static_cast<int>(method::Sampling::kBalanced) == v1::BALANCED);
 
+bool TrainsUnquantized(const v1::Method& method) {
+  return std::find(method.train().begin(), method.train().end(), v1::UNQUANTIZED) != method.train().end();
+}
+
 class Violations {
  public:
   void Add(std::string line) { lines_.push_back(std::move(line)); }
@@ -68,6 +72,7 @@ method::MethodSpec PresetSpec(v1::Preset preset) {
   spec.learning_rate = 1e-7;
   spec.schedule = method::Schedule::kConstant;
   spec.batch_size = 16;
+  spec.delta_unit = 1;
   return spec;
 }
 
@@ -113,9 +118,16 @@ absl::Status ResolveMethod(int64_t rows, v1::Method* method) {
   Violations violations;
   if (method->preset() == v1::PRESET_UNSPECIFIED) method->set_preset(v1::DEFAULT);
   violations.RequireNamed(method->preset(), "method.preset");
-  v1::Method resolved = ToProto(PresetSpec(method->preset()));
+  const method::MethodSpec preset = PresetSpec(method->preset());
+  v1::Method resolved = ToProto(preset);
   resolved.clear_steps();
+  if (method->train_size() > 0) resolved.clear_train();
   resolved.MergeFrom(*method);
+  if (!TrainsUnquantized(resolved) && method->has_delta_unit()) {
+    violations.Add(absl::StrCat("method.delta_unit: ", method->delta_unit(),
+                                " without UNQUANTIZED in method.train, expected none"));
+  }
+  if (TrainsUnquantized(resolved) && !method->has_delta_unit()) resolved.set_delta_unit(preset.delta_unit);
   resolved.clear_epochs();
   if (!method->has_steps() && !method->has_epochs()) resolved.set_steps(kDefaultSteps);
   if (method->has_epochs()) {
@@ -155,6 +167,18 @@ absl::StatusOr<method::MethodSpec> ToMethodSpec(const v1::Method& method) {
   convert(method.rule(), "method.rule", &spec.rule);
   convert(method.lr_schedule(), "method.lr_schedule", &spec.schedule);
   convert(method.sampling(), "method.sampling", &spec.sampling);
+  // Without any: a job that an earlier version stored.
+  int scales = method.train().empty() ? 1 : 0, unquantized = 0;
+  for (const int part : method.train()) {
+    if (!violations.RequireNamed(static_cast<v1::TrainedPart>(part), "method.train")) continue;
+    ++(part == v1::SCALES ? scales : unquantized);
+  }
+  if (scales != 1 || unquantized > 1) {
+    violations.Add(absl::StrCat("method.train: ", scales, " times SCALES and ", unquantized,
+                                " times UNQUANTIZED, expected SCALES, alone or with UNQUANTIZED"));
+  }
+  spec.train_unquantized = unquantized > 0;
+  if (method.has_delta_unit()) spec.delta_unit = method.delta_unit();
   violations.Add(spec.Validate());
   QZO_RETURN_IF_ERROR(violations.Status());
   return spec;
@@ -177,6 +201,11 @@ v1::Method ToProto(const method::MethodSpec& spec) {
   method.set_rule(static_cast<v1::UpdateRule>(spec.rule));
   method.set_clip(spec.clip);
   method.set_sampling(static_cast<v1::Sampling>(spec.sampling));
+  method.add_train(v1::SCALES);
+  if (spec.train_unquantized) {
+    method.add_train(v1::UNQUANTIZED);
+    method.set_delta_unit(spec.delta_unit);
+  }
   return method;
 }
 

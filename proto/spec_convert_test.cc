@@ -60,6 +60,46 @@ TEST(ResolveMethod, QzoPaperIsThePublishedMethod) {
   EXPECT_EQ(spec.batch_size, 16u);
 }
 
+TEST(ResolveMethod, ScalesAreTrainedAndUnquantizedTensorsWhereAskedFor) {
+  v1::Method method;
+  EXPECT_FALSE(Resolved(method).train_unquantized);
+  method.add_train(v1::UNQUANTIZED);
+  method.add_train(v1::SCALES);
+  EXPECT_TRUE(Resolved(method).train_unquantized);
+  EXPECT_EQ(Resolved(method).delta_unit, 0.02f);
+  method.set_preset(v1::QZO_PAPER);
+  EXPECT_EQ(Resolved(method).delta_unit, 1) << "the published method: epsilon and learning rate as they are";
+  method.set_delta_unit(0.5f);
+  EXPECT_EQ(Resolved(method).delta_unit, 0.5f);
+
+  v1::Method resolved = method;
+  ASSERT_OK(ResolveMethod(100, &resolved));
+  v1::Method again = resolved;
+  ASSERT_OK(ResolveMethod(100, &again));
+  EXPECT_TRUE(MessageDifferencer::Equals(again, resolved));
+  ASSERT_OK_AND_ASSIGN(const method::MethodSpec spec, ToMethodSpec(resolved));
+  v1::Method back = ToProto(spec);
+  EXPECT_TRUE(back.train_size() == 2 && back.delta_unit() == 0.5f);
+  resolved.clear_train();
+  resolved.clear_delta_unit();
+  EXPECT_OK(ToMethodSpec(resolved)) << "stored before there was a choice";
+}
+
+TEST(ResolveMethod, WhatIsTrainedIsChecked) {
+  const auto error = [](std::vector<int> train, std::optional<float> unit = {}) {
+    v1::Method method;
+    for (const int part : train) method.add_train(static_cast<v1::TrainedPart>(part));
+    if (unit) method.set_delta_unit(*unit);
+    return ResolveMethod(100, &method);
+  };
+  const auto code = absl::StatusCode::kInvalidArgument;
+  EXPECT_THAT(error({v1::UNQUANTIZED}), StatusIs(code, HasSubstr("method.train: 0 times SCALES and 1")));
+  EXPECT_THAT(error({v1::SCALES, v1::SCALES}), StatusIs(code, HasSubstr("method.train: 2 times SCALES")));
+  EXPECT_THAT(error({v1::SCALES, 7}), StatusIs(code, HasSubstr("method.train: 7, expected SCALES or UNQUANTIZED")));
+  EXPECT_THAT(error({}, 1.0f), StatusIs(code, HasSubstr("method.delta_unit: 1 without UNQUANTIZED")));
+  EXPECT_THAT(error({v1::SCALES, v1::UNQUANTIZED}, -1.0f), StatusIs(code, HasSubstr("method.delta_unit: -1")));
+}
+
 TEST(ResolveMethod, GivenFieldsWinOverThePresetEvenWhenZero) {
   v1::Method method;
   method.set_preset(v1::QZO_PAPER);

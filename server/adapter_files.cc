@@ -18,7 +18,7 @@ absl::StatusOr<std::string> BuildAdapterFile(const v1::FineTuningJob& job, const
   method::Adapter adapter;
   QZO_ASSIGN_OR_RETURN(adapter.spec, rpc::ToMethodSpec(job.spec().method()));
   adapter.base_model_digest = job.spec().base_model_digest();
-  adapter.tensors = info.trained;
+  adapter.tensors = info.TrainedBy(adapter.spec);
   adapter.step = static_cast<uint32_t>(journal.records.size());
   adapter.replica_digest = replica_digest;
   adapter.job = job.name();
@@ -46,7 +46,7 @@ absl::StatusOr<v1::StoredAdapter> StoreAdapterFile(BlobStore* blobs, ModelCache*
   adapter.set_base_model_digest(job.spec().base_model_digest());
   adapter.set_step(static_cast<uint32_t>(journal.records.size()));
   adapter.set_bytes(static_cast<int64_t>(file.size()));
-  adapter.set_multipliers(method::Partition(spec.granularity, base->info.trained).multipliers());
+  adapter.set_multipliers(base->info.PartitionFor(spec).multipliers());
   return stored;
 }
 

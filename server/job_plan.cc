@@ -54,8 +54,9 @@ double PayloadPerStep(const method::MethodSpec& method) {
 }
 
 // Absolute mode keeps a unit beside every multiplier.
-int64_t StateBytes(const method::MethodSpec& method, int64_t multipliers) {
-  return multipliers * static_cast<int64_t>(sizeof(float)) * (method.mode == method::Mode::kAbsolute ? 2 : 1);
+int64_t StateBytes(const method::MethodSpec& method, const method::PartitionTensor& tensor) {
+  const bool units = method.mode == method::Mode::kAbsolute && !tensor.shape.deltas;
+  return tensor.count * static_cast<int64_t>(sizeof(float)) * (units ? 2 : 1);
 }
 
 int64_t Activations(const method::MethodSpec& method, const model::ModelInfo& model, int32_t longest_row) {
@@ -77,22 +78,27 @@ double Share(int64_t part, const model::DatasetReport& training) {
 core::ModelShape ShapeOf(const v1::JobSpec& spec, const method::MethodSpec& method, const model::ModelInfo& model,
                          const SplitReports& reports) {
   core::ModelShape shape;
-  const method::Partition partition(method.granularity, model.trained);
+  const method::Partition partition = model.PartitionFor(method);
   // Layers that were repacked give back their memory in the file.
   const int64_t repacked = model.repacked_bytes - model.released_bytes;
-  shape.whole_bytes = model.file_bytes + repacked + StateBytes(method, partition.multipliers());
+  shape.whole_bytes = model.file_bytes + repacked;
+  for (const method::PartitionTensor& tensor : partition.tensors()) shape.whole_bytes += StateBytes(method, tensor);
   const auto layers = static_cast<size_t>(model.layers);
   if (model.block_bytes.size() != layers || layers == 0 || model.trained.size() % layers != 0) return shape;
-  const size_t tensors = model.trained.size() / layers;
+  if (method.train_unquantized && model.embedding_shared()) return shape;  // two stages would train it
+  // Tensors with deltas stand before those of the layers, too, and after them.
+  const auto unquantized = [&](int32_t count) { return method.train_unquantized ? static_cast<size_t>(count) : 0; };
+  const size_t embeddings = unquantized(model.unquantized_embeddings);
+  const size_t tensors = model.trained.size() / layers + unquantized(model.unquantized_per_layer);
   int64_t counted = model.embedding_bytes + (model.tied_head ? 0 : model.head_bytes);
   for (size_t l = 0; l < layers; ++l) {
     core::ModelShape::Layer layer;
-    int64_t multipliers = 0;
-    for (const method::PartitionTensor& tensor : partition.tensors().subspan(l * tensors, tensors)) {
-      multipliers += tensor.count;
+    layer.bytes = model.block_bytes[l] + repacked / model.layers;
+    for (const method::PartitionTensor& tensor : partition.tensors().subspan(embeddings + l * tensors, tensors)) {
+      layer.bytes += StateBytes(method, tensor);
+      if (tensor.shape.deltas) continue;
       layer.cost += static_cast<double>(tensor.shape.rows) * static_cast<double>(tensor.shape.cols);
     }
-    layer.bytes = model.block_bytes[l] + repacked / model.layers + StateBytes(method, multipliers);
     counted += model.block_bytes[l];
     shape.layers.push_back(layer);
   }
@@ -103,6 +109,12 @@ core::ModelShape ShapeOf(const v1::JobSpec& spec, const method::MethodSpec& meth
   shape.layers.back().cost = keys_and_values + scored * (shape.layers.back().cost - keys_and_values);
   shape.embedding_bytes = model.embedding_bytes;
   shape.head_bytes = model.head_bytes;
+  for (const method::PartitionTensor& tensor : partition.tensors().first(embeddings)) {
+    shape.embedding_bytes += StateBytes(method, tensor);
+  }
+  for (const method::PartitionTensor& tensor : partition.tensors().subspan(embeddings + layers * tensors)) {
+    shape.head_bytes += StateBytes(method, tensor);
+  }
   shape.head_cost = scored * static_cast<double>(model.vocabulary) * static_cast<double>(model.embedding_length);
   // What belongs to no tensor (the vocabulary, mostly) is read by every stage.
   shape.stage_bytes =
@@ -150,12 +162,13 @@ JobFacts FactsOf(const v1::JobSpec& spec, const method::MethodSpec& method, cons
 
 v1::Plan PlanOf(const v1::JobSpec& spec, const method::MethodSpec& method, const model::ModelInfo& model,
                 const SplitReports& reports) {
-  const method::Partition partition(method.granularity, model.trained);
+  const method::Partition partition = model.PartitionFor(method);
   const model::DatasetReport& training = reports.training;
   v1::Plan plan;
   plan.set_steps(method.steps);
   plan.set_items_per_step(method.items());
   plan.set_multipliers(partition.multipliers());
+  plan.set_deltas(partition.deltas());
   plan.set_training_tokens(std::llround(TokensPerStep(method, training) * method.steps));
   const double validated =
       TokensPerRow(reports.validation) * static_cast<double>(ValidatedRows(spec, method, reports.validation));

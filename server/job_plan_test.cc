@@ -93,6 +93,36 @@ TEST_F(JobPlanTest, MultipliersFollowTheGranularity) {
   EXPECT_EQ(PlanOf(spec_, method_, model_, reports_).multipliers(), 14);
 }
 
+TEST_F(JobPlanTest, DeltasAreHeldByTheStagesOfTheirTensors) {
+  model_.block_bytes = {300, 200};
+  model_.embedding_length = 16;
+  model_.vocabulary = 64;
+  model_.embedding.weight = "embedding", model_.head.weight = "head", model_.output_norm.weight = "norm";
+  model_.blocks.resize(2);
+  for (const int layer : {0, 1}) {
+    model_.blocks[static_cast<size_t>(layer)][model::Part::kAttentionNorm].weight = std::to_string(layer);
+  }
+  model_.ListUnquantized([](const std::string&) { return true; });
+  const core::ModelShape without = FactsOf(spec_, method_, model_, reports_).shape;
+  method_.train_unquantized = true;
+  const core::ModelShape shape = FactsOf(spec_, method_, model_, reports_).shape;
+  ASSERT_EQ(shape.layers.size(), 2u);
+  for (size_t layer = 0; layer < 2; ++layer) {
+    EXPECT_EQ(shape.layers[layer].bytes, without.layers[layer].bytes + 4 * 16);
+    EXPECT_EQ(shape.layers[layer].cost, without.layers[layer].cost);
+  }
+  EXPECT_EQ(shape.embedding_bytes, without.embedding_bytes + 4 * 64 * 16);
+  EXPECT_EQ(shape.head_bytes, without.head_bytes + 4 * (64 * 16 + 16));
+  EXPECT_EQ(shape.whole_bytes, without.whole_bytes + 4 * (2 * 64 * 16 + 3 * 16));
+  const v1::Plan plan = PlanOf(spec_, method_, model_, reports_);
+  EXPECT_EQ(plan.deltas(), 2 * 64 * 16 + 3 * 16);
+  EXPECT_EQ(plan.multipliers(), 6);
+
+  model_.tied_head = true;
+  model_.ListUnquantized([](const std::string&) { return true; });
+  EXPECT_TRUE(FactsOf(spec_, method_, model_, reports_).shape.layers.empty()) << "two stages would train one tensor";
+}
+
 TEST_F(JobPlanTest, StagesAreCutByWhatLayersCostAndHold) {
   model_.block_bytes = {300, 200};
   model_.embedding_bytes = 150;

@@ -181,6 +181,14 @@ class Resolution {
       Violate("placement.stages", absl::StrCat(placement.stages(), ", expected at most ", model_->info.layers,
                                                ", the layers of the model"));
     }
+    if (model_ != nullptr && method_ && method_->train_unquantized && placement.stages() > 1 &&
+        model_->info.embedding_shared()) {
+      Violate(
+          "placement.stages",
+          absl::StrCat(placement.stages(),
+                       ", expected 0 or 1 where UNQUANTIZED is trained: the model's embedding is its head, too, and "
+                       "stages at both ends would need its deltas"));
+    }
   }
 
   Store* const store_;

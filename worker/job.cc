@@ -87,9 +87,9 @@ absl::StatusOr<std::unique_ptr<Job>> Job::Load(const v1::OpenJob& open, std::sha
 }
 
 absl::Status Job::ReserveMemory(int64_t mapped_bytes) {
-  const method::Partition partition = model::Replica::PartitionOf(*engine_->model, spec_.granularity);
-  const int64_t arrays = spec_.mode == method::Mode::kAbsolute ? 2 : 1;  // multipliers, units
-  const int64_t bytes = partition.multipliers() * arrays * static_cast<int64_t>(sizeof(float));
+  const method::Partition partition = model::Replica::PartitionOf(*engine_->model, spec_);
+  const int64_t units = spec_.mode == method::Mode::kAbsolute ? partition.multipliers() : 0;
+  const int64_t bytes = (partition.values() + units) * static_cast<int64_t>(sizeof(float));
   const int64_t taken = mapped_bytes + *workshop_.replica_bytes;
   if (taken + bytes > workshop_.memory_bytes) {
     return absl::ResourceExhaustedError(
@@ -153,14 +153,14 @@ absl::Status Job::LoadHistory(const v1::OpenJob& open, BlobSource* blobs) {
 absl::Status Job::CutSnapshot() {
   const model::Model& model = *engine_->model;
   if (model.whole()) return absl::OkStatus();
-  const int64_t all = method::Partition(spec_.granularity, model.info().trained).multipliers();
+  const int64_t all = model.info().PartitionFor(spec_).values();
   if (static_cast<int64_t>(snapshot_.size()) != all) {
     return absl::InvalidArgumentError(
         absl::StrCat("snapshot: ", snapshot_.size(), " multipliers, expected the partition's ", all));
   }
-  const method::Partition slice = model::Replica::PartitionOf(model, spec_.granularity);
-  const auto begin = snapshot_.begin() + slice.first_multiplier();
-  snapshot_ = std::vector<float>(begin, begin + slice.multipliers());
+  const method::Partition slice = model::Replica::PartitionOf(model, spec_);
+  const auto begin = snapshot_.begin() + slice.first_value();
+  snapshot_ = std::vector<float>(begin, begin + slice.values());
   return absl::OkStatus();
 }
 
@@ -306,9 +306,9 @@ absl::StatusOr<std::optional<Job::Snapshot>> Job::TakeSnapshot() {
     return snapshot;
   }
   QZO_ASSIGN_OR_RETURN(snapshot.multipliers,
-                       stage_->Collect(replica_->step(), replica_->partition().first_multiplier(), own));
+                       stage_->Collect(replica_->step(), replica_->partition().first_value(), own));
   if (!stage_->last()) return std::nullopt;
-  const method::Partition whole(spec_.granularity, engine_->model->info().trained);
+  const method::Partition whole = engine_->model->info().PartitionFor(spec_);
   snapshot.header.set_digest(method::ReplicaDigest(whole, snapshot.multipliers));
   return snapshot;
 }

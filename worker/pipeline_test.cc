@@ -257,7 +257,7 @@ TEST_P(PipelineTest, AStageTakesTheMemoryOfItsLayers) {
   const auto part = model::Model::Load(testing::TestFile("golden/models/stories260k/stories260K-Q4_1.gguf"), kTwo[1]);
   ASSERT_OK(part);
   const int64_t multipliers =
-      model::Replica::PartitionOf(**part, TinyMethod().granularity).multipliers() * static_cast<int64_t>(sizeof(float));
+      model::Replica::PartitionOf(**part, TinyMethod()).values() * static_cast<int64_t>(sizeof(float));
   const int64_t enough = (*part)->resident_bytes() + multipliers;
   ASSERT_LT(enough, static_cast<int64_t>(TinyModel().size()));
   AddMember();

@@ -162,7 +162,7 @@ absl::Status Serving::Load(Open* open) {
   if (!request.adapter_blob().empty()) {
     QZO_ASSIGN_OR_RETURN(const std::string bytes, FetchVerified(options_.blobs, request.adapter_blob()));
     QZO_ASSIGN_OR_RETURN(method::Adapter adapter, method::DecodeAdapter(bytes));
-    if (adapter.tensors != open->engine->model->info().trained)
+    if (adapter.tensors != open->engine->model->info().TrainedBy(adapter.spec))
       return absl::FailedPreconditionError("the adapter's tensors are not those of its base model");
     open->adapter = std::make_shared<const method::Adapter>(std::move(adapter));
   }
@@ -172,10 +172,14 @@ absl::Status Serving::Load(Open* open) {
 
 absl::Status Serving::CheckMemory(const Open& open) const {
   const int64_t tokens = static_cast<int64_t>(open.prompt.size()) + MaxTokens(open.request.generate().sampling());
-  const int64_t bytes = model::TextBytes(open.engine->model->info(), tokens);
+  const model::ModelInfo& info = open.engine->model->info();
+  int64_t bytes = model::TextBytes(info, tokens);
+  if (open.adapter != nullptr) {
+    bytes += info.PartitionFor(open.adapter->spec).values() * static_cast<int64_t>(sizeof(float));
+  }
   const int64_t taken = options_.mapped_bytes() + *options_.workshop.replica_bytes;
   if (taken + bytes <= options_.workshop.memory_bytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("a text of ", tokens, " tokens needs ",
+  return absl::ResourceExhaustedError(absl::StrCat("a text of ", tokens, " tokens with its adapter needs ",
                                                    base::HumanBytes(static_cast<uint64_t>(bytes)),
                                                    " beside models and replicas, more than this worker may use"));
 }
@@ -269,7 +273,7 @@ absl::StatusOr<bool> Serving::Prepare(Open* open) {
         tuned->lane = tuned->replica->CurrentLane();
       }
       tuned_.emplace_front(key, std::move(tuned));
-      if (tuned_.size() > kAdaptersKept) tuned_.pop_back();
+      DropOldReplicas();
     }
     open->tuned = tuned_.front().second;
   }
@@ -282,6 +286,17 @@ absl::StatusOr<bool> Serving::Prepare(Open* open) {
     QZO_RETURN_IF_ERROR(replica->Apply(journal[replica->step()].coefficients));
   }
   return true;
+}
+
+void Serving::DropOldReplicas() {
+  size_t kept = 0, bytes = 0;
+  auto at = tuned_.begin();
+  for (; at != tuned_.end(); ++at, ++kept) {
+    const model::Replica* replica = at->second->replica.get();
+    if (replica != nullptr) bytes += replica->multipliers().size() * sizeof(float);
+    if (kept > 0 && (kept == kAdaptersKept || bytes > kReplicaBytesKept)) break;
+  }
+  tuned_.erase(at, tuned_.end());
 }
 
 absl::Status Serving::Begin(const OpenPtr& open) {

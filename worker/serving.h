@@ -47,6 +47,7 @@ class Serving {
   };
   static constexpr uint64_t kLane = 0;  // of `compute`
   static constexpr size_t kAdaptersKept = 16;
+  static constexpr size_t kReplicaBytesKept = size_t{1} << 30;  // theirs together, but for the last: deltas are many
 
   // What `options` points to must outlive this object, and both queues' threads must have ended before it goes.
   explicit Serving(Options options) : options_(std::move(options)) {}
@@ -100,6 +101,7 @@ class Serving {
   bool Turn();
   // True when the adapter stands where it should; a long journal takes several turns.
   absl::StatusOr<bool> Prepare(Open* open);
+  void DropOldReplicas();
   absl::Status Begin(const OpenPtr& open);
   absl::StatusOr<bool> ScoreNext(Open* open);
   void WriteNext(Batch* batch);

@@ -55,6 +55,8 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
   }
   const int64_t channels = method::Partition(method::Granularity::kChannel, info.trained).multipliers();
   const int64_t by_group = method::Partition(method::Granularity::kGroup, info.trained).multipliers();
+  int64_t deltas = 0;
+  for (const method::TensorShape& tensor : info.unquantized) deltas += tensor.rows * tensor.cols;
   const int64_t floats = static_cast<int64_t>(sizeof(float));
   const int64_t activations = info.ActivationBytes(model::kPassRows);
   const int64_t base = info.file_bytes - info.released_bytes + info.repacked_bytes + activations;
@@ -71,11 +73,14 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
                         {"withoutScales", inspected.plain},
                         {"channelMultipliers", channels},
                         {"groupMultipliers", by_group},
+                        {"unquantizedTensors", info.unquantized.size()},
+                        {"deltas", deltas},
                         {"mappedBytes", info.file_bytes},
                         {"repackedBytes", info.repacked_bytes},
                         {"activationBytes", activations},
                         {"channelWorkerBytes", base + channels * floats},
-                        {"groupWorkerBytes", base + by_group * floats}});
+                        {"groupWorkerBytes", base + by_group * floats},
+                        {"deltaBytes", deltas * floats}});
     return kOk;
   }
   const auto listed = [](const auto& counts) { return absl::StrJoin(counts, ", ", absl::PairFormatter(": ")); };
@@ -86,6 +91,8 @@ absl::StatusOr<int> InspectModel(Session& session, const LocalFlags& flags) {
                 << absl::StrFormat("trained       %d tensors; values that share a scale: %s\n", info.trained.size(),
                                    listed(groups))
                 << absl::StrFormat("multipliers   %d by channel, %d by group\n", channels, by_group)
+                << absl::StrFormat("unquantized   %d tensors; %d deltas where they are trained, %s more\n",
+                                   info.unquantized.size(), deltas, Mebibytes(deltas * floats))
                 << absl::StrFormat("memory        %s mapped, %s repacked, %s activations of %d rows\n",
                                    Mebibytes(info.file_bytes), Mebibytes(info.repacked_bytes), Mebibytes(activations),
                                    model::kPassRows)

@@ -77,10 +77,13 @@ absl::StatusOr<int> ExportMultipliersAlone(Session& session, const LocalFlags& f
   if (WantsJson(session)) {
     PrintJson(session, {{"file", flags.destination},
                         {"tensors", partition.tensors().size()},
-                        {"multipliers", partition.multipliers()}});
+                        {"multipliers", partition.multipliers()},
+                        {"deltas", partition.deltas()}});
   } else {
-    session.out() << absl::StrFormat("wrote %s: %d multipliers of %d tensors\n", flags.destination,
-                                     partition.multipliers(), partition.tensors().size());
+    session.out() << absl::StrFormat(
+        "wrote %s: %d multipliers%s of %d tensors\n", flags.destination, partition.multipliers(),
+        partition.deltas() == 0 ? "" : absl::StrFormat(" and %d deltas", partition.deltas()),
+        partition.tensors().size());
   }
   return kOk;
 }
@@ -103,6 +106,7 @@ absl::StatusOr<int> Verify(Session& session, const LocalFlags& flags) {
   if (WantsJson(session)) {
     ordered_json json = {{"steps", report->steps},
                          {"multipliers", report->multipliers},
+                         {"deltas", report->deltas},
                          {"replicaDigest", digest},
                          {"digestRecorded", report->digest_recorded},
                          {"baseModelDigest", adapter.base_model_digest},
@@ -114,7 +118,8 @@ absl::StatusOr<int> Verify(Session& session, const LocalFlags& flags) {
   session.out() << absl::StrFormat("base model   %s\n", adapter.base_model_digest)
                 << absl::StrFormat("journal      %d steps, every coefficient follows from the measured gradients\n",
                                    report->steps)
-                << absl::StrFormat("replica      %s, %d multipliers%s\n", digest, report->multipliers,
+                << absl::StrFormat("replica      %s, %d multipliers%s%s\n", digest, report->multipliers,
+                                   report->deltas == 0 ? "" : absl::StrFormat(", %d deltas", report->deltas),
                                    report->digest_recorded ? ": as the adapter says"
                                                            : "; the adapter names no digest to compare with");
   if (!flags.exported.empty()) {
@@ -146,7 +151,7 @@ absl::StatusOr<int> Export(Session& session, const LocalFlags& flags) {
   const Rounding& rounding = report.rounding;
   if (rounding.overflowed > 0) {
     session.Note(
-        absl::StrCat("warning: ", rounding.overflowed, " scales are too large for the file's type and were cut"));
+        absl::StrCat("warning: ", rounding.overflowed, " numbers are too large for the file's type and were cut"));
   }
   if (WantsJson(session)) {
     ordered_json json = {{"file", flags.destination}, {"tensors", report.tensors}, {"converted", report.converted}};
@@ -161,7 +166,7 @@ absl::StatusOr<int> Export(Session& session, const LocalFlags& flags) {
     return kOk;
   }
   session.out() << absl::StrFormat("wrote %s: %d tensors", flags.destination, report.tensors);
-  if (rounding.values > 0) session.out() << absl::StrFormat(", %d numbers multiplied", rounding.values);
+  if (rounding.values > 0) session.out() << absl::StrFormat(", %d numbers changed", rounding.values);
   if (report.converted > 0) session.out() << absl::StrFormat("; %d tensors stored as %s", report.converted, flags.type);
   session.out() << "\n";
   if (rounding.values > 0) {

@@ -393,12 +393,15 @@ TEST_F(LocalVerbs, InspectSaysWhatAModelHoldsOrWhyItCannotBeUsed) {
   EXPECT_THAT(out(), AllOf(HasSubstr("architecture  opt: 2 layers of 32, 96 tokens, context 64"),
                            HasSubstr("types         F32: 22, Q4_0: 14"),
                            HasSubstr("12 tensors; values that share a scale: 32: 2, row: 10"),
-                           HasSubstr("multipliers   448 by channel, 512 by group"), HasSubstr("MiB by group")));
+                           HasSubstr("multipliers   448 by channel, 512 by group"),
+                           HasSubstr("unquantized   22 tensors; 768 deltas"), HasSubstr("MiB by group")));
   EXPECT_EQ(Run({"models", "inspect", opt, "-o", "json"}), kOk);
   const nlohmann::json json = nlohmann::json::parse(out());
   EXPECT_EQ(json["architecture"], "opt");
   EXPECT_EQ(json["scaleGroups"], nlohmann::json({{"row", 12}}));
   EXPECT_EQ(json["repackedBytes"], 0);
+  EXPECT_EQ(json["unquantizedTensors"], 24) << "with the embedding, which is the head, and the positions";
+  EXPECT_EQ(json["deltas"], 768 + 96 * 32 + 66 * 32);
   EXPECT_GT(json["groupWorkerBytes"], json["mappedBytes"].get<int64_t>() + json["activationBytes"].get<int64_t>());
   EXPECT_EQ(Run({"models", "inspect", Write("x.gguf", "no model")}), kUsage);
   EXPECT_THAT(err(), HasSubstr("x.gguf"));

@@ -23,7 +23,8 @@ inline std::string TinyModelPath(const std::string& type) {
 
 // Of `steps` steps with two probes. The multipliers end up some percent away from one.
 inline method::Adapter MakeTinyAdapter(const std::string& model_path, uint32_t steps,
-                                       method::Granularity granularity = method::Granularity::kChannel) {
+                                       method::Granularity granularity = method::Granularity::kChannel,
+                                       bool train_unquantized = false) {
   auto model = model::Model::Load(model_path);
   QZO_CHECK(model.ok());
   method::Adapter adapter;
@@ -33,7 +34,8 @@ inline method::Adapter MakeTinyAdapter(const std::string& model_path, uint32_t s
   adapter.spec.seed = 7;
   adapter.spec.granularity = granularity;
   adapter.spec.learning_rate = 0.02;
-  adapter.tensors = (*model)->info().trained;
+  adapter.spec.train_unquantized = train_unquantized;
+  adapter.tensors = (*model)->info().TrainedBy(adapter.spec);
   adapter.step = steps;
   adapter.job = "projects/default/jobs/tiny";
   adapter.task_json =

@@ -301,6 +301,7 @@ absl::StatusOr<CheckpointInfo> Reader::Read() {
     return linear != linear_bytes.end() ? linear->second
                                         : static_cast<int64_t>(checkpoint_.FindTensor(name)->bytes.size());
   });
+  info.ListUnquantized([](const std::string&) { return true; });
   return std::move(result_);
 }
 

@@ -27,12 +27,16 @@ MemoryPlan PlanMemory(const ModelInfo& info, const method::MethodSpec& method, i
   const int64_t row = 2 * int64_t{longest_row};
   const int64_t item = row * (method.batch_size / method.micro_batches);
   const int64_t pass = std::max(row, std::min(item, kPassRows));
-  const method::Partition partition(method.granularity, info.trained);
+  const method::Partition partition = info.PartitionFor(method);
   const int64_t copies = method.mode == method::Mode::kAbsolute ? 2 : 1;
   const int64_t lanes = std::clamp<int64_t>(pass / std::max<int64_t>(1, longest_row), 2, 2 * int64_t{method.probes});
-  plan.multipliers = partition.multipliers() * kFloat * copies + partition.multipliers() / info.layers * kFloat * lanes;
+  plan.multipliers = partition.multipliers() * kFloat * copies +
+                     partition.multipliers() / info.layers * kFloat * lanes + partition.deltas() * kFloat;
 
   plan.activations = info.ActivationBytes(pass);
+  if (method.train_unquantized && info.FindUnquantized(info.head.weight) >= 0) {
+    plan.activations += kHeadPanelRows * info.embedding_length * kFloat;
+  }
   const int64_t tables = info.local_rope.has_value() ? 2 : 1;
   plan.tables = tables * info.context_length * info.rotary_dim * kFloat + info.vocabulary * kTokenBytes + kProgramBytes;
   return plan;

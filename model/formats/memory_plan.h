@@ -13,8 +13,9 @@ namespace qzo::model {
 // Bytes of a worker's resident set, at its largest.
 struct MemoryPlan {
   int64_t mapped = 0;  // of the model's files, once what was repacked is given back; shared by the processes of a host
-  int64_t repacked = 0;     // copies of layers in blocks that are multiplied as they are
-  int64_t multipliers = 0;  // with the units of the absolute mode, and the perturbed ones of a layer
+  int64_t repacked = 0;  // copies of layers in blocks that are multiplied as they are
+  // With the units of the absolute mode, the perturbed ones of a layer, and deltas, of which no perturbed copy is held.
+  int64_t multipliers = 0;
   int64_t activations = 0;  // of a pass
   int64_t tables = 0;       // rotary tables, the vocabulary, and the program itself
   int64_t total() const { return mapped + repacked + multipliers + activations + tables; }

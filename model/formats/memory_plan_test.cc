@@ -52,6 +52,22 @@ TEST(MemoryPlan, CountsMultipliersAndTheLanesOfALayer) {
   EXPECT_EQ(PlanMemory(info, method, 10, 3).multipliers, 4 * (2 * 192 + 8 * 96));
 }
 
+TEST(MemoryPlan, CountsADeltaForEveryUnquantizedValueOnce) {
+  method::MethodSpec method = Method();
+  ModelInfo info = TwoLayers();
+  info.embedding.weight = "embedding", info.head.weight = "head", info.output_norm.weight = "norm";
+  info.blocks.resize(2);
+  info.ListUnquantized([](const std::string& tensor) { return tensor == "embedding"; });
+  const MemoryPlan without = PlanMemory(info, method, 10, 3);
+  method.train_unquantized = true;
+  EXPECT_EQ(PlanMemory(info, method, 10, 3).multipliers, without.multipliers + 4 * (1000 * 64 + 64));
+  EXPECT_EQ(PlanMemory(info, method, 10, 3).activations, without.activations) << "the head has no deltas";
+  info.tied_head = true, info.head.weight = "embedding";
+  info.ListUnquantized([](const std::string&) { return true; });
+  EXPECT_EQ(PlanMemory(info, method, 10, 3).multipliers, without.multipliers + 4 * (1000 * 64 + 64)) << "one for both";
+  EXPECT_EQ(PlanMemory(info, method, 10, 3).activations, without.activations + 4 * kHeadPanelRows * 64);
+}
+
 TEST(MemoryPlan, ActivationsFollowTheLongestPass) {
   const ModelInfo info = TwoLayers();
   method::MethodSpec method = Method();

@@ -19,6 +19,10 @@ using base::ToAbsl;
 
 constexpr GgmlType kPlainTypes[] = {GgmlType::kF32, GgmlType::kF16, GgmlType::kBF16};
 
+bool IsPlain(GgmlType type) {
+  return std::find(std::begin(kPlainTypes), std::end(kPlainTypes), type) != std::end(kPlainTypes);
+}
+
 std::string_view TypeName(GgmlType type) { return FindGgmlType(static_cast<uint32_t>(type))->name; }
 
 class Reader {
@@ -60,9 +64,7 @@ absl::StatusOr<const GgufTensor*> Reader::Use(std::string_view name, absl::Span<
 
 absl::Status Reader::UsePlain(std::string_view name, int64_t size) {
   QZO_ASSIGN_OR_RETURN(const GgufTensor* tensor, Use(name, {size}));
-  if (std::find(std::begin(kPlainTypes), std::end(kPlainTypes), tensor->type) != std::end(kPlainTypes)) {
-    return absl::OkStatus();
-  }
+  if (IsPlain(tensor->type)) return absl::OkStatus();
   const auto print = [](std::string* out, GgmlType type) { absl::StrAppend(out, ToAbsl(TypeName(type))); };
   return Error("tensor '", ToAbsl(name), "' is stored as ", ToAbsl(TypeName(tensor->type)),
                ", supported: ", absl::StrJoin(kPlainTypes, ", ", print));
@@ -165,6 +167,7 @@ absl::StatusOr<ModelInfo> Reader::Read() {
   info_.file_bytes = file_.file_bytes();
   info_.CountBytes(
       [this](const std::string& tensor) { return static_cast<int64_t>(file_.FindTensor(tensor)->bytes.size()); });
+  info_.ListUnquantized([this](const std::string& tensor) { return IsPlain(file_.FindTensor(tensor)->type); });
   return std::move(info_);
 }
 
@@ -182,6 +185,62 @@ void ModelInfo::CountBytes(const std::function<int64_t(const std::string& tensor
     for (const auto& [part, names] : parts) bytes += both(names);
     block_bytes.push_back(bytes);
   }
+}
+
+void ModelInfo::ListUnquantized(const std::function<bool(const std::string& tensor)>& plain) {
+  unquantized.clear();
+  const auto add = [this](const std::string& name, int64_t rows, int64_t cols) {
+    if (!name.empty()) unquantized.push_back({name, rows, cols, /*group=*/cols, /*deltas=*/true});
+  };
+  if (plain(embedding.weight)) add(embedding.weight, vocabulary, embedding_length);
+  if (!positions.weight.empty() && plain(positions.weight)) {
+    add(positions.weight, int64_t{context_length} + position_offset, embedding_length);
+  }
+  unquantized_embeddings = static_cast<int32_t>(unquantized.size());
+  for (const auto& parts : blocks) {
+    for (const auto& [part, names] : parts) {
+      const PartShape shape = ShapeOf(*this, part);
+      if (!shape.matrix) add(names.weight, 1, shape.cols);
+      add(names.bias, 1, shape.matrix ? shape.rows : shape.cols);
+    }
+  }
+  unquantized_per_layer = (static_cast<int32_t>(unquantized.size()) - unquantized_embeddings) / layers;
+  add(output_norm.weight, 1, embedding_length);
+  add(output_norm.bias, 1, embedding_length);
+  if (!tied_head && plain(head.weight)) add(head.weight, vocabulary, embedding_length);
+}
+
+int ModelInfo::FindUnquantized(const std::string& tensor) const {
+  const auto at = std::find_if(unquantized.begin(), unquantized.end(),
+                               [&](const method::TensorShape& shape) { return shape.name == tensor; });
+  return at == unquantized.end() ? -1 : static_cast<int>(at - unquantized.begin());
+}
+
+std::vector<method::TensorShape> ModelInfo::TrainedBy(const method::MethodSpec& method) const {
+  if (!method.train_unquantized) return trained;
+  std::vector<method::TensorShape> tensors;
+  auto multiplied = trained.begin();
+  auto added = unquantized.begin();
+  const auto take = [&tensors](auto* from, int64_t count) {
+    tensors.insert(tensors.end(), *from, *from + count);
+    *from += count;
+  };
+  take(&added, unquantized_embeddings);
+  for (int32_t layer = 0; layer < layers; ++layer) {
+    take(&multiplied, trained_per_layer());
+    take(&added, unquantized_per_layer);
+  }
+  take(&added, unquantized.end() - added);
+  return tensors;
+}
+
+method::Partition ModelInfo::PartitionFor(const method::MethodSpec& method, int32_t begin, int32_t end) const {
+  const method::Partition whole = PartitionFor(method);
+  const int32_t embeddings = method.train_unquantized ? unquantized_embeddings : 0;
+  const int32_t per_layer = trained_per_layer() + (method.train_unquantized ? unquantized_per_layer : 0);
+  const auto first = static_cast<size_t>(begin == 0 ? 0 : embeddings + begin * per_layer);
+  const size_t last = end == layers ? whole.tensors().size() : static_cast<size_t>(embeddings + end * per_layer);
+  return whole.Slice(first, last - first);
 }
 
 int64_t ModelInfo::ActivationBytes(int64_t rows) const {

@@ -23,6 +23,8 @@ inline constexpr int64_t kPassRows = 512;
 // What a forward pass holds besides its matrices: logits of this many rows at once, and per row its token, position,
 // keys and place among the rows kept.
 inline constexpr int64_t kHeadRows = 64;
+// Rows of a head with deltas that are held at once, as fp32.
+inline constexpr int64_t kHeadPanelRows = 256;
 inline constexpr int64_t kRowBookkeepingBytes = 128;
 // Of 32 values that were rounded for products in integers (kernels/integer.h): the larger of int16's and int8's.
 inline constexpr int64_t kRoundedBlockBytes = 80;
@@ -130,12 +132,31 @@ struct ModelInfo {
   // is the storage type's scale group, or cols for plain floats.
   std::vector<method::TensorShape> trained;
   int32_t trained_per_layer() const { return static_cast<int32_t>(trained.size()) / layers; }
+  // What can be trained by deltas: embeddings and head where they are plain floats, norms and biases, in this order:
+  // embeddings (unquantized_embeddings of them), those of each block, the output norm, the head unless tied.
+  std::vector<method::TensorShape> unquantized;
+  int32_t unquantized_embeddings = 0;
+  int32_t unquantized_per_layer = 0;
+  // The place of a tensor among those, by its name; −1 where it is none.
+  int FindUnquantized(const std::string& tensor) const;
+  // Whether first and last layer train the same tensor.
+  bool embedding_shared() const { return tied_head && FindUnquantized(embedding.weight) >= 0; }
+
+  // What a method trains, in the order of the partition: `trained` or, where deltas are, the embeddings, the layers
+  // with `trained` before `unquantized` of each, output norm and head. And of it what layers [begin, end) hold.
+  std::vector<method::TensorShape> TrainedBy(const method::MethodSpec& method) const;
+  method::Partition PartitionFor(const method::MethodSpec& method) const {
+    return method::Partition(method.granularity, TrainedBy(method));
+  }
+  method::Partition PartitionFor(const method::MethodSpec& method, int32_t begin, int32_t end) const;
 
   TensorNames embedding, positions, output_norm, head;  // positions: "" with rotary embedding
   std::vector<std::map<Part, TensorNames>> blocks;
 
-  // Fills in the three above; `bytes_of` is asked for each tensor by its name.
+  // Fills in block_bytes, embedding_bytes and head_bytes; `bytes_of` is asked for each tensor by its name.
   void CountBytes(const std::function<int64_t(const std::string& tensor)>& bytes_of);
+  // Fills in what is unquantized; `plain` says of an embedding or head whether it is stored as plain floats.
+  void ListUnquantized(const std::function<bool(const std::string& tensor)>& plain);
 
   // Bytes of the activations of a forward pass over `rows` token rows (model/graph's arena), for planning memory.
   int64_t ActivationBytes(int64_t rows) const;

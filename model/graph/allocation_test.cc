@@ -49,7 +49,8 @@ void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { Free(p
 namespace qzo::model {
 namespace {
 
-void ExpectNoneAfterTheFirstStep(const std::string& path, const std::string& text, std::vector<std::string> options) {
+void ExpectNoneAfterTheFirstStep(const std::string& path, const std::string& text, std::vector<std::string> options,
+                                 bool train_unquantized = false) {
   ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Model> model, Model::Load(testing::TestFile("golden/" + path)));
   TaskSpec task;
   task.prompt = "{text}";
@@ -66,6 +67,7 @@ void ExpectNoneAfterTheFirstStep(const std::string& path, const std::string& tex
       spec.steps = 10;
       spec.probes = 2;
       spec.batch_size = 8;
+      spec.train_unquantized = train_unquantized;
       kernels::ThreadPool pool(threads);
       const kernels::Kernels& kernels = kernels::FastestKernels(arithmetic);
       Engine engine(*model, kernels, &pool, arithmetic);
@@ -93,6 +95,11 @@ void ExpectNoneAfterTheFirstStep(const std::string& path, const std::string& tex
 TEST(Allocations, ThereAreNoneInAStepAfterTheFirst) {
   ExpectNoneAfterTheFirstStep("models/stories260k/stories260K-Q4_1.gguf", "Once upon a time there was a little girl",
                               {"He", "She was"});
+}
+
+TEST(Allocations, ThereAreNoneWhereDeltasAreTrained) {
+  ExpectNoneAfterTheFirstStep("models/stories260k/stories260K-F32.gguf", "Once upon a time there was a little girl",
+                              {"He", "She was"}, /*train_unquantized=*/true);
 }
 
 TEST(Allocations, ThereAreNoneInAnyArchitecture) {

@@ -284,7 +284,7 @@ TEST_P(ArchitecturesTest, LossesDoNotDependOnWhatSharesAPass) {
       }
       rows.lanes.push_back({.lane = 0, .begin = 0, .end = count, .kept_begin = 0, .kept_end = count});
       std::vector<float> logits(static_cast<size_t>(count * 96));
-      forward.Head(forward.Run(rows, &plain_, {&cache}), count, logits.data());
+      forward.Head(forward.Run(rows, &plain_, {&cache}), rows.lanes, &plain_, logits.data());
       EXPECT_TRUE(std::equal(logits.begin(), logits.end(), expected.begin() + at * 96)) << "at " << at;
       at += count;
     }

@@ -11,7 +11,7 @@ CpuPasses::CpuPasses(const Model& model, const kernels::Kernels& kernels, kernel
 }
 
 absl::Status CpuPasses::Run(const Pack& pack, LaneSource* lanes, int64_t first_slot, std::vector<double>* log_probs) {
-  if (!pack.kept.empty()) head_.Add(pack, forward_.Run(pack, lanes, {}), first_slot, log_probs);
+  if (!pack.kept.empty()) head_.Add(pack, forward_.Run(pack, lanes, {}), lanes, first_slot, log_probs);
   return absl::OkStatus();
 }
 
@@ -23,7 +23,7 @@ absl::Status CpuPasses::Finish(std::vector<double>* log_probs) {
 absl::StatusOr<std::vector<float>> CpuPasses::Logits(const Pack& pack, LaneSource* lanes) {
   const float* hidden = forward_.Run(pack, lanes, {});
   std::vector<float> logits(pack.kept.size() * static_cast<size_t>(info_.vocabulary));
-  forward_.Head(hidden, static_cast<int64_t>(pack.kept.size()), logits.data());
+  forward_.Head(hidden, pack.lanes, lanes, logits.data());
   return logits;
 }
 

@@ -48,7 +48,12 @@ class LaneSource {
   // Of one of those, for one of those; nullptr = all ones.
   virtual const float* Multipliers(int lane, int ordinal) = 0;
 
-  // The same multipliers, bit for bit, as a state and directions; nothing for lanes that are none.
+  // Whether a lane has deltas, and x[0 … count) += values [begin, begin + count) of those of tensor `tensor` of
+  // ModelInfo::unquantized; from any thread, and in whatever pieces, the same.
+  virtual bool has_deltas(int /*lane*/) const { return false; }
+  virtual void AddDeltas(int /*lane*/, int /*tensor*/, int64_t /*begin*/, int64_t /*count*/, float* /*x*/) const {}
+
+  // The same multipliers, bit for bit, as a state and directions; nothing for lanes that are none or have deltas.
   virtual std::optional<LaneState> State() const { return std::nullopt; }
   virtual LaneDirection Direction(int /*lane*/) const { return {}; }
 };

@@ -9,6 +9,8 @@
 namespace qzo::model {
 namespace {
 
+constexpr int kNoLane = -1;
+
 kernels::Activation ActivationOf(MlpKind kind) {
   switch (kind) {
     case MlpKind::kSiluGated:
@@ -54,28 +56,38 @@ Forward::Forward(const Model& model, const kernels::Kernels& kernels, kernels::T
       arithmetic_(arithmetic),
       dim_(info_.embedding_length),
       q_dim_(int64_t{info_.heads} * info_.head_dim),
-      kv_dim_(int64_t{info_.kv_heads} * info_.head_dim) {}
+      kv_dim_(int64_t{info_.kv_heads} * info_.head_dim),
+      embedding_deltas_(info_.FindUnquantized(info_.embedding.weight)),
+      position_deltas_(info_.FindUnquantized(info_.positions.weight)),
+      head_deltas_(info_.FindUnquantized(info_.head.weight)) {}
 
 int64_t Forward::bytes() const {
   return residual_.bytes() + hidden_.bytes() + rounded_.bytes() + gathered_.bytes() + wide_.bytes() + branch_.bytes() +
+         own_weight_.bytes() + own_bias_.bytes() + head_panel_.bytes() +
          static_cast<int64_t>(kept_positions_.capacity() * sizeof(int32_t) +
                               (kept_spans_.capacity() + local_spans_.capacity() + kept_local_spans_.capacity()) *
                                   sizeof(kernels::KeySpan));
 }
 
-void Forward::Embed(const PassRows& rows) {
+void Forward::Embed(const PassRows& rows, const LaneSource& lanes) {
   float* out = residual_.Get(rows.rows() * dim_);
   pool_.ParallelFor(rows.rows(), 1, [&](int64_t begin, int64_t end) {
+    auto slice = rows.lanes.begin();
+    const auto look_up = [&](const kernels::WeightMatrix& matrix, int tensor, int64_t at, float* x) {
+      kernels_.dequantize_row(matrix, at, x);
+      if (tensor >= 0) lanes.AddDeltas(slice->lane, tensor, at * dim_, dim_, x);
+    };
     for (int64_t row = begin; row < end; ++row) {
+      while (row >= slice->end) ++slice;
       float* x = out + row * dim_;
-      kernels_.dequantize_row(model_.embedding(), rows.tokens[static_cast<size_t>(row)], x);
+      look_up(model_.embedding(), embedding_deltas_, rows.tokens[static_cast<size_t>(row)], x);
       if (info_.embedding_scale != 1) {
         for (int64_t i = 0; i < dim_; ++i) x[i] *= info_.embedding_scale;
       }
       if (model_.positions().rows == 0) continue;
       float* position = kernels::ThreadScratch(kernels::Scratch::kRow, dim_);
-      kernels_.dequantize_row(model_.positions(), rows.positions[static_cast<size_t>(row)] + info_.position_offset,
-                              position);
+      look_up(model_.positions(), position_deltas_, rows.positions[static_cast<size_t>(row)] + info_.position_offset,
+              position);
       kernels_.add(position, dim_, x);
     }
   });
@@ -159,7 +171,7 @@ void Forward::Linear(const LinearLayer& w, int base, const PassRows& rows, const
   }
   Multiply(w, by_channel ? kernels::Granularity::kChannel : kernels::Granularity::kGroup,
            w.order == nullptr ? input : Reordered(w, view.rows, input.plain), y, accumulate);
-  if (!w.bias.empty()) kernels::AddRow(kernels_, pool_, w.bias.data(), view.rows, w.rows, y);
+  if (!w.bias.empty()) AddBias(w, view, y);
 }
 
 void Forward::AddBranch(const LinearLayer& w, int base, const NormWeights& norm, const PassRows& rows, const View& view,
@@ -168,19 +180,54 @@ void Forward::AddBranch(const LinearLayer& w, int base, const NormWeights& norm,
   if (norm.weight.empty()) return Linear(w, base, rows, view, lanes, input, residual, true);
   float* branch = branch_.Get(rows.rows() * dim_);
   Linear(w, base, rows, view, lanes, input, branch, false);
-  Norm(norm, branch, view.rows, branch, nullptr);
+  Norm(norm, view, branch, 1, branch, nullptr);
   kernels::Add(kernels_, pool_, branch, view.rows, dim_, residual);
 }
 
-void Forward::Norm(const NormWeights& norm, const float* x, int64_t rows, float* out, kernels::RoundedRows* rounded) {
-  kernels::Norm(kernels_, pool_, x, dim_, norm.weight.data(), norm.bias.empty() ? nullptr : norm.bias.data(),
-                info_.norm_epsilon, rows, dim_, out, dim_, rounded);
+template <typename Body>
+void Forward::ForLanes(const View& view, Body&& body) {
+  const auto has_deltas = [&](const LaneSlice& slice) { return view.lanes->has_deltas(slice.lane); };
+  if (std::none_of(view.slices.begin(), view.slices.end(), has_deltas)) return body(kNoLane, int64_t{0}, view.rows);
+  for (const LaneSlice& slice : view.slices) {
+    const int64_t begin = view.kept ? slice.kept_begin : slice.begin, end = view.kept ? slice.kept_end : slice.end;
+    if (begin < end) body(slice.lane, begin, end);
+  }
 }
 
-void Forward::NormHeads(const std::vector<float>& weight, int64_t rows, int heads, float* x) {
-  if (weight.empty()) return;
-  kernels::Norm(kernels_, pool_, x, info_.head_dim, weight.data(), nullptr, info_.norm_epsilon, rows * heads,
-                info_.head_dim, x, info_.head_dim);
+const float* Forward::OfLane(const View& view, int lane, const std::vector<float>& values, int tensor, int64_t begin,
+                             Buffer* own) {
+  if (values.empty()) return nullptr;
+  if (lane == kNoLane || !view.lanes->has_deltas(lane)) return values.data();
+  const auto count = static_cast<int64_t>(values.size());
+  float* x = own->Get(count);
+  std::copy(values.begin(), values.end(), x);
+  view.lanes->AddDeltas(lane, tensor, begin, count, x);
+  return x;
+}
+
+void Forward::Norm(const NormWeights& norm, const View& view, const float* x, int64_t parts, float* out,
+                   kernels::RoundedRows* rounded) {
+  const auto width = static_cast<int64_t>(norm.weight.size());
+  ForLanes(view, [&](int lane, int64_t begin, int64_t end) {
+    const float* weight = OfLane(view, lane, norm.weight, norm.weight_deltas, 0, &own_weight_);
+    const float* bias = OfLane(view, lane, norm.bias, norm.bias_deltas, 0, &own_bias_);
+    const int64_t first = begin * parts * width;
+    kernels::RoundedRows part;
+    if (rounded != nullptr) part = rounded->Slice(begin, end);
+    kernels::Norm(kernels_, pool_, x + first, width, weight, bias, info_.norm_epsilon, (end - begin) * parts, width,
+                  out == nullptr ? nullptr : out + first, width, rounded == nullptr ? nullptr : &part);
+  });
+}
+
+void Forward::NormHeads(const NormWeights& norm, const View& view, int heads, float* x) {
+  if (!norm.weight.empty()) Norm(norm, view, x, heads, x, nullptr);
+}
+
+void Forward::AddBias(const LinearLayer& w, const View& view, float* y) {
+  ForLanes(view, [&](int lane, int64_t begin, int64_t end) {
+    const float* bias = OfLane(view, lane, w.bias, w.bias_deltas, w.first_row, &own_bias_);
+    kernels::AddRow(kernels_, pool_, bias, end - begin, w.rows, y + begin * w.rows);
+  });
 }
 
 void Forward::Rotate(const kernels::RopeTable& table, const View& view, int heads, float* x) {
@@ -216,7 +263,9 @@ void Forward::KeepRows(const PassRows& rows, View* view) {
            .kept = true,
            .positions = kept_positions_,
            .spans = kept_spans_,
-           .local_spans = kept_local_spans_};
+           .local_spans = kept_local_spans_,
+           .slices = view->slices,
+           .lanes = view->lanes};
 }
 
 void Forward::Attend(int index, const PassRows& rows, const View& view, absl::Span<KeyValueCache* const> caches,
@@ -265,7 +314,7 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl:
 
   const auto normed = [&](const NormWeights& norm, std::initializer_list<const kernels::WeightMatrix*> matrices) {
     Input input = InputOf(matrices, view->rows);
-    Norm(norm, residual_.Get(0), view->rows, input.plain, input.rounded_or_null());
+    Norm(norm, *view, residual_.Get(0), 1, input.plain, input.rounded_or_null());
     return input;
   };
   const kernels::RopeTable& rope = layer.local ? model_.local_rope() : model_.rope();
@@ -276,7 +325,7 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl:
     linear(layer.v, input, v);
     if (!last) linear(layer.q, input, q);
   }
-  NormHeads(layer.k_norm, view->rows, info_.kv_heads, k);
+  NormHeads(layer.k_norm, *view, info_.kv_heads, k);
   Rotate(rope, *view, info_.kv_heads, k);
   for (size_t i = 0; i < caches.size(); ++i) {
     const LaneSlice& slice = rows.lanes[i];
@@ -288,7 +337,7 @@ void Forward::RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl:
     KeepRows(rows, view);
     linear(layer.q, normed(layer.attention_norm, {&layer.q}), q);
   }
-  NormHeads(layer.q_norm, view->rows, info_.heads, q);
+  NormHeads(layer.q_norm, *view, info_.heads, q);
   Rotate(rope, *view, info_.heads, q);
   Input attended = InputOf({&layer.attention_output}, view->rows);
   Attend(index, rows, *view, caches, q, k, v, &attended);
@@ -315,7 +364,7 @@ const float* Forward::Run(const PassRows& rows, LaneSource* lanes, absl::Span<Ke
   const int64_t n = rows.rows();
   wide_.Get(n * std::max(q_dim_ + 2 * kv_dim_, int64_t{info_.feed_forward_length} * (info_.gated() ? 2 : 1)));
   if (model_.has_first_layer()) {
-    Embed(rows);
+    Embed(rows, *lanes);
   } else {
     std::copy_n(residual, n * dim_, residual_.Get(n * dim_));
   }
@@ -323,22 +372,71 @@ const float* Forward::Run(const PassRows& rows, LaneSource* lanes, absl::Span<Ke
   if (info_.window != 0) {
     for (const kernels::KeySpan& span : rows.spans) local_spans_.push_back(LastKeys(span, info_.window));
   }
-  View view{.rows = n, .kept = false, .positions = rows.positions, .spans = rows.spans, .local_spans = local_spans_};
+  View view{.rows = n,
+            .kept = false,
+            .positions = rows.positions,
+            .spans = rows.spans,
+            .local_spans = local_spans_,
+            .slices = rows.lanes,
+            .lanes = lanes};
   const LayerRange range = model_.range();
   for (int layer = range.begin; layer < range.end; ++layer) RunLayer(layer, rows, lanes, caches, &view);
   for (size_t i = 0; i < caches.size(); ++i) caches[i]->size += rows.lanes[i].end - rows.lanes[i].begin;
   if (!model_.has_last_layer()) return residual_.Get(0);
-  Norm(model_.output_norm(), residual_.Get(0), view.rows, residual_.Get(0), nullptr);
+  Norm(model_.output_norm(), view, residual_.Get(0), 1, residual_.Get(0), nullptr);
   return residual_.Get(0);
 }
 
-void Forward::Head(const float* hidden, int64_t n, float* logits) {
+void Forward::Head(const float* hidden, absl::Span<const LaneSlice> slices, LaneSource* lanes, float* logits) {
+  const int64_t all = slices.empty() ? 0 : slices.back().kept_end;
+  const auto has_deltas = [&](const LaneSlice& slice) { return head_deltas_ >= 0 && lanes->has_deltas(slice.lane); };
+  if (std::none_of(slices.begin(), slices.end(), has_deltas)) {
+    HeadAsStored(hidden, all, logits);
+  } else {
+    for (const LaneSlice& slice : slices) {
+      const int64_t begin = slice.kept_begin, n = slice.kept_end - begin;
+      if (n == 0) continue;
+      if (has_deltas(slice)) {
+        HeadWithDeltas(hidden + begin * dim_, n, *lanes, slice.lane, logits + begin * info_.vocabulary);
+      } else {
+        HeadAsStored(hidden + begin * dim_, n, logits + begin * info_.vocabulary);
+      }
+    }
+  }
+  if (info_.logit_softcap != 0) kernels::SoftCap(kernels_, pool_, info_.logit_softcap, all, info_.vocabulary, logits);
+}
+
+// Some of the head's rows at a time, so that no copy of it is ever held.
+void Forward::HeadWithDeltas(const float* hidden, int64_t n, const LaneSource& lanes, int lane, float* logits) {
+  const kernels::WeightMatrix& head = model_.head();
+  lane_rows_.assign(1, {0, n, nullptr});
+  float* panel = head_panel_.Get(kHeadPanelRows * dim_);
+  for (int64_t first = 0; first < head.rows; first += kHeadPanelRows) {
+    const int64_t count = std::min(kHeadPanelRows, head.rows - first);
+    pool_.ParallelFor(count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) kernels_.dequantize_row(head, first + row, panel + row * dim_);
+      lanes.AddDeltas(lane, head_deltas_, (first + begin) * dim_, (end - begin) * dim_, panel + begin * dim_);
+    });
+    kernels::MatMul(kernels_, pool_,
+                    {.x = hidden,
+                     .ldx = dim_,
+                     .w = {.type = kernels::WeightType::kF32,
+                           .data = reinterpret_cast<const std::byte*>(panel),
+                           .rows = count,
+                           .cols = dim_},
+                     .granularity = kernels::Granularity::kChannel,
+                     .lanes = lane_rows_,
+                     .y = logits + first,
+                     .ldy = info_.vocabulary});
+  }
+}
+
+void Forward::HeadAsStored(const float* hidden, int64_t n, float* logits) {
   lane_rows_.assign(1, {0, n, nullptr});
   Input input = InputOf({&model_.head()}, n);
   input.plain = const_cast<float*>(hidden);
   if (input.rounds) kernels::RoundRows(kernels_, pool_, hidden, dim_, n, &input.rounded);
   Multiply(model_.head(), kernels::Granularity::kChannel, input, logits, false);
-  if (info_.logit_softcap != 0) kernels::SoftCap(kernels_, pool_, info_.logit_softcap, n, info_.vocabulary, logits);
 }
 
 }  // namespace qzo::model

@@ -70,8 +70,8 @@ class Forward {
   const float* Run(const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches,
                    const float* residual = nullptr);
 
-  // Logits [n, vocabulary] of n hidden states.
-  void Head(const float* hidden, int64_t n, float* logits);
+  // Logits [n, vocabulary] of n hidden states, of the lanes that have them as kept rows.
+  void Head(const float* hidden, absl::Span<const LaneSlice> slices, LaneSource* lanes, float* logits);
 
   int64_t bytes() const;
 
@@ -83,6 +83,8 @@ class Forward {
     absl::Span<const int32_t> positions;
     absl::Span<const kernels::KeySpan> spans;
     absl::Span<const kernels::KeySpan> local_spans;  // of layers with a window
+    absl::Span<const LaneSlice> slices;
+    const LaneSource* lanes = nullptr;
   };
 
   // The input of the matrix products at hand: hidden_, rounded_, or both where the matrices differ in what they take.
@@ -98,7 +100,7 @@ class Forward {
   Input InputOf(std::initializer_list<const kernels::WeightMatrix*> matrices, int64_t rows, float* plain = nullptr);
   // An input as the columns of `w`, which has an order of its own, take it.
   Input Reordered(const kernels::WeightMatrix& w, int64_t rows, const float* plain);
-  void Embed(const PassRows& rows);
+  void Embed(const PassRows& rows, const LaneSource& lanes);
   void KeepRows(const PassRows& rows, View* view);
   void RunLayer(int index, const PassRows& rows, LaneSource* lanes, absl::Span<KeyValueCache* const> caches,
                 View* view);
@@ -113,8 +115,20 @@ class Forward {
   // residual_ += norm(input · wᵀ + bias), the norm where there is one.
   void AddBranch(const LinearLayer& w, int base, const NormWeights& norm, const PassRows& rows, const View& view,
                  LaneSource* lanes, const Input& input);
-  void Norm(const NormWeights& norm, const float* x, int64_t rows, float* out, kernels::RoundedRows* rounded);
-  void NormHeads(const std::vector<float>& weight, int64_t rows, int heads, float* x);
+  // body(lane, begin, end) of the rows of each lane; of all rows, with the lane kNoLane, where no lane has deltas.
+  template <typename Body>
+  void ForLanes(const View& view, Body&& body);
+  // What a lane sees as `values`, [begin, …) of unquantized tensor `tensor`: themselves, or in `own` with its deltas;
+  // nullptr for none.
+  const float* OfLane(const View& view, int lane, const std::vector<float>& values, int tensor, int64_t begin,
+                      Buffer* own);
+  // Of `parts` vectors as wide as the norm's weights in each row.
+  void Norm(const NormWeights& norm, const View& view, const float* x, int64_t parts, float* out,
+            kernels::RoundedRows* rounded);
+  void NormHeads(const NormWeights& norm, const View& view, int heads, float* x);
+  void AddBias(const LinearLayer& w, const View& view, float* y);
+  void HeadAsStored(const float* hidden, int64_t n, float* logits);
+  void HeadWithDeltas(const float* hidden, int64_t n, const LaneSource& lanes, int lane, float* logits);
   void Rotate(const kernels::RopeTable& table, const View& view, int heads, float* x);
 
   const Model& model_;
@@ -123,12 +137,15 @@ class Forward {
   kernels::ThreadPool& pool_;
   const kernels::Arithmetic arithmetic_;
   const int64_t dim_, q_dim_, kv_dim_;
-  Buffer residual_;  // [rows, embedding_length]; in the end normed
-  Buffer hidden_;    // [rows, embedding_length or q_dim], where a matrix takes floats
-  Buffer rounded_;   // an input as integers
-  Buffer gathered_;  // an input with its columns in a matrix's own order, as floats and as integers
-  Buffer wide_;      // queries, keys, values; then gate, up
-  Buffer branch_;    // [rows, embedding_length], where norms follow the branches of a block
+  const int embedding_deltas_, position_deltas_, head_deltas_;  // places among ModelInfo::unquantized
+  Buffer residual_;                                             // [rows, embedding_length]; in the end normed
+  Buffer hidden_;                 // [rows, embedding_length or q_dim], where a matrix takes floats
+  Buffer rounded_;                // an input as integers
+  Buffer gathered_;               // an input with its columns in a matrix's own order, as floats and as integers
+  Buffer wide_;                   // queries, keys, values; then gate, up
+  Buffer branch_;                 // [rows, embedding_length], where norms follow the branches of a block
+  Buffer own_weight_, own_bias_;  // a vector as a lane with deltas sees it
+  Buffer head_panel_;             // [kHeadPanelRows, embedding_length], rows of the head likewise
   std::vector<kernels::KeySpan> local_spans_, kept_local_spans_;
   std::vector<int32_t> kept_positions_;
   std::vector<kernels::KeySpan> kept_spans_;

@@ -52,6 +52,10 @@ class JoinedLanes final : public LaneSource {
   const float* Multipliers(int lane, int ordinal) override {
     return sources_[static_cast<size_t>(lane)]->Multipliers(0, ordinal);
   }
+  bool has_deltas(int lane) const override { return sources_[static_cast<size_t>(lane)]->has_deltas(0); }
+  void AddDeltas(int lane, int tensor, int64_t begin, int64_t count, float* x) const override {
+    sources_[static_cast<size_t>(lane)]->AddDeltas(0, tensor, begin, count, x);
+  }
 
  private:
   std::vector<LaneSource*> sources_;
@@ -155,7 +159,8 @@ class GenerationBatch::Impl {
     for (Text* text : texts) caches_.push_back(&text->cache);
     const auto count = static_cast<int64_t>(texts.size());
     logits_.resize(static_cast<size_t>(count * info_.vocabulary));
-    forward_.Head(forward_.Run(rows_, &lanes_, caches_), count, logits_.data());
+    const float* hidden = forward_.Run(rows_, &lanes_, caches_);
+    forward_.Head(hidden, rows_.lanes, &lanes_, logits_.data());
     for (size_t i = 0; i < texts.size(); ++i) {
       const auto* row = logits_.data() + static_cast<int64_t>(i) * info_.vocabulary;
       texts[i]->logits.assign(row, row + info_.vocabulary);

@@ -75,7 +75,7 @@ TEST_F(GeneratorTest, LogitsWithCacheAreThoseOfTheWholeSequenceBitForBit) {
       const int64_t n = static_cast<int64_t>(count);
       rows.lanes.push_back({.lane = 0, .begin = 0, .end = n, .kept_begin = 0, .kept_end = n});
       std::vector<float> logits(count * vocabulary);
-      forward.Head(forward.Run(rows, &lane_, {&cache}), n, logits.data());
+      forward.Head(forward.Run(rows, &lane_, {&cache}), rows.lanes, &lane_, logits.data());
       EXPECT_TRUE(std::equal(logits.begin(), logits.end(), expected.begin() + static_cast<int64_t>(at * vocabulary)))
           << kernels->name << " at " << at;
       at += count;

@@ -89,8 +89,8 @@ absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, G
                                    {&layer.feed_forward_norm.weight, &copy.feed_forward_norm},
                                    {&layer.post_attention_norm.weight, &copy.post_attention_norm},
                                    {&layer.post_feed_forward_norm.weight, &copy.post_feed_forward_norm},
-                                   {&layer.q_norm, &copy.q_norm},
-                                   {&layer.k_norm, &copy.k_norm}}) {
+                                   {&layer.q_norm.weight, &copy.q_norm},
+                                   {&layer.k_norm.weight, &copy.k_norm}}) {
       QZO_ASSIGN_OR_RETURN(*to, made->CopyFloats(*from));
     }
     copy.cos = tables[layer.local][0];

@@ -16,7 +16,7 @@ absl::StatusOr<GpuMultipliers> GpuMultipliers::Create(const Model& model, kernel
   for (const auto granularity : {method::Granularity::kChannel, method::Granularity::kGroup}) {
     const size_t at = granularity == method::Granularity::kGroup ? 1 : 0;
     int blocks = 0;
-    const method::Partition partition = Replica::PartitionOf(model, granularity);
+    const method::Partition partition = Replica::PartitionOf(model, {.granularity = granularity});
     for (const method::PartitionTensor& tensor : partition.tensors()) {
       const uint32_t count = static_cast<uint32_t>(tensor.count);
       made.tensors_[at].push_back(

@@ -149,7 +149,11 @@ absl::Status GpuPasses::Reserve(const GpuCapacity& c) {
 
 absl::Status GpuPasses::Prepare(const Pack& pack, LaneSource* lanes) {
   const std::optional<LaneState> state = lanes->State();
-  if (!state) return absl::UnimplementedError("lanes without a state, which a GPU cannot make");
+  if (!state) {
+    return absl::UnimplementedError(
+        lanes->has_deltas(0) ? "deltas of unquantized tensors: on a GPU they are not added yet, --device cpu adds them"
+                             : "lanes without a state, which a GPU cannot make");
+  }
   QZO_RETURN_IF_ERROR(multipliers_.Bring(*state, lanes->granularity()));
   tables_ = GpuTables(capacity_);
   tables_.Write(capacity_, pack, host_tables_);

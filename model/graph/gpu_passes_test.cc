@@ -223,5 +223,19 @@ TEST_F(GpuPassesTest, RefusesLanesThatAreArrays) {
               StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("without a state")));
 }
 
+TEST_F(GpuPassesTest, RefusesDeltasByName) {
+  const std::unique_ptr<Model> model = LoadStories("Q4_0");
+  method::MethodSpec spec;
+  spec.steps = 1;
+  spec.train_unquantized = true;
+  kernels::ThreadPool pool(1);
+  ASSERT_OK_AND_ASSIGN(const auto replica, Replica::Create(*model, spec, kernels::BestKernels(), &pool));
+  std::vector<ExampleLoss> losses;
+  const std::vector<Example> examples = SomeExamples();
+  EXPECT_THAT(
+      GpuEngine(*model)->Losses(TaskKind::kClassification, Pointers(examples), replica->CurrentLane().get(), &losses),
+      StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("deltas of unquantized tensors")));
+}
+
 }  // namespace
 }  // namespace qzo::model

@@ -17,8 +17,9 @@ class HeadRows {
       : info_(info), kernels_(kernels), pool_(*pool), forward_(*forward) {}
 
   // Takes the hidden states of the pack's kept rows. The log-probabilities of its targets go to
-  // log_probs[first_slot + slot], at the latest by the next Finish.
-  void Add(const Pack& pack, const float* hidden, int64_t first_slot, std::vector<double>* log_probs);
+  // log_probs[first_slot + slot], at the latest by the next Finish, until which `lanes` must live and be the same.
+  void Add(const Pack& pack, const float* hidden, LaneSource* lanes, int64_t first_slot,
+           std::vector<double>* log_probs);
   void Finish(std::vector<double>* log_probs);
   bool empty() const { return waiting_ == 0; }
   int64_t bytes() const;
@@ -31,7 +32,9 @@ class HeadRows {
 
   Buffer input_;  // [at most kHeadRows, embedding_length]
   int64_t waiting_ = 0;
-  std::vector<Target> targets_;  // of those
+  std::vector<Target> targets_;    // of those
+  std::vector<LaneSlice> slices_;  // whose they are
+  LaneSource* lanes_ = nullptr;
   Buffer logits_;
   std::vector<double> log_sums_;
 };

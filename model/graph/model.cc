@@ -184,11 +184,15 @@ absl::Status Model::Build(const Find& find) {
 }
 
 NormWeights Model::MakeNorm(const TensorNames& names, const Find& find) const {
-  NormWeights norm{.weight = Vector(find(names.weight)), .bias = {}};
+  NormWeights norm;
+  norm.weight = Vector(find(names.weight));
+  norm.weight_deltas = info_.FindUnquantized(names.weight);
   if (info_.norm_shift != 0) {
     for (float& weight : norm.weight) weight += info_.norm_shift;
   }
-  if (!names.bias.empty()) norm.bias = Vector(find(names.bias));
+  if (names.bias.empty()) return norm;
+  norm.bias = Vector(find(names.bias));
+  norm.bias_deltas = info_.FindUnquantized(names.bias);
   return norm;
 }
 
@@ -204,7 +208,9 @@ Layer Model::MakeLayer(int index, const Find& find) const {
     const auto slice = [&, &stored = names](int64_t first, int64_t rows) {
       if (first == 0) layer.trained.push_back(find(stored.weight));
       const std::vector<float> bias = stored.bias.empty() ? std::vector<float>() : Vector(find(stored.bias));
-      return Slice(layer.trained.back(), static_cast<int>(layer.trained.size()) - 1, first, rows, bias);
+      LinearLayer linear = Slice(layer.trained.back(), static_cast<int>(layer.trained.size()) - 1, first, rows, bias);
+      if (!bias.empty()) linear.bias_deltas = info_.FindUnquantized(stored.bias);
+      return linear;
     };
     switch (part) {
       case Part::kAttentionNorm:
@@ -220,10 +226,10 @@ Layer Model::MakeLayer(int index, const Find& find) const {
         layer.post_feed_forward_norm = norm();
         break;
       case Part::kQNorm:
-        layer.q_norm = norm().weight;
+        layer.q_norm = norm();
         break;
       case Part::kKNorm:
-        layer.k_norm = norm().weight;
+        layer.k_norm = norm();
         break;
       case Part::kQ:
         layer.q = slice(0, q);

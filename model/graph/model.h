@@ -30,11 +30,14 @@ struct LinearLayer : kernels::WeightMatrix {
   int part = 0;  // of the block's trained tensors
   int64_t first_row = 0;
   std::vector<float> bias;  // [rows] or empty
+  int bias_deltas = -1;     // place of the bias, of which it is rows [first_row, …), among ModelInfo::unquantized
 };
 
 struct NormWeights {
   std::vector<float> weight;
   std::vector<float> bias;  // of a layer norm
+  int weight_deltas = -1;   // their places among ModelInfo::unquantized
+  int bias_deltas = -1;
 };
 
 // One transformer block. What an architecture does not have is empty.
@@ -43,7 +46,7 @@ struct Layer {
   NormWeights post_attention_norm;
   NormWeights feed_forward_norm;
   NormWeights post_feed_forward_norm;
-  std::vector<float> q_norm, k_norm;  // [head_dim]
+  NormWeights q_norm, k_norm;  // [head_dim]
   LinearLayer q, k, v, attention_output, gate, up, down;
   int trained_base = 0;                        // ordinal in the partition of the first trained tensor
   std::vector<kernels::WeightMatrix> trained;  // whole, in the partition's order

@@ -7,10 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "kernels/noise.h"
 #include "kernels/parallel.h"
 
 namespace qzo::model {
 namespace {
+
+constexpr int64_t kChunk = 4096;  // values: whole blocks of noise, and worth a thread's while
 
 kernels::Granularity ToKernels(method::Granularity granularity) {
   return granularity == method::Granularity::kGroup ? kernels::Granularity::kGroup : kernels::Granularity::kChannel;
@@ -34,7 +37,12 @@ class Replica::CurrentLanes final : public LaneSource {
   int lanes() const override { return 1; }
   kernels::Granularity granularity() const override { return ToKernels(replica_.spec_.granularity); }
   const float* Multipliers(int, int ordinal) override {
-    return replica_.multipliers_.data() + replica_.partition_.tensor(ordinal).offset;
+    return replica_.multipliers_.data() + replica_.partition_.multiplied(ordinal).offset;
+  }
+  bool has_deltas(int) const override { return replica_.partition_.deltas() > 0; }
+  void AddDeltas(int, int tensor, int64_t begin, int64_t count, float* x) const override {
+    if (replica_.partition_.deltas() == 0) return;
+    replica_.kernels_.add(replica_.multipliers_.data() + replica_.partition_.added(tensor).offset + begin, count, x);
   }
   std::optional<LaneState> State() const override { return replica_.State(); }
 
@@ -55,15 +63,15 @@ class Replica::ProbeLanes final : public LaneSource {
 
   void Prepare(int lane_begin, int lane_end, int first, int count) override {
     const method::Partition& partition = replica_.partition_;
-    const method::PartitionTensor& last = partition.tensor(first + count - 1);
+    const method::PartitionTensor& last = partition.multiplied(first + count - 1);
     lane_begin_ = lane_begin;
-    offset_ = partition.tensor(first).offset;
+    offset_ = partition.multiplied(first).offset;
     per_lane_ = last.offset + last.count - offset_;
     const size_t floats = static_cast<size_t>((lane_end - lane_begin) * per_lane_);
     if (prepared_.size() < floats) prepared_.resize(floats);
     // Tensors are cut in chunks of equal size, so that a chunk is found by its number.
     int64_t most = 0;
-    for (int i = first; i < first + count; ++i) most = std::max(most, partition.tensor(i).count);
+    for (int i = first; i < first + count; ++i) most = std::max(most, partition.multiplied(i).count);
     const int64_t chunks = (most + kChunk - 1) / kChunk;
     const int64_t all = (lane_end - lane_begin) * count * chunks;
     replica_.pool_->ParallelFor(all, chunks == 1 ? count : 1, [&](int64_t begin, int64_t end) {
@@ -74,7 +82,27 @@ class Replica::ProbeLanes final : public LaneSource {
     });
   }
 
-  const float* Multipliers(int lane, int ordinal) override { return At(lane, replica_.partition_.tensor(ordinal)); }
+  const float* Multipliers(int lane, int ordinal) override { return At(lane, replica_.partition_.multiplied(ordinal)); }
+  bool has_deltas(int) const override { return replica_.partition_.deltas() > 0; }
+
+  // A perturbed copy is made of so many deltas at a time, from the beginning of a block of noise on.
+  void AddDeltas(int lane, int tensor, int64_t begin, int64_t count, float* x) const override {
+    if (replica_.partition_.deltas() == 0) return;
+    const method::PartitionTensor& added = replica_.partition_.added(tensor);
+    const float* deltas = replica_.multipliers_.data() + added.offset;
+    LaneDirection direction = Direction(lane);
+    direction.key.tensor = added.ordinal;
+    const float length = direction.signed_epsilon * replica_.spec_.delta_unit;
+    alignas(64) float perturbed[kDeltasAtOnce];
+    while (count > 0) {
+      const int64_t from = begin / kernels::kRademacherPerBlock * kernels::kRademacherPerBlock, skipped = begin - from;
+      const int64_t some = std::min(count, kDeltasAtOnce - skipped);
+      replica_.kernels_.perturb(direction.key, from, skipped + some, deltas + from, nullptr, length, perturbed);
+      replica_.kernels_.add(perturbed + skipped, some, x);
+      begin += some, count -= some, x += some;
+    }
+  }
+
   std::optional<LaneState> State() const override { return replica_.State(); }
   LaneDirection Direction(int lane) const override {
     return {.key = Key(replica_.spec_, replica_.step_, first_probe_ + static_cast<uint32_t>(lane) / 2, 0),
@@ -82,13 +110,13 @@ class Replica::ProbeLanes final : public LaneSource {
   }
 
  private:
-  static constexpr int64_t kChunk = 4096;  // multipliers: whole blocks of noise, and worth a thread's while
+  static constexpr int64_t kDeltasAtOnce = 2048;
 
   float* At(int lane, const method::PartitionTensor& tensor) {
     return prepared_.data() + (lane - lane_begin_) * per_lane_ + (tensor.offset - offset_);
   }
   void PrepareChunk(int lane, int ordinal, int64_t begin) {
-    const method::PartitionTensor& tensor = replica_.partition_.tensor(ordinal);
+    const method::PartitionTensor& tensor = replica_.partition_.multiplied(ordinal);
     if (begin >= tensor.count) return;
     LaneDirection direction = Direction(lane);
     direction.key.tensor = tensor.ordinal;
@@ -115,23 +143,26 @@ Replica::Replica(const method::MethodSpec& spec, method::Partition partition, co
       kernels_(kernels),
       pool_(pool),
       lanes_(std::make_unique<ProbeLanes>(*this)),
-      multipliers_(static_cast<size_t>(partition_.multipliers()), 1.0f) {}
+      multipliers_(partition_.InitialValues()) {}
 Replica::~Replica() = default;
 
-method::Partition Replica::PartitionOf(const Model& model, method::Granularity granularity) {
-  const size_t per_layer = static_cast<size_t>(model.info().trained_per_layer());
-  const size_t first = static_cast<size_t>(model.range().begin), end = static_cast<size_t>(model.range().end);
-  return method::Partition(granularity, model.info().trained).Slice(first * per_layer, (end - first) * per_layer);
+method::Partition Replica::PartitionOf(const Model& model, const method::MethodSpec& spec) {
+  return model.info().PartitionFor(spec, model.range().begin, model.range().end);
 }
 
 absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const Model& model, const method::MethodSpec& spec,
                                                          const kernels::Kernels& kernels, kernels::ThreadPool* pool) {
   QZO_RETURN_IF_ERROR(spec.Validate());
-  std::unique_ptr<Replica> replica(new Replica(spec, PartitionOf(model, spec.granularity), kernels, pool));
+  if (spec.train_unquantized && !model.whole() && model.info().embedding_shared()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(model.path(), ": deltas of an embedding that is the head, too, are of no single stage"));
+  }
+  std::unique_ptr<Replica> replica(new Replica(spec, PartitionOf(model, spec), kernels, pool));
   if (spec.mode == method::Mode::kAbsolute) {
-    replica->units_.reserve(replica->multipliers_.size());
-    for (const method::PartitionTensor& tensor : replica->partition_.tensors()) {
-      absl::StatusOr<std::vector<float>> units = model.Units(static_cast<int>(tensor.ordinal), spec.granularity);
+    replica->units_.reserve(static_cast<size_t>(replica->partition_.multipliers()));
+    const int per_layer = model.info().trained_per_layer();
+    for (int i = model.range().begin * per_layer; i < model.range().end * per_layer; ++i) {
+      absl::StatusOr<std::vector<float>> units = model.Units(i, spec.granularity);
       if (!units.ok()) return absl::InvalidArgumentError(units.status().message());
       replica->units_.insert(replica->units_.end(), units->begin(), units->end());
     }
@@ -140,7 +171,7 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const Model& model, con
 }
 
 const float* Replica::UnitsOf(const method::PartitionTensor& tensor) const {
-  return units_.empty() ? nullptr : units_.data() + tensor.offset;
+  return units_.empty() ? nullptr : units_.data() + tensor.unit;
 }
 
 absl::Status Replica::Apply(absl::Span<const float> coefficients) {
@@ -154,6 +185,10 @@ absl::Status Replica::Apply(absl::Span<const float> coefficients) {
   keys_.resize(spec_.probes);
   for (const method::PartitionTensor& tensor : partition_.tensors()) {
     for (uint32_t probe = 0; probe < spec_.probes; ++probe) keys_[probe] = Key(spec_, step_, probe, tensor.ordinal);
+    if (tensor.shape.deltas) {
+      MoveDeltas(tensor, coefficients);
+      continue;
+    }
     kernels::Update(kernels_, *pool_, keys_, {coefficients.data(), coefficients.size()}, 0, tensor.count,
                     UnitsOf(tensor), multipliers_.data() + tensor.offset);
   }
@@ -161,6 +196,20 @@ absl::Status Replica::Apply(absl::Span<const float> coefficients) {
   Changed();
   coefficients_.assign(coefficients.begin(), coefficients.end());
   return absl::OkStatus();
+}
+
+void Replica::MoveDeltas(const method::PartitionTensor& tensor, absl::Span<const float> coefficients) {
+  float* const deltas = multipliers_.data() + tensor.offset;
+  pool_->ParallelFor((tensor.count + kChunk - 1) / kChunk, 1, [&](int64_t first, int64_t end) {
+    for (int64_t begin = first * kChunk; begin < std::min(end * kChunk, tensor.count); begin += kChunk) {
+      const int64_t count = std::min(kChunk, tensor.count - begin);
+      for (size_t probe = 0; probe < keys_.size(); ++probe) {
+        if (coefficients[probe] == 0) continue;
+        kernels_.perturb(keys_[probe], begin, count, deltas + begin, nullptr, -(coefficients[probe] * spec_.delta_unit),
+                         deltas + begin);
+      }
+    }
+  });
 }
 
 absl::Status Replica::Restore(uint32_t step, absl::Span<const float> multipliers) {
@@ -180,12 +229,13 @@ absl::Status Replica::Restore(uint32_t step, absl::Span<const float> multipliers
 }
 
 void Replica::Reset() {
-  std::fill(multipliers_.begin(), multipliers_.end(), 1.0f);
+  multipliers_ = partition_.InitialValues();
   step_ = 0;
   Changed();
 }
 
-LaneState Replica::State() const {
+std::optional<LaneState> Replica::State() const {
+  if (partition_.deltas() > 0) return std::nullopt;
   LaneState state{.multipliers = multipliers_, .units = units_, .owner = owner_, .version = version_};
   if (!coefficients_.empty()) {
     state.keys = keys_;

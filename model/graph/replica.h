@@ -1,5 +1,5 @@
-// A job's multipliers at some step, how a step changes them, and the perturbed lanes that measure the next one. The
-// same code serves workers, replays and verification.
+// A job's multipliers and deltas at some step, how a step changes them, and the perturbed lanes that measure the next
+// one. The same code serves workers, replays and verification.
 #ifndef QZO_MODEL_GRAPH_REPLICA_H_
 #define QZO_MODEL_GRAPH_REPLICA_H_
 
@@ -23,9 +23,10 @@ namespace qzo::model {
 class Replica {
  public:
   // What is trained of `model`: of a range of layers, their slice of the whole partition.
-  static method::Partition PartitionOf(const Model& model, method::Granularity granularity);
-  // At step 0: all multipliers 1. The arguments but `spec` must outlive the replica. Possible errors: INVALID_ARGUMENT
-  // when the method's mode does not fit the file's types (absolute mode without scales).
+  static method::Partition PartitionOf(const Model& model, const method::MethodSpec& spec);
+  // At step 0: all multipliers 1, all deltas 0. The arguments but `spec` must outlive the replica. Possible errors:
+  // INVALID_ARGUMENT when the method's mode does not fit the file's types (absolute mode without scales), or for a
+  // range of layers whose embedding is the head of another range and has deltas.
   static absl::StatusOr<std::unique_ptr<Replica>> Create(const Model& model, const method::MethodSpec& spec,
                                                          const kernels::Kernels& kernels, kernels::ThreadPool* pool);
 
@@ -34,14 +35,14 @@ class Replica {
   const method::MethodSpec& spec() const { return spec_; }
   const method::Partition& partition() const { return partition_; }
   uint32_t step() const { return step_; }
-  absl::Span<const float> multipliers() const { return multipliers_; }
+  absl::Span<const float> multipliers() const { return multipliers_; }  // and deltas: the partition's flat array
 
   // Applies the coefficients (one per probe) of step(), which becomes step() + 1. INVALID_ARGUMENT for another count or
   // a coefficient that is not finite.
   absl::Status Apply(absl::Span<const float> coefficients);
-  // Takes over multipliers of `step`. INVALID_ARGUMENT when they are not partition().multipliers() finite numbers.
+  // Takes over multipliers of `step`. INVALID_ARGUMENT when they are not partition().values() finite numbers.
   absl::Status Restore(uint32_t step, absl::Span<const float> multipliers);
-  // Back to step 0: all ones.
+  // Back to step 0.
   void Reset();
 
   // method::ReplicaDigest of the multipliers; kept until they change.
@@ -66,7 +67,9 @@ class Replica {
   class ProbeLanes;
   class CurrentLanes;
   const float* UnitsOf(const method::PartitionTensor& tensor) const;  // nullptr in relative mode
-  LaneState State() const;
+  std::optional<LaneState> State() const;                             // nullopt with deltas
+  // Moves the deltas of a tensor along the directions keys_.
+  void MoveDeltas(const method::PartitionTensor& tensor, absl::Span<const float> coefficients);
   void Changed();  // the multipliers
   Replica(const method::MethodSpec& spec, method::Partition partition, const kernels::Kernels& kernels,
           kernels::ThreadPool* pool);
@@ -76,7 +79,7 @@ class Replica {
   const kernels::Kernels& kernels_;
   kernels::ThreadPool* const pool_;
   const std::unique_ptr<ProbeLanes> lanes_;
-  std::vector<float> units_;  // absolute mode only, flat as the multipliers
+  std::vector<float> units_;  // absolute mode only, flat as the multipliers without deltas
   std::vector<float> multipliers_;
   const std::shared_ptr<const void> owner_ = std::make_shared<char>();  // LaneState
   uint64_t version_ = 0;

@@ -19,7 +19,7 @@ absl::Status StagePasses::Run(const Pack& pack, LaneSource* lanes, int64_t first
   QZO_RETURN_IF_ERROR(seam_.Compute([&] {
     const float* out = forward_.Run(pack, lanes, {}, residual);
     if (model_.has_last_layer()) {
-      head_.Add(pack, out, first_slot, log_probs);
+      head_.Add(pack, out, lanes, first_slot, log_probs);
     } else {
       std::copy_n(out, floats, rows);
     }

@@ -118,10 +118,10 @@ class StagePassesTest : public ::testing::Test {
         size_t passes = 0;
         for (size_t i = 0; i < ranges.size(); ++i) {
           Stage stage(load(ranges[i]), &passed[i], &passed[i + 1], *kernels, &pool_, arithmetic, kRows);
-          const method::Partition slice = Replica::PartitionOf(*stage.model, method::Granularity::kChannel);
+          const method::Partition slice = Replica::PartitionOf(*stage.model, {});
           std::vector<std::vector<float>> parts;
           for (const std::vector<float>& lane : multipliers) {
-            const auto begin = lane.begin() + slice.first_multiplier();
+            const auto begin = lane.begin() + slice.first_value();
             parts.emplace_back(begin, begin + slice.multipliers());
           }
           FlatLanes stage_lanes(slice, parts);
@@ -256,6 +256,20 @@ TEST_F(StagePassesTest, ThreeStagesTrainTheSameJournalInEveryVariant) {
   spec.batch_size = 4;
   for (const kernels::Kernels* kernels : SupportedKernels()) {
     ExpectTheSameJournal(spec, "golden/models/stories260k/stories260K-Q4_1.gguf", {{0, 2}, {2, 3}, {3, 5}}, *kernels);
+  }
+}
+
+TEST_F(StagePassesTest, StagesTrainWhatIsUnquantizedInTheirLayers) {
+  method::MethodSpec spec;
+  spec.seed = 11;
+  spec.steps = 2;
+  spec.probes = 2;
+  spec.batch_size = 4;
+  spec.train_unquantized = true;
+  spec.delta_unit = 0.5f;
+  for (const char* name : {"llama", "opt", "gpt2"}) {
+    ExpectTheSameJournal(spec, std::string("golden/architectures/") + name + "/model.gguf", {{0, 1}, {1, 2}},
+                         kernels::BestKernels());
   }
 }
 

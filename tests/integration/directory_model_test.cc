@@ -24,17 +24,18 @@ class DirectoryModelTest : public ::testing::Test {
     }
     return directory;
   }
-  std::string JobFile(const std::string& name, const std::string& model) {
+  std::string JobFile(const std::string& name, const std::string& model, const std::string& method) {
     const std::string path = fleet_.dir().File(name + ".yaml");
     std::ofstream(path) << "base_model: " << model
                         << "\ndatasets:\n  - {path: " << TestFile("golden/data/tiny_train.jsonl")
                         << ", split: train}\n  - {path: " << TestFile("golden/data/tiny_test.jsonl")
                         << ", split: test}\ntask: {kind: classification, prompt: \"{text}\", options: [He, She]}\n"
-                        << "method: {steps: 6, batch_size: 4, probes: 2, seed: 7}\nname: " << name << "\n";
+                        << "method: {steps: 6, batch_size: 4, probes: 2, seed: 7" << method << "}\nname: " << name
+                        << "\n";
     return path;
   }
-  void Run(const std::string& name, const std::string& model) {
-    const std::string job = JobFile(name, model);
+  void Run(const std::string& name, const std::string& model, const std::string& method = "") {
+    const std::string job = JobFile(name, model, method);
     const CommandResult plan = fleet_.Ctl({"plan", "-f", job});
     ASSERT_EQ(plan.code, 0) << plan.errors;
     const CommandResult submitted = fleet_.Ctl({"submit", "-f", job, "--detach"});
@@ -83,6 +84,44 @@ TEST_F(DirectoryModelTest, ACheckpointTrainsAndItsAdapterIsVerified) {
   const CommandResult other = fleet_.Ctl({"verify", adapter_, "--model", copy});
   EXPECT_NE(other.code, 0);
   EXPECT_NE(other.errors.find("but the adapter was made for"), std::string::npos) << other.errors;
+}
+
+TEST_F(DirectoryModelTest, WhatIsUnquantizedTrainsTooWhoeverWorks) {
+  std::map<std::string, std::string> files = TinyCheckpoint("aqlm", 8, false, 2).Files();
+  files["tokenizer.json"] = TinyCheckpoint::Tokenizer();
+  const std::string directory = Directory(files);
+  const std::string method = ", preset: qzo-paper, learning_rate: 1e-3, train: [scales, unquantized]";
+  fleet_.StartWorker("w1");
+  Run("alone", directory, method);
+  const nlohmann::json job = fleet_.Job("alone");
+  EXPECT_EQ(job["plan"]["deltas"], std::to_string(2 * 512 * 64 + 5 * 64));
+  EXPECT_EQ(job["spec"]["method"]["train"], (nlohmann::json{"SCALES", "UNQUANTIZED"}));
+  EXPECT_EQ(job["spec"]["method"]["deltaUnit"], 1);
+
+  const nlohmann::json proof = Json({"verify", adapter_, "--model", directory});
+  EXPECT_EQ(proof["steps"], 6);
+  EXPECT_EQ(proof["deltas"], 2 * 512 * 64 + 5 * 64);
+  EXPECT_EQ(proof["digestRecorded"], true);
+  const std::string exported = fleet_.dir().File("exported");
+  const nlohmann::json report =
+      Json({"export", adapter_, exported, "--model", directory, "--dataset", TestFile("golden/data/tiny_test.jsonl")});
+  EXPECT_EQ(report["tensors"], 14 + 7);
+  EXPECT_NEAR(report["lossAfterRounding"], report["lossBeforeRounding"], 1e-2);
+  EXPECT_EQ(Json({"verify", adapter_, "--model", directory, "--exported", exported})["exported"], exported);
+
+  fleet_.StartWorker("w2");
+  fleet_.StartWorker("w3");
+  ASSERT_TRUE(Eventually([this] { return Json({"get", "workers"})["workers"].size() == 3; }));
+  Run("together", directory, method);
+  EXPECT_EQ(fleet_.Download("together").journal, fleet_.Download("alone").journal);
+  EXPECT_EQ(Json({"verify", adapter_, "--model", directory})["replicaDigest"], proof["replicaDigest"]);
+
+  // In stages, too: the embedding with the first, the head with the last.
+  for (const char* name : {"w1", "w2", "w3"}) fleet_.StopWorker(name, SIGTERM);
+  for (const char* name : {"s1", "s2"}) fleet_.StartWorker(name, {"--stage-address", "127.0.0.1:0"});
+  Run("stages", directory, method + "}\nplacement: {stages: 2");
+  EXPECT_EQ(fleet_.Download("stages").journal, fleet_.Download("alone").journal);
+  EXPECT_EQ(Json({"verify", adapter_, "--model", directory})["replicaDigest"], proof["replicaDigest"]);
 }
 
 TEST_F(DirectoryModelTest, PartsOfASplitGgufTrain) {

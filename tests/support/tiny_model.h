@@ -44,7 +44,7 @@ class FlatLanes final : public model::LaneSource {
                                                                    : kernels::Granularity::kChannel;
   }
   const float* Multipliers(int lane, int ordinal) override {
-    return lanes_[static_cast<size_t>(lane)].data() + partition_.tensor(ordinal).offset;
+    return lanes_[static_cast<size_t>(lane)].data() + partition_.multiplied(ordinal).offset;
   }
   std::vector<float>& lane(size_t i) { return lanes_[i]; }
 

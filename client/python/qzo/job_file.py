@@ -57,6 +57,10 @@ def _unknown(path: str, key: str, known: Iterable[str]) -> str:
     return f"{path}{key}: unknown key" + (f" (did you mean '{near[0]}'?)" if near else "")
 
 
+def _spelled(name: Any) -> Any:
+    return name.upper().replace("-", "_") if isinstance(name, str) else name
+
+
 class _Builder:
     def __init__(self, directory: Path, project: str):
         self._directory = directory
@@ -90,8 +94,10 @@ class _Builder:
             if key not in fields:
                 self._problems.append(_unknown(f"{path}.", key, fields))
                 continue
-            if fields[key].type == FieldDescriptor.TYPE_ENUM and isinstance(value, str):
-                value = value.upper().replace("-", "_")
+            if fields[key].type == FieldDescriptor.TYPE_ENUM:
+                if value == []:  # the message could not tell it from a list that was left out
+                    self._problems.append(f"{path}.{key}: an empty list, expected a name in it")
+                value = [_spelled(each) for each in value] if isinstance(value, list) else _spelled(value)
             try:
                 json_format.ParseDict({key: value}, message)
             except json_format.ParseError as error:

@@ -10,6 +10,8 @@ from fakes import FakeServer
 import qzo
 from qzo import FineTuningJob
 from qzo._dial import is_loopback
+from qzo._proto.qzo.v1.job_pb2 import SCALES, UNQUANTIZED
+from qzo.job_file import load
 
 JOB = "projects/default/jobs/j"
 SPEC = {
@@ -97,7 +99,7 @@ def test_names_every_problem_of_a_job(client):
         "base_modle": "m",
         "datasets": [{"path": "a", "name": "b", "split": "test"}, {"split": "tset"}],
         "task": {"kind": "clasification"},
-        "method": {"stepz": 1, "probes": "many"},
+        "method": {"stepz": 1, "probes": "many", "train": []},
     }
     with pytest.raises(qzo.JobFileError) as error:
         client.submit(bad)
@@ -111,8 +113,18 @@ def test_names_every_problem_of_a_job(client):
         "task.kind:",
         "method.stepz: unknown key (did you mean 'steps'?)",
         "method.probes:",
+        "method.train: an empty list",
     ):
         assert part in text
+
+
+def test_spells_names_in_lists_as_it_does_alone():
+    job = {"base_model": "m", "datasets": [{"name": "d"}], "task": {"kind": "chat"}, "method": {"train": ["scales", "unquantized"]}}
+    method = load(job, "p").job.spec.method
+    assert list(method.train) == [SCALES, UNQUANTIZED]
+    job["method"] = {"train": ["norms"]}
+    with pytest.raises(qzo.JobFileError, match="method.train"):
+        load(job, "p")
 
 
 def test_retries_reads_and_creates_but_no_change_of_state(server, client):
