@@ -89,10 +89,11 @@ TEST_F(CudaMatMulOnceTest, PartsOfAMatrixHaveTheBitsOfTheWhole) {
     for (const auto& [first, rows] : {std::pair{0, 17}, {17, 33}}) {
       const std::vector<float> part = whole.Run(*gpu_, whole.strips, false, first, rows);
       for (int m = 0; m < whole.rows; ++m) {
-        const auto row = [&](const std::vector<float>& y, int begin, int width) {
-          return std::vector<float>(y.begin() + m * width + begin, y.begin() + m * width + begin + rows);
+        const auto row = [m](const std::vector<float>& y, int begin, int width, int count) {
+          return std::vector<float>(y.begin() + m * width + begin, y.begin() + m * width + begin + count);
         };
-        EXPECT_EQ(FirstDifference(row(part, 0, rows), row(all, first, 50)), -1) << "row " << m << " from " << first;
+        EXPECT_EQ(FirstDifference(row(part, 0, rows, rows), row(all, first, 50, rows)), -1)
+            << "row " << m << " from " << first;
       }
     }
   }
