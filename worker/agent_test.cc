@@ -8,13 +8,13 @@
 #include <functional>
 #include <latch>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/kernels.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/temp_dir.h"
-#include "worker/fakes.h"
+#include "worker/member.h"
 #include "worker/oracle.h"
 
 namespace qzo::worker {
@@ -48,74 +48,30 @@ class AgentTest : public ::testing::Test {
  protected:
   AgentTest() { Restart(int64_t{1} << 30); }
 
-  void Restart(int64_t memory_bytes) {
-    agent_.reset();
-    cache_ = std::make_unique<ModelCache>(directory_.File("cache"), base::RealFileSystem());
-    Agent::Options options;
-    options.kernels = &kernels::BestKernels();
-    options.threads = 2;
-    options.memory_bytes = memory_bytes;
-    agent_ = std::make_unique<Agent>(options, cache_.get(), &blobs_, &blobs_, &clock_, &metrics_);
-    uplink_ = std::make_shared<RecordingUplink>();
-    agent_->Connect(uplink_);
-  }
+  void Restart(int64_t memory_bytes) { member_.emplace(nullptr, &blobs_, memory_bytes, nullptr, &clock_); }
 
-  void Open(const v1::OpenJob& open) {
-    v1::CoordinatorMessage message;
-    *message.mutable_open() = open;
-    agent_->Receive(message);
-  }
   void OpenAndWait(const v1::OpenJob& open) {
-    Open(open);
-    const v1::WorkerMessage answer = uplink_->Next();
-    ASSERT_TRUE(answer.has_ready()) << answer.ShortDebugString();
-    ASSERT_EQ(answer.ready().job(), open.job());
+    member_->Open(open);
+    ASSERT_EQ(member_->NextReady().job(), open.job());
   }
   void Work(uint32_t job, uint32_t step, const std::vector<float>& coefficients, uint32_t first, uint32_t count) {
-    v1::CoordinatorMessage message;
-    message.mutable_work()->set_job(job);
-    message.mutable_work()->set_step(step);
-    message.mutable_work()->mutable_coefficients()->Assign(coefficients.begin(), coefficients.end());
-    message.mutable_work()->set_first_item(first);
-    message.mutable_work()->set_item_count(count);
-    agent_->Receive(message);
-  }
-  void Close(uint32_t job) {
-    v1::CoordinatorMessage message;
-    message.mutable_close()->set_job(job);
-    agent_->Receive(message);
-  }
-  v1::Results NextResults() {
-    const v1::WorkerMessage answer = uplink_->Next();
-    EXPECT_TRUE(answer.has_results()) << answer.ShortDebugString();
-    return answer.results();
-  }
-  void ExpectTrouble(uint32_t job, absl::StatusCode code, const std::string& text) {
-    const v1::WorkerMessage answer = uplink_->Next();
-    ASSERT_TRUE(answer.has_trouble()) << answer.ShortDebugString();
-    EXPECT_EQ(answer.trouble().job(), job);
-    EXPECT_EQ(answer.trouble().status().code(), static_cast<int>(code)) << answer.ShortDebugString();
-    EXPECT_THAT(answer.trouble().status().message(), HasSubstr(text));
+    member_->agent->Receive(worker::Work(job, step, coefficients, first, count));
   }
   // Answers come from one thread in turn: when this one is there, nothing before it is still to come.
   void ExpectNothingButAnswerOf(uint32_t job) {
     Work(job, 0, {}, 0, 1);
-    EXPECT_EQ(NextResults().job(), job);
+    EXPECT_EQ(member_->NextResults().job(), job);
   }
 
-  testing::TempDir directory_;
   FakeBlobs blobs_;
   HookClock clock_;
-  Metrics metrics_{std::make_shared<prometheus::Registry>()};
-  std::unique_ptr<ModelCache> cache_;
-  std::shared_ptr<RecordingUplink> uplink_;
-  std::unique_ptr<Agent> agent_;
+  std::optional<Member> member_;
 };
 
 TEST_F(AgentTest, ANewJobStartsFromOnes) {
   Oracle oracle(TinyMethod());
-  Open(TinyJob(3, TinyMethod(), &blobs_));
-  const v1::WorkerMessage answer = uplink_->Next();
+  member_->Open(TinyJob(3, TinyMethod(), &blobs_));
+  const v1::WorkerMessage answer = member_->uplink->Next();
   ASSERT_TRUE(answer.has_ready()) << answer.ShortDebugString();
   EXPECT_EQ(answer.ready().job(), 3u);
   EXPECT_EQ(answer.ready().step(), 0u);
@@ -142,14 +98,14 @@ TEST_F(AgentTest, EveryWayToTheSameStepGivesTheSameReplica) {
   overlapping.set_job(4);
   overlapping.set_journal(Journal(0, 3));
   for (const v1::OpenJob& open : {whole, tail, overlapping}) {
-    Open(open);
-    const v1::WorkerMessage answer = uplink_->Next();
+    member_->Open(open);
+    const v1::WorkerMessage answer = member_->uplink->Next();
     ASSERT_TRUE(answer.has_ready()) << answer.ShortDebugString();
     EXPECT_EQ(answer.ready().job(), open.job());
     EXPECT_EQ(answer.ready().step(), 3u);
     EXPECT_EQ(answer.ready().digest(), oracle.replica->digest());
   }
-  EXPECT_EQ(metrics_.replay_entries.Value(), 3 + 1 + 1);
+  EXPECT_EQ(member_->metrics.replay_entries.Value(), 3 + 1 + 1);
 }
 
 TEST_F(AgentTest, ItemsSplitInAnyWayGiveTheSameLosses) {
@@ -161,7 +117,7 @@ TEST_F(AgentTest, ItemsSplitInAnyWayGiveTheSameLosses) {
     for (const uint32_t count : split) {
       const uint32_t first = static_cast<uint32_t>(losses.size()) / 2;
       Work(1, 0, {}, first, count);
-      const v1::Results results = NextResults();
+      const v1::Results results = member_->NextResults();
       EXPECT_EQ(results.step(), 0u);
       EXPECT_EQ(results.first_item(), first);
       EXPECT_EQ(results.digest(), oracle.replica->digest());
@@ -170,8 +126,8 @@ TEST_F(AgentTest, ItemsSplitInAnyWayGiveTheSameLosses) {
     }
     EXPECT_EQ(losses, expected);
   }
-  EXPECT_EQ(metrics_.items.Value(), 4 * kItems);
-  EXPECT_GT(metrics_.tokens.Value(), 0);
+  EXPECT_EQ(member_->metrics.items.Value(), 4 * kItems);
+  EXPECT_GT(member_->metrics.tokens.Value(), 0);
 }
 
 TEST_F(AgentTest, ACommitMovesTheReplicaBeforeItsItemsAreMeasured) {
@@ -179,14 +135,14 @@ TEST_F(AgentTest, ACommitMovesTheReplicaBeforeItsItemsAreMeasured) {
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   ASSERT_OK(oracle.replica->Apply(kSteps[0]));
   Work(1, 1, kSteps[0], 1, 2);
-  v1::Results results = NextResults();
+  v1::Results results = member_->NextResults();
   EXPECT_EQ(results.digest(), oracle.replica->digest());
   EXPECT_EQ(std::vector<double>(results.losses().begin(), results.losses().end()), oracle.Losses(1, 2));
 
   Work(1, 2, kSteps[1], 0, 0);  // commit only: no answer
   Work(1, 2, {}, 3, 1);
   ASSERT_OK(oracle.replica->Apply(kSteps[1]));
-  results = NextResults();
+  results = member_->NextResults();
   EXPECT_EQ(results.step(), 2u);
   EXPECT_EQ(results.digest(), oracle.replica->digest());
   EXPECT_EQ(std::vector<double>(results.losses().begin(), results.losses().end()), oracle.Losses(3, 1));
@@ -196,18 +152,18 @@ TEST_F(AgentTest, CommitsThatArriveBeforeTheJobIsLoadedAreApplied) {
   Oracle oracle(TinyMethod());
   ASSERT_OK(oracle.replica->Apply(kSteps[0]));
   blobs_.SetGate(true);
-  Open(TinyJob(1, TinyMethod(), &blobs_));
+  member_->Open(TinyJob(1, TinyMethod(), &blobs_));
   Work(1, 1, kSteps[0], 0, 1);
   blobs_.SetGate(false);
-  EXPECT_EQ(uplink_->Next().ready().step(), 0u);
-  EXPECT_EQ(NextResults().digest(), oracle.replica->digest());
+  EXPECT_EQ(member_->uplink->Next().ready().step(), 0u);
+  EXPECT_EQ(member_->NextResults().digest(), oracle.replica->digest());
 }
 
 TEST_F(AgentTest, AReplicaThatIsOutOfStepSaysSoOnceAndCanBeMadeAnew) {
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   OpenAndWait(TinyJob(2, TinyMethod(), &blobs_));
   Work(1, 5, {}, 0, 1);
-  ExpectTrouble(1, absl::StatusCode::kAborted, "out of step: the replica is at step 0");
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kAborted, "out of step: the replica is at step 0").job(), 1u);
   Work(1, 0, {}, 0, 1);
   ExpectNothingButAnswerOf(2);
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
@@ -217,26 +173,27 @@ TEST_F(AgentTest, AReplicaThatIsOutOfStepSaysSoOnceAndCanBeMadeAnew) {
 TEST_F(AgentTest, ACommitIsAppliedOnce) {
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   Work(1, 1, kSteps[0], 0, 1);
-  NextResults();
+  member_->NextResults();
   Work(1, 1, kSteps[0], 0, 1);
-  ExpectTrouble(1, absl::StatusCode::kAborted, "at step 1, the message for step 1 has coefficients");
+  EXPECT_EQ(
+      member_->NextTrouble(absl::StatusCode::kAborted, "at step 1, the message for step 1 has coefficients").job(), 1u);
 }
 
 TEST_F(AgentTest, ItemsOutsideTheStepAndWrongCoefficientsAreTrouble) {
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   Work(1, 0, {}, 3, 2);
-  ExpectTrouble(1, absl::StatusCode::kInvalidArgument, "items [3, 5): expected items below 4");
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kInvalidArgument, "items [3, 5): expected items below 4").job(), 1u);
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   Work(1, 1, {0.1f}, 0, 1);
-  ExpectTrouble(1, absl::StatusCode::kInvalidArgument, "1 coefficients");
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kInvalidArgument, "1 coefficients").job(), 1u);
   Work(9, 0, {}, 0, 1);
-  ExpectTrouble(9, absl::StatusCode::kNotFound, "job 9 is not open");
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kNotFound, "job 9 is not open").job(), 9u);
 }
 
 TEST_F(AgentTest, NonFiniteLossesAreSentAsTheyAre) {
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   Work(1, 1, {-3e38f, 3e38f}, 0, 1);
-  const v1::Results results = NextResults();
+  const v1::Results results = member_->NextResults();
   ASSERT_EQ(results.losses_size(), 2);
   EXPECT_FALSE(std::isfinite(results.losses(0)));
 }
@@ -260,8 +217,8 @@ TEST_F(AgentTest, EvaluationsAreSumsOverRows) {
     message.mutable_eval_work()->set_split(split);
     message.mutable_eval_work()->set_first_item(first);
     message.mutable_eval_work()->set_item_count(count);
-    agent_->Receive(message);
-    const v1::WorkerMessage answer = uplink_->Next();
+    member_->agent->Receive(message);
+    const v1::WorkerMessage answer = member_->uplink->Next();
     EXPECT_TRUE(answer.has_eval_results()) << answer.ShortDebugString();
     EXPECT_EQ(answer.eval_results().split(), split);
     EXPECT_EQ(answer.eval_results().first_item(), first);
@@ -291,25 +248,25 @@ TEST_F(AgentTest, EvaluationsAreSumsOverRows) {
 TEST_F(AgentTest, AClosedJobStopsBetweenItemsAndSendsNothing) {
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   OpenAndWait(TinyJob(2, TinyMethod(), &blobs_));
-  const double before = metrics_.items.Value();
+  const double before = member_->metrics.items.Value();
   std::latch both_queued(1);
   clock_.HookAt(1, [&] {  // the first item has begun
     both_queued.wait();
-    Close(1);
+    member_->Close(1);
   });
   Work(1, 0, {}, 0, kItems);
   Work(1, 0, {}, 0, kItems);
   both_queued.count_down();
   ExpectNothingButAnswerOf(2);
-  EXPECT_EQ(metrics_.items.Value() - before, 1 + 1);
+  EXPECT_EQ(member_->metrics.items.Value() - before, 1 + 1);
 }
 
 TEST_F(AgentTest, OpeningAJobAgainDropsItsQueuedWork) {
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
   const v1::OpenJob again = TinyJob(1, TinyMethod(), &blobs_);
-  clock_.HookAt(1, [&] { Open(again); });
+  clock_.HookAt(1, [&] { member_->Open(again); });
   Work(1, 0, {}, 0, kItems);
-  const v1::WorkerMessage answer = uplink_->Next();
+  const v1::WorkerMessage answer = member_->uplink->Next();
   EXPECT_TRUE(answer.has_ready()) << answer.ShortDebugString();
   ExpectNothingButAnswerOf(1);
 }
@@ -322,13 +279,13 @@ TEST_F(AgentTest, JobsOfOneModelShareIt) {
   OpenAndWait(second);
   Work(1, 1, kSteps[0], 0, 1);
   Work(2, 0, {}, 0, 1);
-  EXPECT_EQ(NextResults().job(), 1u);
-  const v1::Results results = NextResults();
+  EXPECT_EQ(member_->NextResults().job(), 1u);
+  const v1::Results results = member_->NextResults();
   Oracle oracle(other);
   EXPECT_EQ(results.digest(), oracle.replica->digest()) << "a step of one job moved the other";
   EXPECT_EQ(results.losses(0), oracle.Losses(0, 1)[0]);
   EXPECT_EQ(blobs_.fetches(second.spec().base_model_digest()), 1);
-  EXPECT_EQ(cache_->mapped_bytes(), static_cast<int64_t>(TinyModel().size()));
+  EXPECT_EQ(member_->cache.mapped_bytes(), static_cast<int64_t>(TinyModel().size()));
 }
 
 TEST_F(AgentTest, AJobThatCannotBeLoadedLeavesOthersAlone) {
@@ -336,29 +293,29 @@ TEST_F(AgentTest, AJobThatCannotBeLoadedLeavesOthersAlone) {
 
   v1::OpenJob missing = TinyJob(2, TinyMethod(), &blobs_);
   missing.mutable_spec()->set_training_digest(std::string(64, 'a'));
-  Open(missing);
-  ExpectTrouble(2, absl::StatusCode::kNotFound, std::string(64, 'a'));
+  member_->Open(missing);
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kNotFound, std::string(64, 'a')).job(), 2u);
 
   v1::OpenJob damaged = TinyJob(2, TinyMethod(), &blobs_);
   blobs_.Replace(std::string(64, 'b'), "other bytes");
   damaged.set_snapshot_blob(std::string(64, 'b'));
-  Open(damaged);
-  ExpectTrouble(2, absl::StatusCode::kDataLoss, "received bytes with digest");
+  member_->Open(damaged);
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kDataLoss, "received bytes with digest").job(), 2u);
 
   v1::OpenJob short_snapshot = TinyJob(2, TinyMethod(), &blobs_);
   short_snapshot.set_snapshot_blob(blobs_.Add(std::string(8, '\0')));
-  Open(short_snapshot);
-  ExpectTrouble(2, absl::StatusCode::kInvalidArgument, "2 multipliers");
+  member_->Open(short_snapshot);
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kInvalidArgument, "2 multipliers").job(), 2u);
 
   v1::OpenJob not_text = TinyJob(2, TinyMethod(), &blobs_);
   not_text.mutable_spec()->set_validation_digest(blobs_.Add("{]\n"));
-  Open(not_text);
-  ExpectTrouble(2, absl::StatusCode::kInvalidArgument, "validation dataset");
+  member_->Open(not_text);
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kInvalidArgument, "validation dataset").job(), 2u);
 
   v1::OpenJob no_method = TinyJob(2, TinyMethod(), &blobs_);
   no_method.mutable_spec()->mutable_method()->set_probes(0);
-  Open(no_method);
-  ExpectTrouble(2, absl::StatusCode::kInvalidArgument, "probes");
+  member_->Open(no_method);
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kInvalidArgument, "probes").job(), 2u);
 
   ExpectNothingButAnswerOf(1);
 }
@@ -367,16 +324,16 @@ TEST_F(AgentTest, ADamagedOrIncompleteJournalIsTrouble) {
   v1::OpenJob open = TinyJob(1, TinyMethod(), &blobs_);
   open.set_step(3);
   open.set_journal(Journal(0, 1) + Journal(2, 3));
-  Open(open);
-  ExpectTrouble(1, absl::StatusCode::kDataLoss, "step 2 found, expected step 1");
+  member_->Open(open);
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kDataLoss, "step 2 found, expected step 1").job(), 1u);
   open.set_journal(Journal(0, 2));
-  Open(open);
-  ExpectTrouble(1, absl::StatusCode::kDataLoss, "ends at step 2, expected 3");
+  member_->Open(open);
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kDataLoss, "ends at step 2, expected 3").job(), 1u);
   std::string damaged = Journal(0, 3);
   damaged[damaged.size() / 2] ^= 1;
   open.set_journal(damaged);
-  Open(open);
-  ExpectTrouble(1, absl::StatusCode::kDataLoss, "");
+  member_->Open(open);
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kDataLoss, "").job(), 1u);
 }
 
 TEST_F(AgentTest, AReplicaThatDoesNotFitInMemoryIsRefused) {
@@ -384,9 +341,9 @@ TEST_F(AgentTest, AReplicaThatDoesNotFitInMemoryIsRefused) {
   const int64_t replica = static_cast<int64_t>(oracle.replica->multipliers().size() * sizeof(float));
   Restart(static_cast<int64_t>(TinyModel().size()) + replica);  // room for one
   OpenAndWait(TinyJob(1, TinyMethod(), &blobs_));
-  Open(TinyJob(2, TinyMethod(), &blobs_));
-  ExpectTrouble(2, absl::StatusCode::kResourceExhausted, "that this worker may use");
-  Close(1);
+  member_->Open(TinyJob(2, TinyMethod(), &blobs_));
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kResourceExhausted, "that this worker may use").job(), 2u);
+  member_->Close(1);
   OpenAndWait(TinyJob(2, TinyMethod(), &blobs_));
 }
 
@@ -398,7 +355,7 @@ TEST_F(AgentTest, ASnapshotIsTheReplicaAfterWhatCameBefore) {
   v1::CoordinatorMessage message;
   message.mutable_snapshot()->set_job(1);
   message.mutable_snapshot()->set_step(1);
-  agent_->Receive(message);
+  member_->agent->Receive(message);
   Work(1, 2, kSteps[1], 0, 1);
   const auto [header, multipliers] = blobs_.WaitForSnapshot();
   EXPECT_EQ(header.job(), "projects/p/jobs/job-1");
@@ -412,33 +369,33 @@ TEST_F(AgentTest, ADrainAnswersWhatWasAskedAndThenClosesTheStream) {
   blobs_.SetGate(true);
   v1::OpenJob still_loading = TinyJob(2, TinyMethod(), &blobs_);
   still_loading.mutable_spec()->set_training_digest(blobs_.Add("not fetched yet"));
-  Open(still_loading);
+  member_->Open(still_loading);
   // All from the compute thread while it is busy, so that nothing is answered in between.
   clock_.HookAt(1, [this] {
     Work(1, 1, kSteps[0], 0, 1);
     Work(1, 1, {}, 1, 1);
     v1::CoordinatorMessage drain;
     drain.mutable_drain();
-    agent_->Receive(drain);
+    member_->agent->Receive(drain);
     blobs_.SetGate(false);
   });
   Work(1, 0, {}, 0, 1);
-  EXPECT_TRUE(uplink_->Next().has_leaving());
-  EXPECT_EQ(NextResults().step(), 0u);
-  EXPECT_EQ(NextResults().first_item(), 0u);
-  EXPECT_EQ(NextResults().first_item(), 1u);
-  EXPECT_EQ(uplink_->Closed(), 5u) << "ready, leaving and three answers";
-  EXPECT_TRUE(agent_->draining());
-  Open(TinyJob(3, TinyMethod(), &blobs_));
+  EXPECT_TRUE(member_->uplink->Next().has_leaving());
+  EXPECT_EQ(member_->NextResults().step(), 0u);
+  EXPECT_EQ(member_->NextResults().first_item(), 0u);
+  EXPECT_EQ(member_->NextResults().first_item(), 1u);
+  EXPECT_EQ(member_->uplink->Closed(), 5u) << "ready, leaving and three answers";
+  EXPECT_TRUE(member_->agent->draining());
+  member_->Open(TinyJob(3, TinyMethod(), &blobs_));
   Work(3, 0, {}, 0, 1);
-  EXPECT_EQ(uplink_->sent(), 5u);
+  EXPECT_EQ(member_->uplink->sent(), 5u);
 }
 
 TEST_F(AgentTest, ADrainingWorkerLeavesTheNextStreamToo) {
-  agent_->Connect(nullptr);
-  agent_->Drain();
+  member_->agent->Connect(nullptr);
+  member_->agent->Drain();
   auto next = std::make_shared<RecordingUplink>();
-  agent_->Connect(next);
+  member_->agent->Connect(next);
   EXPECT_TRUE(next->Next().has_leaving());
   EXPECT_EQ(next->Closed(), 1u);
 }
@@ -446,12 +403,12 @@ TEST_F(AgentTest, ADrainingWorkerLeavesTheNextStreamToo) {
 TEST_F(AgentTest, ANewStreamForgetsReplicasAndKeepsModels) {
   const v1::OpenJob open = TinyJob(1, TinyMethod(), &blobs_);
   OpenAndWait(open);
-  const auto old = std::exchange(uplink_, std::make_shared<RecordingUplink>());
+  const auto old = std::exchange(member_->uplink, std::make_shared<RecordingUplink>());
   const size_t sent = old->sent();
-  agent_->Connect(nullptr);
-  agent_->Connect(uplink_);
+  member_->agent->Connect(nullptr);
+  member_->agent->Connect(member_->uplink);
   Work(1, 0, {}, 0, 1);
-  ExpectTrouble(1, absl::StatusCode::kNotFound, "not open");
+  EXPECT_EQ(member_->NextTrouble(absl::StatusCode::kNotFound, "not open").job(), 1u);
   OpenAndWait(open);
   EXPECT_EQ(blobs_.fetches(open.spec().base_model_digest()), 1);
   EXPECT_EQ(old->sent(), sent);

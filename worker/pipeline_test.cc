@@ -247,7 +247,9 @@ TEST_P(PipelineTest, ItsOwnTroubleIsAMembersOwn) {
   members_[0].agent->Receive(Work(1, 1, kSteps[0], 0, 1));
   members_[1].agent->Receive(Work(1, 0, {}, 0, 1));
   members_[2].agent->Receive(Work(1, 1, kSteps[0], 0, 1));
-  members_[1].ExpectTrouble(1, absl::StatusCode::kAborted, "the stage before is at step 1, this one at 0");
+  EXPECT_EQ(
+      members_[1].NextTrouble(absl::StatusCode::kAborted, "the stage before is at step 1, this one at 0").pipeline(),
+      1u);
   members_[0].ExpectOnlyAnswersOf(2, &blobs_);
   members_[2].ExpectOnlyAnswersOf(2, &blobs_);
 }
@@ -267,7 +269,7 @@ TEST_P(PipelineTest, AStageTakesTheMemoryOfItsLayers) {
   AddMember(enough - 1);
   v1::OpenJob open = StageOf(TinyJob(1, TinyMethod(), &blobs_), 2, kTwo, 1);
   members_[2].Open(open);
-  members_[2].ExpectTrouble(2, absl::StatusCode::kResourceExhausted, "that this worker may use");
+  EXPECT_EQ(members_[2].NextTrouble(absl::StatusCode::kResourceExhausted, "that this worker may use").pipeline(), 2u);
 }
 
 TEST_P(PipelineTest, PlansThatMakeNoSenseAreRefused) {
@@ -275,7 +277,7 @@ TEST_P(PipelineTest, PlansThatMakeNoSenseAreRefused) {
   const v1::OpenJob job = TinyJob(1, TinyMethod(), &blobs_);
   const auto expect = [&](const v1::OpenJob& open, const std::string& text) {
     members_[1].Open(open);
-    members_[1].ExpectTrouble(open.stage().pipeline(), absl::StatusCode::kInvalidArgument, text);
+    EXPECT_EQ(members_[1].NextTrouble(absl::StatusCode::kInvalidArgument, text).pipeline(), open.stage().pipeline());
   };
   expect(StageOf(job, 1, {{0, 2}, {2, 4}}, 1), "stage 2 of 2: layers [2, 4) of 5");
   expect(StageOf(job, 2, {{0, 2}, {2, 9}}, 1), "layers [2, 9), expected some of its 5");
@@ -294,7 +296,7 @@ TEST_P(PipelineTest, PlansThatMakeNoSenseAreRefused) {
   expect(open, "stage.pass_rows");
   Member alone(nullptr, &blobs_, int64_t{1} << 30);
   alone.Open(StageOf(job, 8, kTwo, 1));
-  alone.ExpectTrouble(8, absl::StatusCode::kFailedPrecondition, "no --stage-address");
+  EXPECT_EQ(alone.NextTrouble(absl::StatusCode::kFailedPrecondition, "no --stage-address").pipeline(), 8u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, PipelineTest, ::testing::Bool(),
@@ -307,8 +309,14 @@ TEST_P(LostLinkTest, BothNeighboursOfALostStageSaySo) {
   members_[0].ExpectOnlyAnswersOf(2, &blobs_);
   members_[2].agent->Receive(Work(1, 0, {}, 0, kItems));  // one waits, one is idle
   grpc_[1]->Shutdown();
-  members_[0].ExpectTrouble(1, absl::StatusCode::kUnavailable, "link of stage 1 of 3 to the next stage: lost");
-  members_[2].ExpectTrouble(1, absl::StatusCode::kUnavailable, "link of stage 3 of 3 to the previous stage: lost");
+  EXPECT_EQ(members_[0]
+                .NextTrouble(absl::StatusCode::kUnavailable, "link of stage 1 of 3 to the next stage: lost")
+                .pipeline(),
+            1u);
+  EXPECT_EQ(members_[2]
+                .NextTrouble(absl::StatusCode::kUnavailable, "link of stage 3 of 3 to the previous stage: lost")
+                .pipeline(),
+            1u);
   members_[0].agent->Receive(Work(2, 0, {}, 0, kItems));
   EXPECT_EQ(members_[0].NextResults().job(), 2u) << "other jobs go on";
 }
@@ -319,8 +327,8 @@ TEST_P(LostLinkTest, APipelineFormedAnewWithAnotherMemberGoesOn) {
   const v1::OpenJob job = TinyJob(1, TinyMethod(), &blobs_);
   OpenPipeline(job, 1, kThree);
   grpc_[1]->Shutdown();
-  members_[0].ExpectTrouble(1, absl::StatusCode::kUnavailable, "lost");
-  members_[2].ExpectTrouble(1, absl::StatusCode::kUnavailable, "lost");
+  EXPECT_EQ(members_[0].NextTrouble(absl::StatusCode::kUnavailable, "lost").pipeline(), 1u);
+  EXPECT_EQ(members_[2].NextTrouble(absl::StatusCode::kUnavailable, "lost").pipeline(), 1u);
   const std::vector<size_t> order = {0, 3, 2};
   for (size_t i = 0; i < order.size(); ++i) members_[order[i]].Open(StageOf(job, 2, kThree, i, order));
   for (const size_t member : order) EXPECT_EQ(members_[member].NextReady().pipeline(), 2u);
@@ -336,7 +344,7 @@ TEST_P(LostLinkTest, AStageWithAnotherSecretIsTrouble) {
   v1::OpenJob first = StageOf(job, 1, kTwo, 0);
   first.mutable_stage()->set_secret("another");
   members_[0].Open(first);
-  members_[0].ExpectTrouble(1, absl::StatusCode::kPermissionDenied, "not the pipeline's secret");
+  EXPECT_EQ(members_[0].NextTrouble(absl::StatusCode::kPermissionDenied, "not the pipeline's secret").pipeline(), 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, LostLinkTest, ::testing::Values(true), [](const auto&) { return "Grpc"; });
