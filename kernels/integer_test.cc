@@ -203,7 +203,6 @@ TEST_P(RoundedMatMulTest, EqualsTheReferenceBitForBitAroundTileEdges) {
   }
 }
 
-// Codes as large as they get, against activations at the limits: the sums that could saturate or overflow.
 TEST_P(RoundedMatMulTest, EqualsTheReferenceWhereAScaleGroupIsSeveralBlocks) {
   for (const Arithmetic arithmetic : kIntegers) {
     for (const auto& [type, group, k] : {std::tuple{WeightType::kU4x128, 384, 384 * 5},
@@ -216,6 +215,7 @@ TEST_P(RoundedMatMulTest, EqualsTheReferenceWhereAScaleGroupIsSeveralBlocks) {
   }
 }
 
+// Codes as large as they get, against activations at the limits: the sums that could saturate or overflow.
 TEST_P(RoundedMatMulTest, IsExactAtTheExtremes) {
   for (const Arithmetic arithmetic : kIntegers) {
     for (const WeightType type : QuantizedTypes()) {
@@ -224,8 +224,9 @@ TEST_P(RoundedMatMulTest, IsExactAtTheExtremes) {
         std::fill(problem.w.begin(), problem.w.end(), static_cast<std::byte>(pattern));
         const size_t block = static_cast<size_t>(BlockBytes(type));
         for (size_t at = 0; type >= WeightType::kU2x32 && at < problem.w.size(); at += block) {
-          const int16_t zero = pattern == 0 ? 0 : 1 << (BlockBytes(type) - 6) * 8 / BlockValues(type);  // the largest
-          std::memcpy(&problem.w[at + 4], &zero, sizeof(zero));
+          const uint32_t zero = pattern == 0 ? 0 : 1u << (BlockBytes(type) - 4) * 8 / BlockValues(type);  // the largest
+          const uint32_t word = (0x01010101u * static_cast<uint32_t>(pattern) & ~0x1fffu) | zero;
+          std::memcpy(&problem.w[at], &word, sizeof(word));
         }
         for (size_t i = 0; i < problem.x.size(); ++i) problem.x[i] = i % 131 < 70 ? 1.0f : -1.0f;
         ASSERT_EQ(FirstDifference(problem.Product(kernels()), problem.Product(reference())), -1)

@@ -66,10 +66,9 @@ inline std::vector<std::byte> RandomWeights(std::mt19937& random, WeightType typ
       std::memcpy(&bytes[at], &value, 2);
     } else if (type >= WeightType::kU2x32) {  // scales of at most half precision
       const float scale = HalfToFloat(random_half());
-      const int64_t bits = (BlockBytes(type) - 6) * 8 / BlockValues(type);
-      const int16_t zero = static_cast<int16_t>(random() % ((1u << bits) + 1));
-      std::memcpy(&bytes[at], &scale, 4);
-      std::memcpy(&bytes[at + 4], &zero, 2);
+      const int64_t bits = (BlockBytes(type) - 4) * 8 / BlockValues(type);
+      const uint32_t word = std::bit_cast<uint32_t>(scale) | static_cast<uint32_t>(random() % ((1u << bits) + 1));
+      std::memcpy(&bytes[at], &word, 4);
     } else if (type == WeightType::kMXFP4) {
       bytes[at] = static_cast<std::byte>(random() % 8 == 0 ? random() % 2 : 120 + random() % 8);
     } else {

@@ -46,6 +46,7 @@ void DecodeU2(const std::byte* block, int part, CodeBlock* out);
 void DecodeU3(const std::byte* block, int part, CodeBlock* out);
 void DecodeU4(const std::byte* block, int part, CodeBlock* out);
 void DecodeU8(const std::byte* block, int part, CodeBlock* out);
+int PackedZero(const std::byte* block);
 
 inline int Load8(const std::byte* p) { return std::to_integer<int>(*p); }
 inline uint16_t Load16(const std::byte* p) {

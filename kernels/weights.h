@@ -32,7 +32,7 @@ bool HasMinimum(WeightType type);
 // The type of packed codes of 2, 3, 4 or 8 bits in blocks of 128 (`wide`) or 32.
 WeightType PackedType(int bits, bool wide);
 // Writes values [first_value, first_value + 32) of a row of such a type, scale · (code − zero), and the scale and zero
-// of their block. Codes are below 2^bits; zero is 0 … 2^bits.
+// of their block. Codes are below 2^bits; zero is 0 … 2^bits; the scale is a value of F16 or BF16.
 void EncodeCodes(WeightType type, float scale, int zero, const uint8_t* codes, int64_t first_value, std::byte* row);
 
 // out[0 … 32) = values [first_value, first_value + 32) of a row of a type with a codebook, each scale · entry, or

@@ -100,14 +100,14 @@ TEST(Weights, DescribeTheirTypes) {
                   {WeightType::kIQ2_S, "IQ2_S", 256, 82, 16},
                   {WeightType::kIQ3_XXS, "IQ3_XXS", 256, 98, 32},
                   {WeightType::kIQ3_S, "IQ3_S", 256, 110, 32},
-                  {WeightType::kU2x32, "U2x32", 32, 14, 32},
-                  {WeightType::kU3x32, "U3x32", 32, 18, 32},
-                  {WeightType::kU4x32, "U4x32", 32, 22, 32},
-                  {WeightType::kU8x32, "U8x32", 32, 38, 32},
-                  {WeightType::kU2x128, "U2x128", 128, 38, 128},
-                  {WeightType::kU3x128, "U3x128", 128, 54, 128},
-                  {WeightType::kU4x128, "U4x128", 128, 70, 128},
-                  {WeightType::kU8x128, "U8x128", 128, 134, 128}};
+                  {WeightType::kU2x32, "U2x32", 32, 12, 32},
+                  {WeightType::kU3x32, "U3x32", 32, 16, 32},
+                  {WeightType::kU4x32, "U4x32", 32, 20, 32},
+                  {WeightType::kU8x32, "U8x32", 32, 36, 32},
+                  {WeightType::kU2x128, "U2x128", 128, 36, 128},
+                  {WeightType::kU3x128, "U3x128", 128, 52, 128},
+                  {WeightType::kU4x128, "U4x128", 128, 68, 128},
+                  {WeightType::kU8x128, "U8x128", 128, 132, 128}};
   ASSERT_EQ(std::size(expected), AllWeightTypes().size());
   for (const auto& row : expected) {
     EXPECT_EQ(WeightTypeName(row.type), row.name);

@@ -136,13 +136,13 @@ TEST_F(SeveralFilesTest, AreFetchedOnceIntoADirectoryAndKnownByTheirList) {
     EXPECT_EQ(fs_->Read(InCache(name)).value(), bytes);
   }
   EXPECT_EQ(fs_->Read(InCache("SHA256SUMS")).value(), list_);
-  EXPECT_THAT(Files(), ElementsAre(digest_, digest_ + ".packed-1"));
+  EXPECT_THAT(Files(), ElementsAre(digest_, digest_ + ".packed-2"));
 }
 
 TEST_F(SeveralFilesTest, RepackedLayersAreSharedByTheProcessesOfAHost) {
   const auto one = NewCache(), other = NewCache();
   ASSERT_OK(one->GetModel(digest_, &blobs_));
-  const std::string layer = directory_.File("cache/" + digest_ + ".packed-1/0");
+  const std::string layer = directory_.File("cache/" + digest_ + ".packed-2/0");
   ASSERT_OK(fs_->Link(layer, directory_.File("second name")));
   ASSERT_OK(other->GetModel(digest_, &blobs_));
   EXPECT_EQ(std::filesystem::hard_link_count(layer), 2u) << "it was written again";

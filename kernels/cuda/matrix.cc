@@ -37,7 +37,7 @@ int NibbleOf(const Source& source, int i) {
       return code + 8;
     case WeightType::kU4x32:
     case WeightType::kU4x128:
-      return code + static_cast<int16_t>(Load16(source.raw + 4));
+      return code + PackedZero(source.raw);
     default:
       return code;
   }
@@ -81,7 +81,7 @@ void PutRecord(Scales scales, const Source& source, int b, std::byte* record, st
     case Scales::kZeros:
       record += scales == Scales::kZeros ? 8 * b : 0;
       Put(block.scale[0], record);
-      Put(int32_t{static_cast<int16_t>(Load16(source.raw + 4))}, record + 4);
+      Put(int32_t{PackedZero(source.raw)}, record + 4);
       return;
     case Scales::kFloat:
       Put(block.scale[0], record + 8 * b);

@@ -320,7 +320,7 @@ int64_t RepackedBytes(const CheckpointLinear& l) {
     case LinearStorage::kAqlm:
       return HasScalesInPlace(l) ? 0 : l.rows * (l.cols / l.group) * static_cast<int64_t>(sizeof(float));
     default: {
-      constexpr int64_t kScaleAndZero = sizeof(float) + sizeof(int16_t);
+      constexpr int64_t kScaleAndZero = sizeof(uint32_t);
       const int64_t block = l.group % 128 == 0 ? 128 : 32;
       const int64_t codes = l.rows * (l.cols / block) * (kScaleAndZero + block * l.bits / 8);
       return codes + (l.indices == nullptr ? 0 : l.cols * static_cast<int64_t>(sizeof(int32_t)));

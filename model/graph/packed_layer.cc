@@ -14,7 +14,7 @@
 namespace qzo::model {
 namespace {
 
-constexpr char kVersion[] = "1";
+constexpr char kVersion[] = "2";
 constexpr std::string_view kMagic = "QZOPACK1";
 constexpr size_t kAlignment = 64;
 constexpr size_t kSections = 3;

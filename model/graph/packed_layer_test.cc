@@ -45,7 +45,7 @@ class PackedLayerTest : public ::testing::Test {
     const std::vector<int32_t> ids = {1, 40, 7, 26, 37};
     return Engine(model, kernels::BestKernels(), &pool, kernels::Arithmetic::kFp32).Logits(ids, &lane).value();
   }
-  std::string Path(const std::string& layer) { return dir_.File(std::string(kDigest) + ".packed-1/" + layer); }
+  std::string Path(const std::string& layer) { return dir_.File(std::string(kDigest) + ".packed-2/" + layer); }
 
   testing::TempDir dir_;
   base::FileSystem* fs_ = base::RealFileSystem();
