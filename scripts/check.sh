@@ -1,14 +1,27 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
 #   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser] [http]
-#     [languages] [docs] [interop] [pipeline] [tutorial]
+#     [languages] [docs] [interop] [gptq] [pipeline] [tutorial]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator pipeline python tokenizers deploy browser http languages docs interop tutorial fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator pipeline python tokenizers deploy browser http languages docs interop gptq tutorial fuzz)
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
 
 sources() { git ls-files '*.h' '*.cc'; }
+
+# One fuzzer from its corpus; what it finds stays in build/fuzz/found.
+fuzz() {
+  local name=${1##*/fuzz_} new status=0
+  new=$(mktemp -d)
+  mkdir -p build/fuzz/found
+  "$1" -max_total_time="${QZO_FUZZ_SECONDS:-600}" -rss_limit_mb=4096 -artifact_prefix="build/fuzz/found/$name-" \
+    "$new" "tests/fuzz/corpus/$name" >"build/fuzz/$name.log" 2>&1 || status=$?
+  rm -rf "$new"
+  if [ "$status" -eq 0 ]; then printf '%s: ' "$name" && tail -1 "build/fuzz/$name.log"; else cat "build/fuzz/$name.log"; fi
+  return "$status"
+}
+export -f fuzz
 
 for part in "${parts[@]}"; do
   printf '\n== %s\n' "$part"
@@ -29,7 +42,7 @@ for part in "${parts[@]}"; do
       ;;
     tidy)
       scripts/build.sh clang-dev qzo_proto
-      git ls-files '*.cc' | grep -v -e _test.cc -e ^bench/ -e ^tests/ | xargs -P "$(nproc)" -n 4 clang-tidy-14 --quiet -p build/clang-dev
+      git ls-files '*.cc' | grep -v -e _test.cc -e _bench.cc -e ^bench/ -e ^tests/ | xargs -P "$(nproc)" -n 4 clang-tidy-14 --quiet -p build/clang-dev
       ;;
     simulator)
       scripts/build.sh release server_simulator_test
@@ -62,18 +75,13 @@ for part in "${parts[@]}"; do
       scripts/build.sh release tokenize
       scripts/tokenizer-test.sh
       ;;
-    interop)
+    interop | gptq)
       scripts/build.sh release qzoctl
-      scripts/interop-test.sh
+      "scripts/$part-test.sh"
       ;;
     fuzz) # QZO_FUZZ_SECONDS each, 600 by default
-      scripts/build.sh fuzz
-      for fuzzer in build/fuzz/fuzzers/fuzz_*; do
-        name=${fuzzer##*/fuzz_}
-        found=$(mktemp -d)
-        "$fuzzer" -max_total_time="${QZO_FUZZ_SECONDS:-600}" -rss_limit_mb=4096 "$found" "tests/fuzz/corpus/$name"
-        rm -rf "$found"
-      done
+      scripts/build.sh fuzz fuzzers
+      printf '%s\n' build/fuzz/fuzzers/fuzz_* | xargs -P "$(nproc)" -I{} bash -c 'fuzz {}'
       ;;
     *) echo "check.sh: unknown part $part" >&2; exit 2 ;;
   esac
