@@ -5,6 +5,9 @@
 #include <sstream>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
 namespace qzo::base {
 namespace {
 
@@ -26,9 +29,9 @@ Groups GroupsOf(const std::string& text, const std::string& controller, const st
     if (!std::getline(parts, hierarchy, ':') || !std::getline(parts, controllers, ':') || !std::getline(parts, own)) {
       continue;
     }
-    if (("," + controllers + ",").find("," + controller + ",") != std::string::npos) {
+    if (absl::StrContains(absl::StrCat(",", controllers, ","), absl::StrCat(",", controller, ","))) {
       groups.version = 1;
-      mount = root + "/" + controller;
+      mount = absl::StrCat(root, "/", controller);
       path = own;
     } else if (hierarchy == "0" && groups.version == 2) {
       mount = root;

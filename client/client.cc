@@ -83,7 +83,7 @@ bool HasEnded(v1::FineTuningJob::State state) {
          state == v1::FineTuningJob::CANCELLED;
 }
 
-Client::Client(std::shared_ptr<grpc::Channel> channel, ClientOptions options)
+Client::Client(const std::shared_ptr<grpc::Channel>& channel, ClientOptions options)
     : options_(std::move(options)),
       jobs_(v1::JobService::NewStub(channel)),
       datasets_(v1::DatasetService::NewStub(channel)),

@@ -78,7 +78,7 @@ struct UploadFile {
 
 class Client {
  public:
-  Client(std::shared_ptr<grpc::Channel> channel, ClientOptions options);
+  Client(const std::shared_ptr<grpc::Channel>& channel, ClientOptions options);
 
   absl::StatusOr<v1::FineTuningJob> CreateJob(const v1::CreateJobRequest& request);
   absl::StatusOr<v1::FineTuningJob> GetJob(const std::string& name);

@@ -19,7 +19,6 @@ namespace qzo::client {
 namespace {
 
 using ::qzo::model::Architecture;
-using ::qzo::model::GgufValues;
 using ::qzo::model::ModelInfo;
 using ::qzo::model::Rope;
 using ::qzo::model::RopeScaling;

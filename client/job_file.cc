@@ -61,7 +61,7 @@ bool LooksLikePath(const std::string& text) {
 }
 
 // Sets the node at the dotted path of "a.b=c" to the YAML value c.
-absl::Status ApplyOverride(const std::string& assignment, YAML::Node root,
+absl::Status ApplyOverride(const std::string& assignment, const YAML::Node& root,
                            std::map<std::string, std::string>* applied) {
   const std::string how = absl::StrCat("--set ", assignment);
   const size_t equals = assignment.find('=');

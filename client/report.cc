@@ -208,6 +208,7 @@ std::string DescribeJob(const v1::FineTuningJob& job, const std::vector<v1::Eval
 std::string PlanReport(const v1::FineTuningJob& job, double seconds_per_step) {
   const v1::Plan& plan = job.plan();
   std::vector<std::string> counts;
+  counts.reserve(static_cast<size_t>(plan.label_counts_size()));
   for (int i = 0; i < plan.label_counts_size(); ++i) {
     counts.push_back(absl::StrCat(LabelName(job.spec().task(), i), " ", plan.label_counts(i)));
   }

@@ -69,7 +69,7 @@ void DotTiles() {
   QZO_CHECK(sums.bytes % 4 == 0);
   for (int row = 0; row < sums.rows; ++row) {
     for (int k = 0; k < x.bytes; ++k) {
-      const int32_t value = static_cast<X>(x.data[row][k]);
+      const auto value = static_cast<X>(x.data[row][k]);
       for (int column = 0; column < sums.bytes / 4; ++column) {
         int32_t sum;
         std::memcpy(&sum, &sums.data[row][4 * column], sizeof(sum));

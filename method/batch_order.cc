@@ -98,18 +98,20 @@ int64_t EvaluationRowCount(Sampling sampling, absl::Span<const int64_t> rows_per
 std::vector<int32_t> EvaluationRows(uint64_t seed, Sampling sampling,
                                     const std::vector<std::vector<int32_t>>& rows_by_label, uint32_t limit) {
   std::vector<int64_t> rows_per_label;
+  rows_per_label.reserve(rows_by_label.size());
   for (const std::vector<int32_t>& rows : rows_by_label) rows_per_label.push_back(static_cast<int64_t>(rows.size()));
   const int64_t count = EvaluationRowCount(sampling, rows_per_label, limit);
   std::vector<int32_t> chosen;
   if (sampling == Sampling::kBalanced) {
     const int64_t labels =
         std::count_if(rows_per_label.begin(), rows_per_label.end(), [](int64_t rows) { return rows > 0; });
+    const int64_t share = count / std::max<int64_t>(1, labels);
     uint32_t stream = kEvaluationStream;
     for (const std::vector<int32_t>& rows : rows_by_label) {
-      if (!rows.empty()) Choose(seed, stream++, rows, count / labels, &chosen);
+      if (!rows.empty()) Choose(seed, stream++, rows, share, &chosen);
     }
   } else {
-    const std::vector<int32_t> all = AllRows(rows_by_label);
+    std::vector<int32_t> all = AllRows(rows_by_label);
     if (count == static_cast<int64_t>(all.size())) return all;
     Choose(seed, kEvaluationStream, all, count, &chosen);
   }

@@ -12,8 +12,6 @@
 namespace qzo::rpc {
 namespace {
 
-using ::qzo::base::ToAbsl;
-
 constexpr char kTypePrefix[] = "type.googleapis.com/";
 
 // Errors travel in HTTP/2 trailers, of which gRPC clients accept 8 KiB by default; text is there once as the message
@@ -61,7 +59,7 @@ std::string ReasonOf(const absl::Status& status) {
   return info ? info->reason() : "";
 }
 
-absl::Status WithBadRequest(absl::Status status, const google::rpc::BadRequest& details) {
+absl::Status WithBadRequest(const absl::Status& status, const google::rpc::BadRequest& details) {
   google::rpc::BadRequest fitting;
   for (int i = 0; i < details.field_violations_size(); ++i) {
     google::rpc::BadRequest::FieldViolation violation = details.field_violations(i);

@@ -21,7 +21,7 @@ absl::Status WithReason(absl::Status status, std::string_view reason);
 std::string ReasonOf(const absl::Status& status);
 
 // Long texts and lists are shortened, so that the error fits into HTTP/2 trailers wherever it goes.
-absl::Status WithBadRequest(absl::Status status, const google::rpc::BadRequest& details);
+absl::Status WithBadRequest(const absl::Status& status, const google::rpc::BadRequest& details);
 absl::Status WithResource(absl::Status status, std::string_view type, std::string_view name);
 // After how long the call may be made again: the server refused it before it did anything.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);

@@ -28,7 +28,7 @@ absl::Status BackUp(const std::string& data_directory, const std::string& target
   QZO_ASSIGN_OR_RETURN(const std::vector<std::string> digests, from->List());
   for (const std::string& digest : digests) {
     QZO_ASSIGN_OR_RETURN(const std::string path, from->Path(digest));
-    const absl::Status imported = to->ImportFile(path, digest).status();
+    absl::Status imported = to->ImportFile(path, digest).status();
     if (!imported.ok() && !absl::IsNotFound(imported)) return imported;
   }
   QZO_RETURN_IF_ERROR(fs->Link(unfinished, copy));  // durable, which SQLite does not make it

@@ -48,7 +48,7 @@ void BlobKeeper::Collect() {
 
 absl::StatusOr<std::set<std::string>> BlobKeeper::References() const {
   std::set<std::string> digests;
-  const auto visit = [&](const char* kind, std::vector<int32_t> states, const auto& add) -> absl::Status {
+  const auto visit = [&](const char* kind, const std::vector<int32_t>& states, const auto& add) -> absl::Status {
     std::string page_token;
     do {
       QZO_ASSIGN_OR_RETURN(const ResourcePage page,

@@ -256,7 +256,7 @@ void Coordinator::Impl::Do(const core::SaveEvaluation& action) {
                                                                            : progress.final_test();
     batch.push_back(NewEvent(*live, std::move(event)));
   }
-  Save(action.job, std::move(batch));
+  Save(action.job, batch);
 }
 
 void Coordinator::Impl::Do(const core::SaveResult& action) {
@@ -299,7 +299,7 @@ void Coordinator::Impl::Do(const core::StateChanged& action) {
     spdlog::info("{}: {} ({}): {}", job.name(), v1::FineTuningJob::State_Name(job.state()), action.reason,
                  action.message);
   }
-  Save(action.job, std::move(batch));
+  Save(action.job, batch);
   CountJobs();
 }
 
@@ -356,7 +356,7 @@ AppendEvent Coordinator::Impl::NewEvent(LiveJob& live, v1::JobEvent event) {
   return {live.uid, {live.events, now, event.SerializeAsString()}};
 }
 
-void Coordinator::Impl::Save(core::JobHandle handle, WriteBatch batch) {
+void Coordinator::Impl::Save(core::JobHandle handle, const WriteBatch& batch) {
   store_->Submit(batch, [this, handle, batch](const absl::Status& status) {
     Post([=, this]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
       LiveJob* live = Find(handle);
@@ -401,7 +401,7 @@ void Coordinator::Impl::BuildAndStoreAdapter(const core::SaveResult& save) {
       return absl::DataLossError(absl::StrCat("the journal of ", job.name(), " is shorter than ", save.step, " steps"));
     return options_.build_adapter(job, journal, save.replica_digest);
   }();
-  absl::Status status = stored.status();
+  const absl::Status& status = stored.status();
   if (status.ok()) {
     v1::Adapter adapter = stored->adapter();
     StoredResource resource{

@@ -89,7 +89,7 @@ class Coordinator::Impl {
   UpdateResource Update(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   AppendEvent NewEvent(LiveJob& live, v1::JobEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Submits; when durable, wakes the job's watchers, and forgets the job if it has ended. When not, tries again later.
-  void Save(core::JobHandle handle, WriteBatch batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Save(core::JobHandle handle, const WriteBatch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BuildAndStoreAdapter(const core::SaveResult& save);
 
   absl::Status AddLive(const StoredResource& resource, v1::StoredJob stored, core::JobHistory history, uint64_t events)

@@ -122,8 +122,7 @@ class Resolution {
   absl::Status LoadSplit(const std::string& name, const std::string& digest, model::DatasetReport* report) {
     if (digest.empty()) return absl::OkStatus();
     QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::MappedFile> file, blobs_->Open(digest));
-    const absl::Status status =
-        model::TaskDataset::Load(*task_, *model_->tokenizer, file->bytes(), name, report).status();
+    absl::Status status = model::TaskDataset::Load(*task_, *model_->tokenizer, file->bytes(), name, report).status();
     if (report->errors_total > 0) {
       Violate(BadRows(*report, name));
     } else if (absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status)) {

@@ -107,12 +107,12 @@ absl::StatusOr<std::string> ImportFiles(BlobStore* store, const std::string& pat
 absl::StatusOr<v1::Model> ImportModel(const Backend& backend, const std::string& path) {
   const BlobKeeper::Hold hold(backend.keeper);
   std::vector<std::string> blobs;
-  const absl::StatusOr<v1::Model> model = [&]() -> absl::StatusOr<v1::Model> {
+  absl::StatusOr<v1::Model> model = [&]() -> absl::StatusOr<v1::Model> {
     QZO_ASSIGN_OR_RETURN(const std::string digest, ImportFiles(backend.blobs, path, &blobs));
     const std::filesystem::path named = std::filesystem::path(path).lexically_normal();
     const std::filesystem::path last = named.has_filename() ? named : named.parent_path();
     const std::string id = IdFrom(last.stem().string(), "model-");
-    const absl::StatusOr<v1::Model> made =
+    absl::StatusOr<v1::Model> made =
         RegisterModel(backend, {.project = "default", .id = id, .display_name = "", .request_id = ""}, digest);
     if (made.ok()) return made;
     const absl::StatusOr<v1::Model> there =

@@ -35,10 +35,11 @@ grpc::ServerUnaryReactor* AnswerOn(const Backend& backend, Executor* executor, g
         return work();
       }
     }();
-    if (result.ok()) *response = *std::move(result);
-    admission->Conclude(result.status(), *response);
+    const absl::Status status = result.status();
+    if (status.ok()) *response = std::move(*result);
+    admission->Conclude(status, *response);
     admission.reset();  // before the context goes
-    reactor->Finish(rpc::ToGrpc(result.status()));
+    reactor->Finish(rpc::ToGrpc(status));
   });
   return reactor;
 }

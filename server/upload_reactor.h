@@ -141,8 +141,8 @@ class UploadReactor final : public grpc::ServerReadReactor<Request> {
     if (status.ok() && aborted()) status = absl::CancelledError("the upload was broken off");
     if (status.ok()) {
       absl::StatusOr<Response> response = receiver_->Finish(aborted);
-      if (response.ok()) *response_ = *std::move(response);
       status = response.status();
+      if (status.ok()) *response_ = std::move(*response);
     }
     receiver_.reset();  // whoever gets the answer finds nothing left behind
     stream_.reset();

@@ -86,7 +86,7 @@ Agent::~Agent() {
   compute_thread_.join();
 }
 
-void Agent::Connect(std::shared_ptr<Uplink> uplink) {
+void Agent::Connect(const std::shared_ptr<Uplink>& uplink) {
   std::map<uint32_t, SlotPtr> dropped;
   bool leave = false;
   {

@@ -57,7 +57,7 @@ class Agent {
   int threads() const { return pool_.threads(); }
 
   // A stream has begun, or (nullptr) ended. Either way the replicas of the one before are dropped; models stay.
-  void Connect(std::shared_ptr<Uplink> uplink);
+  void Connect(const std::shared_ptr<Uplink>& uplink);
   // The next message of the stream. Quick.
   void Receive(const v1::CoordinatorMessage& message);
   // Sends Leaving, takes no new jobs, and closes the stream when all that was asked is answered.

@@ -371,7 +371,7 @@ class GrpcStages::Sink final : public FrameSink {
       auto call = std::make_shared<FeedCall>(&stages_, channel_, queue_, ended_);
       {
         base::MutexLock lock(&mu_);
-        if (const absl::Status ended = queue_->status(); !ended.ok()) return ended;
+        if (absl::Status ended = queue_->status(); !ended.ok()) return ended;
         call_ = call;
         call->Start(hello_, call);
       }
@@ -383,7 +383,7 @@ class GrpcStages::Sink final : public FrameSink {
                      absl::StrCat(address_, ": ", std::string(status.message()))});
         return queue_->status();
       }
-      if (const absl::Status ended = queue_->WaitForEnd(pause); !ended.ok()) return ended;
+      if (absl::Status ended = queue_->WaitForEnd(pause); !ended.ok()) return ended;
     }
   }
   absl::Status status() const override { return queue_->status(); }

@@ -56,12 +56,14 @@ absl::StatusOr<v1::Model> Session::UploadModel(const std::string& path, const Up
   QZO_ASSIGN_OR_RETURN(const std::vector<model::NamedPath> files, model::ListModelFiles(path));
   if (files.size() == 1) return client->UploadModel(parent(), files[0].path, options);
   std::vector<UploadFile> listed;
+  listed.reserve(files.size());
   for (const model::NamedPath& file : files) listed.push_back({.name = file.name, .path = file.path});
   return client->UploadModel(parent(), listed, options);
 }
 
 std::string Session::CachedPath(const std::string& digest) {
-  const std::string directory = absl::StrCat(flags_.cache_directory, "/", digest), file = directory + ".gguf";
+  const std::string directory = absl::StrCat(flags_.cache_directory, "/", digest);
+  std::string file = directory + ".gguf";
   if (fs()->Exists(file)) return file;
   const auto list = fs()->Read(absl::StrCat(directory, "/", base::kSha256SumsName));
   const auto files = list.ok() ? base::ParseSha256Sums(*list) : list.status();

@@ -48,8 +48,8 @@ struct AttentionParams {
 // dimensions are computed in two parts, by a block each: their sums are as many registers as there are.
 template <int kDim>
 struct AttentionLayout {
-  static constexpr int kOut = kDim <= 128 ? kDim : 128;  // dimensions of v in a block
-  static constexpr int kParts = kDim / kOut;
+  static constexpr int kParts = (kDim + 127) / 128;
+  static constexpr int kOut = kDim / kParts;  // dimensions of v in a block
   static constexpr int kTileBytes = 64 * kDim * 2;
   static constexpr int kBytes = 2 * kTileBytes + 64 * kOut * 2;
 };

@@ -17,7 +17,7 @@ function(qzo_cuda_mutant NAME TEST HEADER FROM TO)
   target_link_libraries(${target} PRIVATE qzo_emulated_test_gpu qzo_test_support GTest::gmock_main)
   qzo_target(${target})
   target_compile_options(${target} PRIVATE -O1)
-  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests EXPORT_COMPILE_COMMANDS OFF)
   add_test(NAME ${target} COMMAND ${target} --gtest_fail_fast --gtest_brief=1)
   set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT 120 
     PASS_REGULAR_EXPRESSION "\\[  FAILED  \\];SUMMARY: AddressSanitizer")

@@ -153,12 +153,12 @@ struct RotateParams {
 QZO_KERNEL(256, 4) RotateKernel(const RotateParams p) {
   const int64_t row = BlockIndexX();
   if (row >= *p.rows) return;
-  const int pairs = p.head_dim / 2, half = p.cos == nullptr ? 0 : p.rotary_dim / 2;
-  const int64_t table = half == 0 ? 0 : int64_t{p.positions[row]} * half;
+  const int pairs = p.head_dim / 2, half = p.rotary_dim / 2;
+  const int64_t table = p.cos == nullptr ? 0 : int64_t{p.positions[row]} * half;
   for (int i = ThreadIndex(); i < p.heads * pairs; i += kRowThreads) {
     const int pair = i % pairs;
     const int64_t head = row * p.heads * p.head_dim + int64_t{i / pairs} * p.head_dim;
-    const bool rotated = pair < half;
+    const bool rotated = p.cos != nullptr && pair < half;
     const bool neighbours = p.adjacent || !rotated;
     const int64_t first = head + (neighbours ? 2 * pair : pair), second = neighbours ? first + 1 : first + half;
     float a = p.x[first], b = p.x[second];

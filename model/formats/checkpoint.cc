@@ -75,9 +75,11 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::OpenFiles(
     if (MayBelong(name)) checkpoint->files_[name] = file->bytes();
   }
   QZO_RETURN_IF_ERROR(checkpoint->Read());
-  for (auto& [name, file] : files) {
-    if (!checkpoint->files_.contains(name)) return Error(checkpoint->path_, "'", name, "' is no part of the model");
-    checkpoint->mappings_.push_back(std::move(file));
+  for (auto& entry : files) {
+    if (!checkpoint->files_.contains(entry.first)) {
+      return Error(checkpoint->path_, "'", entry.first, "' is no part of the model");
+    }
+    checkpoint->mappings_.push_back(std::move(entry.second));
   }
   return checkpoint;
 }

@@ -116,6 +116,7 @@ class Parser {
 
   absl::Status CheckCover(const std::vector<SafetensorsTensor>& tensors) const {
     std::vector<const SafetensorsTensor*> sorted;
+    sorted.reserve(tensors.size());
     for (const SafetensorsTensor& tensor : tensors) sorted.push_back(&tensor);
     std::sort(sorted.begin(), sorted.end(), [](const SafetensorsTensor* a, const SafetensorsTensor* b) {
       return std::pair(a->bytes.data(), a->bytes.size()) < std::pair(b->bytes.data(), b->bytes.size());

@@ -13,6 +13,7 @@ namespace {
 // 1 where a frequency stays, 0 where it is divided by the factor.
 std::vector<double> Llama3Shares(int rotary_dim, const Rope& rope) {
   std::vector<double> shares;
+  shares.reserve(static_cast<size_t>(rotary_dim / 2));
   for (int i = 0; i < rotary_dim / 2; ++i) {
     const double turns_per_position = kernels::Pow(double{rope.base}, -2.0 * i / rotary_dim) / (2 * std::numbers::pi);
     const double turns = rope.context * turns_per_position;
@@ -30,6 +31,7 @@ std::vector<double> YarnShares(int rotary_dim, const Rope& rope) {
   const double first = std::max(std::floor(turning(rope.high)), 0.0);
   const double last = std::min(std::ceil(turning(rope.low)), rotary_dim - 1.0);
   std::vector<double> shares;
+  shares.reserve(static_cast<size_t>(rotary_dim / 2));
   for (int i = 0; i < rotary_dim / 2; ++i) {
     shares.push_back(1 - std::clamp((i - first) / std::max(last - first, 0.001), 0.0, 1.0));
   }

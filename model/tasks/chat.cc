@@ -226,7 +226,8 @@ absl::StatusOr<Example> ChatEncoder::EncodeStyled(const std::vector<ChatMessage>
       const std::string merged =
           absl::StrCat(base::ToAbsl(style_.begin_system), system, base::ToAbsl(style_.end_system));
       // With a beginning of its own, the system's text is a part of the content, and they are trimmed as one.
-      content = style_.begin_system.empty() ? merged + content : Content(merged + messages[i].content);
+      content = style_.begin_system.empty() ? absl::StrCat(merged, content)
+                                            : Content(absl::StrCat(merged, messages[i].content));
       system.clear();
     }
     out.Text(content);

@@ -198,6 +198,7 @@ absl::Duration Core::Deadline(const Job& job, uint32_t count) const {
   const std::vector<double> seconds(recent.begin(), recent.end());
   const double median = Median(seconds);
   std::vector<double> deviations;
+  deviations.reserve(seconds.size());
   for (const double s : seconds) deviations.push_back(std::abs(s - median));
   return std::max(options_.least_deadline, absl::Seconds(count * (median + kDeviations * Median(deviations))));
 }

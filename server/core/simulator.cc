@@ -211,7 +211,7 @@ void Simulator::Attach(size_t w) {
   Deliver(WorkerAttached{worker.handle, worker.kind, worker.memory, worker.stages});
 }
 
-void Simulator::Deliver(Event event) {
+void Simulator::Deliver(const Event& event) {
   std::vector<Action> actions;
   core_->Handle(event, now_, &actions);
   ++delivered_;

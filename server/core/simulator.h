@@ -85,7 +85,7 @@ class Simulator {
   bool Chance(double p);
   void StartCoordinator();
   void Attach(size_t worker);
-  void Deliver(Event event);  // to the present core
+  void Deliver(const Event& event);  // to the present core
   void Carry(const Action& action);
   void Carry(const PipelineFormed& formed);
   void Open(const OpenReplica& open, size_t job, Worker& worker);

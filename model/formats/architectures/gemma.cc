@@ -15,8 +15,8 @@ constexpr int32_t kGemma3Period = 6;  // the last layer of so many is global
 constexpr int32_t kLargestGemma2Layers = 46, kLargestGemma3Layers = 62;
 
 std::vector<bool> LocalLayers(int32_t layers, int32_t period) {
-  std::vector<bool> local;
-  for (int32_t layer = 0; layer < layers; ++layer) local.push_back((layer + 1) % period != 0);
+  std::vector<bool> local(static_cast<size_t>(layers));
+  for (int32_t layer = 0; layer < layers; ++layer) local[static_cast<size_t>(layer)] = (layer + 1) % period != 0;
   return local;
 }
 
@@ -29,7 +29,8 @@ absl::Status ReadKeys(const GgufKeys& keys, int32_t largest, int32_t period, Mod
   QZO_RETURN_IF_ERROR(ReadCommonKeys(keys, info));
   SetCommon(info);
   if (info->layers == largest && !keys.Has("attention.scale")) {
-    info->attention_scale = 1.0f / std::sqrt(static_cast<float>(info->embedding_length / info->heads));
+    const int32_t share = info->embedding_length / info->heads;
+    info->attention_scale = 1.0f / std::sqrt(static_cast<float>(share));
   }
   QZO_ASSIGN_OR_RETURN(info->window, keys.Dimension("attention.sliding_window", kMaxDimension));
   QZO_ASSIGN_OR_RETURN(const int32_t told, keys.Dimension("attention.sliding_window_pattern", kMaxDimension, period));
