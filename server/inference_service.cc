@@ -206,7 +206,8 @@ class ServeReactor final : public grpc::ServerBidiReactor<v1::ServingMessage, v1
         backend.streams, OpenStreams::Stream{.caller = admission_->caller(),
                                              .context = context,
                                              .end = [this](const absl::Status& why) { Close(why); },
-                                             .endless = true});
+                                             .endless = true,
+                                             .carries_calls = true});
     StartRead(&incoming_);
   }
 

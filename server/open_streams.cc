@@ -37,11 +37,14 @@ void OpenStreams::CloseAll() {
 
 void OpenStreams::Check(const std::function<absl::Status(const Identity& caller)>& welcome) {
   base::MutexLock lock(&mu_);
-  for (auto& [entry, open] : open_) {
-    const absl::Status status = welcome(open.stream.caller);
-    if (status.ok()) continue;
-    if (open.told_at && clock_->Monotonic() - *open.told_at >= kGrace) open.stream.context->TryCancel();
-    End(&open, status);
+  for (const bool carries_calls : {false, true}) {
+    for (auto& [entry, open] : open_) {
+      if (open.stream.carries_calls != carries_calls) continue;
+      const absl::Status status = welcome(open.stream.caller);
+      if (status.ok()) continue;
+      if (open.told_at && clock_->Monotonic() - *open.told_at >= kGrace) open.stream.context->TryCancel();
+      End(&open, status);
+    }
   }
 }
 

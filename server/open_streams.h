@@ -28,7 +28,8 @@ class OpenStreams {
     // Called at most once, quickly: the call is to end with this status as soon as what is being written to the peer
     // has gone. It must not call back into this object.
     std::function<void(const absl::Status& why)> end;
-    bool endless = false;  // does not come to an end by itself
+    bool endless = false;        // does not come to an end by itself
+    bool carries_calls = false;  // ends others with it, for another reason than theirs: it is told after them
   };
 
   class Entry {
