@@ -1,7 +1,7 @@
 """What the CUDA kernels can reach at most: bytes, operations and the time these take at a device's public peaks, kernel
 by kernel for one forward pass. A model of the kernels as they are written (kernels/cuda), not a measurement.
 
-  roofline.py [--quick] [--weights FORMAT] [--json FILE]
+  roofline.py [--quick] [--weights FORMAT] [--deltas] [--json FILE]
 """
 import argparse
 from dataclasses import dataclass
@@ -48,6 +48,7 @@ FORMATS = {
     "AQLM-2x8": (2 / 8, 0, 2**13),
     "AQLM-1x16": (2 / 8, 0, 2**20),
 }
+LANES = 16  # of a pass
 
 
 @dataclass
@@ -76,8 +77,8 @@ def product(rows, n, k, weights, accumulate, matrices=1):
     return Cost(moved, 2 * rows * n * k, 2 * rows * n * k / 32 * scalings + 1.5 * n * k * rows / 128)
 
 
-def forward(model, rows, kept, tokens, weights):
-    """Kernels of one pass, sequences of `tokens` tokens; `kept` rows reach the head."""
+def forward(model, rows, kept, tokens, weights, deltas):
+    """Kernels of one pass, sequences of `tokens` tokens; `kept` rows reach the head. `deltas`: of norms and of a head that is F32."""
     q, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
     costs = {}
 
@@ -101,6 +102,14 @@ def forward(model, rows, kept, tokens, weights):
     add("gate", Cost(rows * model.ffn * (8 + 2.25), 0, 20 * rows * model.ffn), layers)
     add("round", Cost(rows * q * (4 + 2.25)), layers)
     add("embed", Cost(rows * model.dim * 5))
+    if deltas:
+        values = model.vocabulary * model.dim  # of the head: fp32, and noise that every strip of 64 rows of a lane draws anew
+        strips = LANES * -(-kept // LANES // 64)
+        moved = Cost(2 * kept * model.vocabulary * 4 + kept * stretches(model.dim) * 2, 2 * kept * values)
+        add("deltas of head", moved + Cost(values * 4, 0, strips * values))
+        # A word of Philox, some 100 operations, is 32 signs, and drawn by the four threads that share them; 4 to round one.
+        add("noise of head", moved + Cost(0, 0, strips * values * (4 * 100 / 32 + 4)))
+        add("vectors", Cost(LANES * 2 * model.dim * 12, 0, LANES * 2 * model.dim * 100), layers)
     add("loss", Cost(2 * kept * model.vocabulary * 4, 0, 20 * kept * model.vocabulary))
     return costs
 
@@ -109,15 +118,16 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="one model")
     parser.add_argument("--weights", choices=FORMATS, default="Q4_0")
+    parser.add_argument("--deltas", action="store_true", help="unquantized tensors are trained, too")
     parser.add_argument("--json", default=None)
     arguments = parser.parse_args()
-    rows, tokens, weights = 16 * 16 * 64, 64, arguments.weights
+    rows, tokens, weights = LANES * 16 * 64, 64, arguments.weights
     kept = rows // tokens
     metrics = []
     for name, model in MODELS.items():
         if arguments.quick and name != "Llama-3-8B":
             continue
-        costs = forward(model, rows, kept, tokens, weights)
+        costs = forward(model, rows, kept, tokens, weights, arguments.deltas)
         print(f"\n{name} {weights}, {rows} rows (16 lanes of 16 sequences of {tokens}): predicted ms at least")
         print(f"  {'kernel':18}{'GB':>9}{'TFLOP':>9}{'fp32 T':>9}" + "".join(f"{device:>10}" for device in DEVICES))
         for kernel, cost in costs.items():

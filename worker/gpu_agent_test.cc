@@ -15,8 +15,9 @@
 namespace qzo::worker {
 namespace {
 
-method::MethodSpec SmallMethod() {
+method::MethodSpec SmallMethod(bool deltas) {
   method::MethodSpec method = TinyMethod();
+  method.train_unquantized = deltas;
   method.probes = 1;
   method.micro_batches = 1;
   method.batch_size = 1;
@@ -25,7 +26,8 @@ method::MethodSpec SmallMethod() {
 
 std::vector<double> LossesOf(const v1::Results& results) { return {results.losses().begin(), results.losses().end()}; }
 
-class GpuAgentTest : public ::testing::Test {
+// The parameter: whether unquantized tensors are trained, too.
+class GpuAgentTest : public ::testing::TestWithParam<bool> {
  protected:
   Member& AddMember() {
     gpus_.push_back(kernels::cuda::MakeEmulatedGpu());
@@ -38,10 +40,10 @@ class GpuAgentTest : public ::testing::Test {
   std::deque<Member> members_;
 };
 
-TEST_F(GpuAgentTest, ItsLossesAreNearTheProcessorsAndItsReplicasTheSame) {
+TEST_P(GpuAgentTest, ItsLossesAreNearTheProcessorsAndItsReplicasTheSame) {
   Member& member = AddMember();
-  Oracle oracle(SmallMethod());
-  member.Open(TinyJob(1, SmallMethod(), &blobs_));
+  Oracle oracle(SmallMethod(GetParam()));
+  member.Open(TinyJob(1, SmallMethod(GetParam()), &blobs_));
   EXPECT_EQ(member.NextReady().digest(), oracle.replica->digest());
   const std::vector<std::vector<float>> steps = {{}, {0.02f}};
   for (uint32_t step = 0; step < steps.size(); ++step) {
@@ -58,8 +60,9 @@ TEST_F(GpuAgentTest, ItsLossesAreNearTheProcessorsAndItsReplicasTheSame) {
   }
 }
 
-TEST_F(GpuAgentTest, APipelineOfThemHasTheBitsOfOne) {
-  const v1::OpenJob whole = TinyJob(1, SmallMethod(), &blobs_), job = TinyJob(2, SmallMethod(), &blobs_);
+TEST_P(GpuAgentTest, APipelineOfThemHasTheBitsOfOne) {
+  const method::MethodSpec method = SmallMethod(GetParam());
+  const v1::OpenJob whole = TinyJob(1, method, &blobs_), job = TinyJob(2, method, &blobs_);
   Member& alone = AddMember();
   alone.Open(whole);
   alone.NextReady();
@@ -88,6 +91,9 @@ TEST_F(GpuAgentTest, APipelineOfThemHasTheBitsOfOne) {
     EXPECT_EQ(found.digest(), expected.digest());
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Trained, GpuAgentTest, ::testing::Bool(),
+                         [](const auto& deltas) { return deltas.param ? "ScalesAndUnquantized" : "Scales"; });
 
 }  // namespace
 }  // namespace qzo::worker

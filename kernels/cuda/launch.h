@@ -70,6 +70,16 @@ struct Launches {
     Launcher::template Run<UpdateKernel>(stream, p.blocks, 1, kUpdateThreads, 0, p);
   }
 
+  static void LaneVectors(void* stream, const LaneVectorsParams& p, int max_lanes) {
+    Launcher::template Run<LaneVectorsKernel>(stream, p.blocks, max_lanes, kUpdateThreads, 0, p);
+  }
+  static void DeltaProduct(void* stream, const DeltaProductParams& p) {
+    const int tiles = (p.rows + kTileColumns - 1) / kTileColumns;
+    const int blocks = p.max_strips * tiles;
+    Launcher::template Run<DeltaProductKernel<DeltaPart::kDeltas>>(stream, blocks, 1, kDeltaThreads, kDeltaShared, p);
+    Launcher::template Run<DeltaProductKernel<DeltaPart::kNoise>>(stream, blocks, 1, kDeltaThreads, kDeltaShared, p);
+  }
+
   static constexpr GpuOps kOps = {
       .mat_mul = MatMul,
       .attention = Attention,
@@ -79,6 +89,8 @@ struct Launches {
       .gate = PerRow<GateKernel, 0, GateParams>,
       .rotate = PerRow<RotateKernel, 0, RotateParams>,
       .embed = PerRow<EmbedKernel, 0, EmbedParams>,
+      .lane_vectors = LaneVectors,
+      .delta_product = DeltaProduct,
       .gather = PerRow<GatherKernel, 0, GatherParams>,
       .soft_cap = PerRow<SoftCapKernel, 0, SoftCapParams>,
       .log_sum = PerRow<LogSumKernel, kLossShared, LogSumParams>,

@@ -58,6 +58,7 @@ struct MatMulParams {
   int64_t ldy = 0;
   bool accumulate = false;
   const float* bias = nullptr;  // [N]
+  int64_t bias_stride = 0;      // from a lane's to the next one's
   int slices = 1;
   float* partials = nullptr;  // [slices, max_rows, N], where slices > 1
   int64_t max_rows = 0;
@@ -227,23 +228,25 @@ QZO_DEVICE Tile TileOf(int block, int pairs, int tiles) {
 }
 
 // What becomes of the sums of a column: times the row's scale and the multiplier (1 where groups have their own), plus
-// the bias.
+// the bias of their lane, one of two.
 class Ending {
  public:
-  QZO_DEVICE Ending(const MatMulParams& p, int column) {
+  QZO_DEVICE Ending(const MatMulParams& p, int column, int lane, int other_lane) {
     if (column >= p.w.rows) return;
     if (p.w.format.scales == Scales::kRow) scale_ = reinterpret_cast<const float*>(p.w.records)[column];
-    if (p.bias != nullptr) bias_ = p.bias[column];
+    if (p.bias == nullptr) return;
+    bias_ = p.bias[lane * p.bias_stride + column];
+    other_bias_ = p.bias[other_lane * p.bias_stride + column];
   }
-  QZO_DEVICE void Store(const MatMulParams& p, int64_t row, int column, float multiplier, float sum) const {
+  QZO_DEVICE void Store(const MatMulParams& p, int64_t row, int column, bool other, float multiplier, float sum) const {
     float result = multiplier * (scale_ * sum);
-    if (p.bias != nullptr) result += bias_;
+    if (p.bias != nullptr) result += other ? other_bias_ : bias_;
     float& y = p.y[row * p.ldy + column];
     y = p.accumulate ? y + result : result;
   }
 
  private:
-  float scale_ = 1, bias_ = 0;
+  float scale_ = 1, bias_ = 0, other_bias_ = 0;
 };
 
 template <Codes kCodes, Scales kScales>
@@ -474,7 +477,7 @@ MatMulKernel(const MatMulParams p) {
     }
     SyncThreads();
     const int at = thread % 64, in_tile = at / 16 * 32 + 16 * c + at % 16, column = tile.column + in_tile;
-    const Ending ending(p, column);
+    const Ending ending(p, column, strip(0).lane, strip(1).lane);
     for (int row = thread / 64; column < p.w.rows && row < 2 * kStripRows; row += kMatMulThreads / 64) {
       const int which = row / kStripRows, in_strip = row % kStripRows;
       const Strip mine = strip_of[which == 1 && paired ? 1 : 0];
@@ -485,7 +488,7 @@ MatMulKernel(const MatMulParams p) {
         p.partials[(slice * p.max_rows + to) * p.w.rows + column] = value;
         continue;
       }
-      ending.Store(p, to, column, channel[which * kTileColumns + in_tile], value);
+      ending.Store(p, to, column, which == 1, channel[which * kTileColumns + in_tile], value);
     }
     SyncThreads();
   }
@@ -500,13 +503,13 @@ QZO_KERNEL(128, 4) AddSlicesKernel(const MatMulParams p) {
   NoiseCursor noise;
   const float multiplier =
       p.grouped ? 1.0f : noise.Multiplier(p.multipliers, p.lanes[strip.lane], static_cast<uint32_t>(column));
-  const Ending ending(p, column);
+  const Ending ending(p, column, strip.lane, strip.lane);
   for (int64_t token = strip.begin; token < strip.begin + strip.rows; ++token) {
     float total = 0;
     for (int slice = 0; slice < p.slices; ++slice) {
       total += p.partials[(slice * p.max_rows + token) * p.w.rows + column];
     }
-    ending.Store(p, token, column, multiplier, total);
+    ending.Store(p, token, column, false, multiplier, total);
   }
 }
 

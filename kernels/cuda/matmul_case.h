@@ -97,7 +97,7 @@ struct GpuMatMulCase {
     }
     x = RandomFloats(random, static_cast<size_t>(rows * k));
     y = RandomFloats(random, static_cast<size_t>(rows * n));
-    bias = RandomFloats(random, static_cast<size_t>(n));
+    bias = RandomFloats(random, lanes.size() * static_cast<size_t>(n));
   }
   GpuMatMulCase(const GpuMatMulCase&) = delete;
   GpuMatMulCase& operator=(const GpuMatMulCase&) = delete;
@@ -144,6 +144,7 @@ struct GpuMatMulCase {
                                      .ldy = wanted.rows,
                                      .accumulate = accumulate,
                                      .bias = added.get() + first,
+                                     .bias_stride = w.rows,
                                      .slices = slices,
                                      .partials = partials.get(),
                                      .max_rows = rows});
@@ -183,7 +184,7 @@ struct GpuMatMulCase {
             size += magnitude * std::fabs(term);
           }
           const double before = accumulate ? double{y[static_cast<size_t>(m * w.rows + n)]} : 0;
-          const double added = double{bias[static_cast<size_t>(n)]};
+          const double added = double{bias[static_cast<size_t>(strip.lane * w.rows + n)]};
           const double error = std::fabs(double{found[static_cast<size_t>(m * w.rows + n)]} - (sum + added + before)) /
                                (allowed * (size + std::fabs(added) + std::fabs(before)) + 1e-37);
           if (error <= worst) continue;
@@ -200,7 +201,8 @@ struct GpuMatMulCase {
   const WeightMatrix& w;
   const Granularity granularity;
   size_t count = 0;  // of multipliers
-  std::vector<float> multipliers, units, x, y, bias;
+  std::vector<float> multipliers, units, x, y;
+  std::vector<float> bias;  // [lanes, N]
   std::vector<LaneNoise> lanes;
   std::vector<Strip> strips;
   int rows = 0;

@@ -122,6 +122,8 @@ TEST(CudaBudgetTest, KnowsTheSharedMemoryOfEveryLayout) {
   EXPECT_EQ(shared("MatMulKernel<2, 7>"), (MatMulLayout<Codes::kBf16, Scales::kNone>::kBytes));
   EXPECT_EQ(shared("MatMulKernel<3, 8>"), (MatMulLayout<Codes::kBook8, Scales::kRow>::kBytes));
   EXPECT_EQ(shared("MatMulKernel<4, 8>"), (MatMulLayout<Codes::kBook16, Scales::kRow>::kBytes));
+  EXPECT_EQ(shared("DeltaProductKernel<0>"), kDeltaShared);
+  EXPECT_EQ(shared("DeltaProductKernel<1>"), kDeltaShared);
   EXPECT_EQ(shared("AttentionKernel<16>"), AttentionLayout<16>::kBytes);
   EXPECT_EQ(shared("AttentionKernel<64>"), AttentionLayout<64>::kBytes);
   EXPECT_EQ(shared("AttentionKernel<128>"), AttentionLayout<128>::kBytes);

@@ -1,4 +1,5 @@
-// Multipliers with their noise on the fly, and the update: the bits of kernels.h's noise, perturb and update.
+// Multipliers and deltas with their noise on the fly, and the update: the bits of kernels.h's noise, perturb and
+// update.
 #ifndef QZO_KERNELS_CUDA_NOISE_H_
 #define QZO_KERNELS_CUDA_NOISE_H_
 
@@ -12,13 +13,14 @@
 
 namespace qzo::kernels::cuda {
 
-// Which direction a lane is perturbed in, and how far. signed_epsilon 0: the multipliers as they are.
+// Which direction a lane is perturbed in, and how far. signed_epsilon 0: multipliers and deltas as they are.
 struct LaneNoise {
   uint64_t seed = 0;
   uint32_t step = 0;
   uint32_t probe = 0;
   float signed_epsilon = 0;
   NoiseKind kind = NoiseKind::kRademacher;
+  float signed_delta_epsilon = 0;  // the same of deltas, times their unit
 };
 
 // The trained state of one matrix. No multipliers: all ones, without noise.
@@ -27,6 +29,12 @@ struct Multipliers {
   const float* unit = nullptr;  // likewise, nullptr: all ones
   uint32_t tensor = 0;          // ordinal in the partition
   uint32_t first = 0;  // of the tensor's multipliers, where the matrix is a part of it: k and unit are the tensor's
+};
+
+// The trained state of an unquantized tensor, a delta for every value. No deltas: it is not trained.
+struct Deltas {
+  const float* values = nullptr;
+  uint32_t tensor = 0;  // ordinal in the partition
 };
 
 QZO_DEVICE uint32_t SelectWord(const base::PhiloxWords& words, uint32_t i) {  // no indexing: words stay in registers
@@ -44,11 +52,20 @@ class NoiseCursor {
       BoxMuller(SelectWord(words, index & 2), SelectWord(words, (index & 2) + 1), &first, &second);
       return index % 2 == 0 ? first : second;
     }
-    if (index / 32 != signs_of_) {
-      signs_of_ = index / 32;
-      signs_ = SelectWord(Words(lane, tensor, index / kRademacherPerBlock), signs_of_ % 4);
+    return Sign(lane, tensor, index);
+  }
+
+  // z at `index`, a multiple of four, and at the three after it.
+  QZO_DEVICE void Four(const LaneNoise& lane, uint32_t tensor, uint32_t index, float (&z)[4]) {
+    static_assert(kGaussianPerBlock == 4);
+    if (lane.kind == NoiseKind::kGaussian) {
+      const base::PhiloxWords words = Words(lane, tensor, index / kGaussianPerBlock);
+      BoxMuller(words.w[0], words.w[1], &z[0], &z[1]);
+      BoxMuller(words.w[2], words.w[3], &z[2], &z[3]);
+      return;
     }
-    return (signs_ >> index % 32 & 1) == 0 ? 1.0f : -1.0f;
+    QZO_UNROLL
+    for (uint32_t i = 0; i < 4; ++i) z[i] = Sign(lane, tensor, index + i);
   }
 
   // The lane's multiplier `index` of the matrix.
@@ -60,26 +77,42 @@ class NoiseCursor {
     return Fma(lane.signed_epsilon * unit, At(lane, m.tensor, index), m.k[index]);
   }
 
+  // What the lane adds to value `index` of a tensor.
+  QZO_DEVICE float Delta(const Deltas& d, const LaneNoise& lane, uint32_t index) {
+    if (lane.signed_epsilon == 0) return d.values[index];
+    return Fma(lane.signed_delta_epsilon, At(lane, d.tensor, index), d.values[index]);
+  }
+
  private:
+  QZO_DEVICE float Sign(const LaneNoise& lane, uint32_t tensor, uint32_t index) {
+    if (index / 32 != signs_of_) {
+      signs_of_ = index / 32;
+      signs_ = SelectWord(Words(lane, tensor, index / kRademacherPerBlock), signs_of_ % 4);
+    }
+    return (signs_ >> index % 32 & 1) == 0 ? 1.0f : -1.0f;
+  }
   QZO_DEVICE static base::PhiloxWords Words(const LaneNoise& lane, uint32_t tensor, uint32_t block) {
     return base::Philox4x32(lane.seed, {{block, tensor, lane.probe, lane.step}});
   }
 
-  uint32_t signs_of_ = 0xffffffffu;  // beyond the last one: tensors have fewer than 2^32 multipliers
+  uint32_t signs_of_ = 0xffffffffu;  // beyond the last one: tensors have fewer than 2^32 values
   uint32_t signs_ = 0;
 };
 
-// Where a tensor's multipliers are among those of all, and the first block of threads that updates them.
+// Where a tensor's multipliers or deltas are among those of all, and the first block of threads that updates them.
 struct UpdateTensor {
   int64_t begin = 0;
   uint32_t count = 0;
   uint32_t ordinal = 0;  // in the partition
   int32_t first_block = 0;
+  bool deltas = false;
+  int64_t unit = 0;  // where a multiplier's units begin among those of all
 };
 
 struct UpdateParams {
   float* k = nullptr;  // of all tensors
   const float* unit = nullptr;
+  float delta_unit = 0;                   // of every delta
   const UpdateTensor* tensors = nullptr;  // in the order of their blocks
   int tensor_count = 0;
   int blocks = 0;
@@ -92,27 +125,33 @@ inline constexpr int kUpdateThreads = 256;
 
 constexpr int UpdateBlocks(uint32_t count) { return static_cast<int>((count + kUpdateThreads - 1) / kUpdateThreads); }
 
-QZO_KERNEL(256, 4) UpdateKernel(const UpdateParams p) {
-  int low = 0, high = p.tensor_count - 1;  // the last tensor that begins at this block or before
+// The last tensor that begins at a block or before.
+QZO_DEVICE UpdateTensor TensorOf(const UpdateTensor* tensors, int count, int block) {
+  int low = 0, high = count - 1;
   while (low < high) {
     const int middle = (low + high + 1) / 2;
-    if (p.tensors[middle].first_block <= BlockIndexX()) {
+    if (tensors[middle].first_block <= block) {
       low = middle;
     } else {
       high = middle - 1;
     }
   }
-  const UpdateTensor tensor = p.tensors[low];
+  return tensors[low];
+}
+
+QZO_KERNEL(256, 4) UpdateKernel(const UpdateParams p) {
+  const UpdateTensor tensor = TensorOf(p.tensors, p.tensor_count, BlockIndexX());
   const uint32_t i = static_cast<uint32_t>((BlockIndexX() - tensor.first_block) * kUpdateThreads + ThreadIndex());
   if (i >= tensor.count) return;
-  const float unit = p.unit == nullptr ? 1.0f : p.unit[tensor.begin + i];
+  const float unit = tensor.deltas ? p.delta_unit : p.unit == nullptr ? 1.0f : p.unit[tensor.unit + i];
   const float floor = p.unit == nullptr ? 0x1p-6f : 1e-7f * FromBits(Bits(unit) & 0x7fffffffu);
   float k = p.k[tensor.begin + i];
   for (int probe = 0; probe < p.probe_count; ++probe) {
     const float coefficient = p.coefficients[probe];
     if (coefficient == 0) continue;
     NoiseCursor noise;
-    k = Max(floor, Fma(-(coefficient * unit), noise.At(p.probes[probe], tensor.ordinal, i), k));
+    const float moved = Fma(-(coefficient * unit), noise.At(p.probes[probe], tensor.ordinal, i), k);
+    k = tensor.deltas ? moved : Max(floor, moved);
   }
   p.k[tensor.begin + i] = k;
 }

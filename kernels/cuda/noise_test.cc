@@ -37,18 +37,21 @@ TEST_P(CudaNoiseTest, PerturbedMultipliersHaveTheBitsOfTheReference) {
 TEST_P(CudaNoiseTest, UpdatesOfAllTensorsHaveTheBitsOfTheReference) {
   constexpr uint32_t kCounts[] = {517, 1, 256, 40};
   constexpr uint32_t kOrdinals[] = {3, 0, 7, 8};
+  constexpr float kDeltaUnit = 0.3f;
   const std::vector<float> coefficients = {0.03f, 0.0f, -2.0f, 1e-4f};
   std::vector<UpdateTensor> tensors;
-  int64_t all = 0;
+  int64_t all = 0, multiplied = 0;
   int blocks = 0;
   for (size_t i = 0; i < 4; ++i) {
-    tensors.push_back({all, kCounts[i], kOrdinals[i], blocks});
+    const bool deltas = i == 2;  // in the middle: units lie elsewhere than multipliers
+    tensors.push_back({all, kCounts[i], kOrdinals[i], blocks, deltas, multiplied});
     all += kCounts[i];
+    if (!deltas) multiplied += kCounts[i];
     blocks += UpdateBlocks(kCounts[i]);
   }
   for (const bool with_units : {false, true}) {
     std::vector<float> k = RandomFloats(random_, static_cast<size_t>(all));
-    const std::vector<float> units = RandomFloats(random_, k.size());
+    const std::vector<float> units = RandomFloats(random_, static_cast<size_t>(multiplied));
     std::vector<NoiseKey> keys;
     std::vector<LaneNoise> probes;
     for (uint32_t probe = 0; probe < coefficients.size(); ++probe) {
@@ -60,6 +63,7 @@ TEST_P(CudaNoiseTest, UpdatesOfAllTensorsHaveTheBitsOfTheReference) {
     OnDevice<UpdateTensor> device_tensors(*gpu_, tensors);
     gpu_->ops().update(gpu_->stream(), {.k = device_k.get(),
                                         .unit = with_units ? device_units.get() : nullptr,
+                                        .delta_unit = kDeltaUnit,
                                         .tensors = device_tensors.get(),
                                         .tensor_count = static_cast<int>(tensors.size()),
                                         .blocks = blocks,
@@ -68,8 +72,17 @@ TEST_P(CudaNoiseTest, UpdatesOfAllTensorsHaveTheBitsOfTheReference) {
                                         .probe_count = static_cast<int>(coefficients.size())});
     for (const UpdateTensor& tensor : tensors) {
       for (NoiseKey& key : keys) key.tensor = tensor.ordinal;
-      AllKernels().front()->update(keys, coefficients, 0, tensor.count,
-                                   with_units ? units.data() + tensor.begin : nullptr, k.data() + tensor.begin);
+      float* const values = k.data() + tensor.begin;
+      if (!tensor.deltas) {
+        AllKernels().front()->update(keys, coefficients, 0, tensor.count,
+                                     with_units ? units.data() + tensor.unit : nullptr, values);
+        continue;
+      }
+      for (size_t i = 0; i < keys.size(); ++i) {
+        if (coefficients[i] == 0) continue;
+        AllKernels().front()->perturb(keys[i], 0, tensor.count, values, nullptr, -(coefficients[i] * kDeltaUnit),
+                                      values);
+      }
     }
     EXPECT_EQ(FirstDifference(device_k.Read(), k), -1) << "units " << with_units;
   }

@@ -4,6 +4,7 @@
 #define QZO_KERNELS_CUDA_OPS_H_
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/deltas.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/noise.h"
@@ -21,6 +22,8 @@ struct GpuOps {
   void (*gate)(void* stream, const GateParams& params, int max_rows);
   void (*rotate)(void* stream, const RotateParams& params, int max_rows);
   void (*embed)(void* stream, const EmbedParams& params, int max_rows);
+  void (*lane_vectors)(void* stream, const LaneVectorsParams& params, int max_lanes);
+  void (*delta_product)(void* stream, const DeltaProductParams& params);
   void (*gather)(void* stream, const GatherParams& params, int max_rows);
   void (*soft_cap)(void* stream, const SoftCapParams& params, int max_rows);
   void (*log_sum)(void* stream, const LogSumParams& params, int max_rows);

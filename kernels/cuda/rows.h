@@ -9,6 +9,7 @@
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/matrix.h"
+#include "kernels/cuda/noise.h"
 #include "kernels/exact_math.h"
 
 namespace qzo::kernels::cuda {
@@ -21,6 +22,14 @@ struct RoundedOutput {
   uint16_t* values = nullptr;
   float* sums = nullptr;
   int stretches = 0;
+};
+
+// A vector that all rows take, or that each lane has its own of.
+struct LaneVector {
+  const float* values = nullptr;
+  const int32_t* lanes = nullptr;  // of the rows; nullptr: one vector for all
+  int64_t stride = 0;              // from a lane's to the next one's
+  QZO_DEVICE const float* Of(int64_t row) const { return lanes == nullptr ? values : values + lanes[row] * stride; }
 };
 
 // Lane i of a warp has value i of block `block` of a row; 0 past the row's columns.
@@ -59,7 +68,7 @@ QZO_KERNEL(256, 4) RoundKernel(const RoundParams p) {
 struct RmsNormParams {
   const float* x = nullptr;      // [*, dim]
   const int32_t* map = nullptr;  // row i reads row map[i] of x; nullptr: i
-  const float* weight = nullptr;
+  LaneVector weight;
   float epsilon = 0;
   int dim = 0;
   const int32_t* rows = nullptr;
@@ -83,7 +92,8 @@ QZO_KERNEL(256, 4) RmsNormKernel(const RmsNormParams p) {
   sum = 0;
   for (int warp = 0; warp < kRowWarps; ++warp) sum += partial[warp];
   const float s = 1.0f / Sqrt(sum / static_cast<float>(p.dim) + p.epsilon);
-  const auto value = [&](int j) { return (x[j] * s) * p.weight[j]; };
+  const float* weight = p.weight.Of(row);
+  const auto value = [&](int j) { return (x[j] * s) * weight[j]; };
   if (p.out.values != nullptr) RoundRow(p.out, row, p.dim, value);
   if (p.plain == nullptr) return;
   for (int j = thread; j < p.dim; j += kRowThreads) {
@@ -94,7 +104,7 @@ QZO_KERNEL(256, 4) RmsNormKernel(const RmsNormParams p) {
 
 struct NormHeadsParams {
   float* x = nullptr;  // [rows, heads * head_dim], in place
-  const float* weight = nullptr;
+  LaneVector weight;
   float epsilon = 0;
   int heads = 0;
   int head_dim = 0;
@@ -106,13 +116,14 @@ QZO_KERNEL(256, 4) NormHeadsKernel(const NormHeadsParams p) {
   const int64_t row = BlockIndexX();
   if (row >= *p.rows) return;
   const int lane = ThreadIndex() % 32;
+  const float* weight = p.weight.Of(row);
   for (int head = ThreadIndex() / 32; head < p.heads; head += kRowWarps) {
     float* x = p.x + (row * p.heads + head) * p.head_dim;
     float sum = 0;
     for (int j = lane; j < p.head_dim; j += 32) sum += x[j] * x[j];
     sum = WarpSum(sum);
     const float s = 1.0f / Sqrt(sum / static_cast<float>(p.head_dim) + p.epsilon);
-    for (int j = lane; j < p.head_dim; j += 32) x[j] = (x[j] * s) * p.weight[j];
+    for (int j = lane; j < p.head_dim; j += 32) x[j] = (x[j] * s) * weight[j];
   }
 }
 
@@ -179,6 +190,9 @@ struct EmbedParams {
   const int32_t* rows = nullptr;
   float* out = nullptr;  // [rows, cols]
   float scale = 1;
+  Deltas deltas;  // of the table's values, and in which directions
+  const LaneNoise* lanes = nullptr;
+  const int32_t* row_lanes = nullptr;  // [rows]
 };
 
 // Value (row, k) of a matrix, from its planes.
@@ -225,8 +239,17 @@ QZO_DEVICE float StoredValue(const DeviceMatrix& w, int row, int k) {
 QZO_KERNEL(256, 4) EmbedKernel(const EmbedParams p) {
   const int64_t row = BlockIndexX();
   if (row >= *p.rows) return;
+  const int token = p.tokens[row];
+  const bool trained = p.deltas.values != nullptr;
+  const LaneNoise lane = trained ? p.lanes[p.row_lanes[row]] : LaneNoise{};
+  NoiseCursor noise;
   for (int k = ThreadIndex(); k < p.table.cols; k += kRowThreads) {
-    p.out[row * p.table.cols + k] = p.scale * StoredValue(p.table, p.tokens[row], k);
+    float value = StoredValue(p.table, token, k);
+    if (trained)
+      value +=
+          noise.Delta(p.deltas, lane,
+                      static_cast<uint32_t>(token) * static_cast<uint32_t>(p.table.cols) + static_cast<uint32_t>(k));
+    p.out[row * p.table.cols + k] = p.scale * value;
   }
 }
 

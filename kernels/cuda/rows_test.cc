@@ -86,7 +86,7 @@ TEST_P(CudaRowsTest, NormsAreWithinTheBoundAndRoundOnce) {
     gpu().ops().rms_norm(gpu().stream(),
                          {.x = device_x.get(),
                           .map = map.get(),
-                          .weight = device_weight.get(),
+                          .weight = {device_weight.get()},
                           .epsilon = 1e-5f,
                           .dim = dim,
                           .rows = rows.get(),
@@ -138,7 +138,7 @@ TEST_P(CudaRowsTest, NormsAreAddedWhereTheyAreAskedTo) {
   for (const bool add : {false, true}) {
     gpu().ops().rms_norm(gpu().stream(),
                          {.x = device_x.get(),
-                          .weight = device_weight.get(),
+                          .weight = {device_weight.get()},
                           .epsilon = 1e-5f,
                           .dim = kDim,
                           .rows = rows.get(),
@@ -157,7 +157,7 @@ TEST_P(CudaRowsTest, HeadsAreNormedOneByOne) {
                              weight = RandomFloats(random_, static_cast<size_t>(dim));
     OnDevice<float> device_x(gpu(), x), device_weight(gpu(), weight);
     OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
-    gpu().ops().norm_heads(gpu().stream(), {device_x.get(), device_weight.get(), 1e-6f, heads, dim, rows.get()}, 4);
+    gpu().ops().norm_heads(gpu().stream(), {device_x.get(), {device_weight.get()}, 1e-6f, heads, dim, rows.get()}, 4);
     const std::vector<float> found = device_x.Read();
     for (size_t i = 0; i < x.size(); ++i) {
       const size_t width = static_cast<size_t>(dim), head = i / width * width;

@@ -20,13 +20,16 @@
 
 namespace qzo::model {
 
-// What lanes are made of, for engines that perturb on the fly: the multipliers of a replica and a direction per lane.
+// What lanes are made of, for engines that perturb on the fly: the multipliers and deltas of a replica and a direction
+// per lane.
 struct LaneState {
-  absl::Span<const float> multipliers;  // flat over the partition; empty: all ones, and no directions
-  absl::Span<const float> units;        // likewise; empty: all ones
+  absl::Span<const float> multipliers;  // and deltas, flat over the partition; empty: all ones, and no directions
+  absl::Span<const float> units;        // of the multipliers, likewise; empty: all ones
+  float delta_unit = 0;                 // of the deltas; 0: there are none
   std::shared_ptr<const void> owner;    // of the multipliers, and
   uint64_t version = 0;                 // how often it has changed them
-  // The step that made them of those of the version before, by the rule of Kernels::update; empty: another change.
+  // The step that made them of those of the version before, by the rule of Kernels::update, of deltas without a floor;
+  // empty: another change.
   absl::Span<const kernels::NoiseKey> keys;  // a probe each, but the tensor
   absl::Span<const float> coefficients;
 };
@@ -53,7 +56,7 @@ class LaneSource {
   virtual bool has_deltas(int /*lane*/) const { return false; }
   virtual void AddDeltas(int /*lane*/, int /*tensor*/, int64_t /*begin*/, int64_t /*count*/, float* /*x*/) const {}
 
-  // The same multipliers, bit for bit, as a state and directions; nothing for lanes that are none or have deltas.
+  // The same multipliers and deltas, bit for bit, as a state and directions; nothing for lanes that are none.
   virtual std::optional<LaneState> State() const { return std::nullopt; }
   virtual LaneDirection Direction(int /*lane*/) const { return {}; }
 };

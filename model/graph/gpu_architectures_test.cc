@@ -7,6 +7,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/fs.h"
 #include "kernels/cuda/test_gpu.h"
 #include "model/graph/gpu_passes.h"
 #include "tests/support/directed_lanes.h"
@@ -66,17 +67,48 @@ class GpuArchitectures : public kernels::cuda::OnTestGpu<> {
     EXPECT_OK(logits);
     return logits.ok() ? *std::move(logits) : std::vector<float>();
   }
-  // Under multipliers and noise that matter.
+  // Under multipliers, deltas and noise that matter.
   void ExpectTheProcessorsLogits(const Model& model) {
     PlainLane plain;
     const std::vector<float> expected = OnProcessor(model, &plain);
     EXPECT_LT(LargestError(OnGpu(model, &plain), expected), kBound);
     for (const auto granularity : {method::Granularity::kChannel, method::Granularity::kGroup}) {
-      const method::Partition partition(granularity, model.info().trained);
-      DirectedLanes lane(partition, 1, 0, 0.3f);
-      const std::vector<float> perturbed = OnProcessor(model, &lane);
-      EXPECT_LT(LargestError(OnGpu(model, &lane), perturbed), kBound);
-      EXPECT_GT(LargestError(perturbed, expected), 4 * kBound) << "noise without influence proves nothing";
+      std::vector<float> without;
+      for (const bool deltas : {false, true}) {
+        const method::Partition partition =
+            model.info().PartitionFor({.granularity = granularity, .train_unquantized = deltas});
+        DirectedLanes lane(partition, 1, 0, 0.3f);
+        const std::vector<float> perturbed = OnProcessor(model, &lane);
+        EXPECT_LT(LargestError(OnGpu(model, &lane), perturbed), kBound) << "deltas " << deltas;
+        EXPECT_GT(LargestError(perturbed, deltas ? without : expected), 4 * kBound)
+            << "noise without influence proves nothing";
+        without = perturbed;
+      }
+    }
+  }
+  // Alone and with others, each loss has the same bits.
+  void ExpectTheSameLossesAlone(const Model& model, bool deltas) {
+    const std::vector<int32_t> ids = Ids();
+    const std::vector<Example> examples = {{.prompt = {ids.begin(), ids.begin() + 8},
+                                            .branches = {{ids.begin() + 8, ids.end()}, {3, 5, 7}},
+                                            .scored = {},
+                                            .label = 0},
+                                           {.prompt = {2, 3}, .branches = {{4, 5}, {6}}, .scored = {}, .label = 1}};
+    const Example* both[] = {&examples[0], &examples[1]};
+    const method::Partition partition = model.info().PartitionFor({.train_unquantized = deltas});
+    DirectedLanes all(partition, 3);
+    std::vector<ExampleLoss> together;
+    ASSERT_OK(GpuEngine(model)->Losses(TaskKind::kClassification, both, &all, &together));
+    const std::unique_ptr<Engine> small = GpuEngine(model, 1);
+    for (int lane = 0; lane < 3; ++lane) {
+      DirectedLanes one(partition, 1, lane);
+      for (size_t i = 0; i < 2; ++i) {
+        std::vector<ExampleLoss> alone;
+        ASSERT_OK(small->Losses(TaskKind::kClassification, {&both[i], 1}, &one, &alone));
+        EXPECT_EQ(std::bit_cast<uint64_t>(alone[0].loss),
+                  std::bit_cast<uint64_t>(together[static_cast<size_t>(lane) * 2 + i].loss))
+            << "lane " << lane << " example " << i << " deltas " << deltas;
+      }
     }
   }
 
@@ -90,28 +122,7 @@ TEST_P(GpuArchitecturesTest, LogitsAreCloseToTheProcessors) { ExpectTheProcessor
 // Windows and prefixes among them: the model's window is shorter than these examples.
 TEST_P(GpuArchitecturesTest, ALossDependsOnNothingThatSharesThePass) {
   const std::unique_ptr<Model> model = LoadGguf(GetParam());
-  const std::vector<int32_t> ids = Ids();
-  const std::vector<Example> examples = {{.prompt = {ids.begin(), ids.begin() + 8},
-                                          .branches = {{ids.begin() + 8, ids.end()}, {3, 5, 7}},
-                                          .scored = {},
-                                          .label = 0},
-                                         {.prompt = {2, 3}, .branches = {{4, 5}, {6}}, .scored = {}, .label = 1}};
-  const Example* both[] = {&examples[0], &examples[1]};
-  const method::Partition partition(method::Granularity::kChannel, model->info().trained);
-  DirectedLanes all(partition, 3);
-  std::vector<ExampleLoss> together;
-  ASSERT_OK(GpuEngine(*model)->Losses(TaskKind::kClassification, both, &all, &together));
-  const std::unique_ptr<Engine> small = GpuEngine(*model, 1);
-  for (int lane = 0; lane < 3; ++lane) {
-    DirectedLanes one(partition, 1, lane);
-    for (size_t i = 0; i < 2; ++i) {
-      std::vector<ExampleLoss> alone;
-      ASSERT_OK(small->Losses(TaskKind::kClassification, {&both[i], 1}, &one, &alone));
-      EXPECT_EQ(std::bit_cast<uint64_t>(alone[0].loss),
-                std::bit_cast<uint64_t>(together[static_cast<size_t>(lane) * 2 + i].loss))
-          << "lane " << lane << " example " << i;
-    }
-  }
+  for (const bool deltas : {false, true}) ExpectTheSameLossesAlone(*model, deltas);
 }
 
 std::string NameOf(const ::testing::TestParamInfo<const char*>& info) { return info.param; }
@@ -127,15 +138,19 @@ TEST_F(GpuArchitectures, AreRefusedByNameWhereSomethingIsMissing) {
 
 class GpuCheckpoints : public GpuArchitectures {
  protected:
-  std::unique_ptr<Model> Load(const std::string& method, int bits) {
-    files_ = TinyCheckpoint(method, bits).Files();
+  std::unique_ptr<Model> Load(std::map<std::string, std::string> files, const std::string& tokenizer = kStories) {
+    files_ = std::move(files);
     auto checkpoint = testing::OpenFiles(files_);
     EXPECT_OK(checkpoint);
-    const auto file = GgufFile::Open(testing::TestFile("golden/models/stories260k/stories260K-F32.gguf"));
+    const auto file = GgufFile::Open(testing::TestFile(tokenizer));
     auto model = Model::Load(*std::move(checkpoint), *MakeTokenizer(**file));
     EXPECT_OK(model);
     return model.ok() ? *std::move(model) : nullptr;
   }
+  std::unique_ptr<Model> Load(const std::string& method, int bits) {
+    return Load(TinyCheckpoint(method, bits).Files());
+  }
+  static constexpr char kStories[] = "golden/models/stories260k/stories260K-F32.gguf";
   std::map<std::string, std::string> files_;  // outlive the model
 };
 
@@ -143,6 +158,47 @@ class GpuCheckpointTest : public GpuCheckpoints, public ::testing::WithParamInte
 
 TEST_P(GpuCheckpointTest, CodebooksHaveTheProcessorsLogits) { ExpectTheProcessorsLogits(*Load("aqlm", GetParam())); }
 INSTANTIATE_TEST_SUITE_P(Bits, GpuCheckpointTest, ::testing::Values(8, 16, 28));
+
+// Checkpoints of plain floats: deltas of embedding and head, apart or one for both.
+class GpuPlainCheckpointTest : public GpuCheckpoints, public ::testing::WithParamInterface<const char*> {
+ protected:
+  std::unique_ptr<Model> LoadIt() {
+    const std::string directory = std::string("golden/architectures/") + GetParam() + "/";
+    std::map<std::string, std::string> files;
+    for (const char* file : {"config.json", "model.safetensors"}) {
+      auto bytes = base::RealFileSystem()->Read(testing::TestFile(directory + file));
+      EXPECT_OK(bytes);
+      files[file] = *std::move(bytes);
+    }
+    return Load(std::move(files), directory + "model.gguf");
+  }
+};
+TEST_P(GpuPlainCheckpointTest, LogitsAreCloseToTheProcessors) { ExpectTheProcessorsLogits(*LoadIt()); }
+TEST_P(GpuPlainCheckpointTest, ALossDependsOnNothingThatSharesThePass) { ExpectTheSameLossesAlone(*LoadIt(), true); }
+INSTANTIATE_TEST_SUITE_P(Architectures, GpuPlainCheckpointTest, ::testing::Values("gemma3", "llama", "qwen2"), NameOf);
+
+TEST_F(GpuCheckpoints, EmbeddingsThatAreNoMultipleOfFourAreRefused) {
+  TinyCheckpoint odd;
+  odd.config["hidden_size"] = 66;
+  odd.config["head_dim"] = 32;
+  odd.AddFloats("model.embed_tokens.weight", {512, 66});
+  odd.AddFloats("lm_head.weight", {512, 66});
+  for (const std::string name :
+       {"model.norm", "model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm"}) {
+    odd.AddFloats(name + ".weight", {66});
+  }
+  for (const auto& [name, rows, cols] : {std::tuple{"self_attn.q_proj", 64, 66},
+                                         {"self_attn.k_proj", 32, 66},
+                                         {"self_attn.v_proj", 32, 66},
+                                         {"self_attn.o_proj", 66, 64},
+                                         {"mlp.gate_proj", 96, 66},
+                                         {"mlp.up_proj", 96, 66},
+                                         {"mlp.down_proj", 66, 96}}) {
+    odd.AddFloats(std::string("model.layers.0.") + name + ".weight", {rows, cols});
+  }
+  EXPECT_THAT(GpuPasses::Create(*Load(odd.Files()), gpu_.get()),
+              StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("embeddings of 66")));
+}
 
 TEST_F(GpuCheckpoints, CodebooksOfSingleValuesAreRefused) {
   EXPECT_THAT(GpuPasses::Create(*Load("bitsandbytes", 4), gpu_.get()),

@@ -53,6 +53,9 @@ std::string Missing(const Model& model) {
   if (!kernels::cuda::SupportsHead(info.head_dim)) {
     return absl::StrCat("heads of ", info.head_dim, " (GPUs take multiples of 8 up to 256)");
   }
+  if (info.embedding_length % 4 != 0) {
+    return absl::StrCat("embeddings of ", info.embedding_length, " (GPUs take multiples of 4)");
+  }
   if (info.norm != NormKind::kRms) return "layer norms";
   if (!info.gated()) return "an MLP without gate";
   if (model.positions().rows != 0) return "learned positions";
@@ -65,6 +68,66 @@ std::string Missing(const Model& model) {
 }
 
 }  // namespace
+
+// Vectors on their way to a device, and who wants to know where they are there.
+class GpuModel::VectorCollector {
+ public:
+  // Of `tensors` tensors from place `first` among ModelInfo::unquantized on.
+  VectorCollector(const ModelInfo& info, int first, int tensors) : first_(first) {
+    int64_t count = 0;
+    for (int i = first; i < first + tensors; ++i) {
+      begins_.push_back(count);
+      count += info.unquantized[static_cast<size_t>(i)].cols;
+    }
+    values_.resize(static_cast<size_t>(count));
+  }
+  // What is values [begin, …) of `tensor`; nothing, if there are none.
+  void Add(absl::Span<const float> values, int tensor, int64_t begin, const float** wanted) {
+    if (values.empty()) return;
+    const int64_t at = begins_.at(static_cast<size_t>(tensor - first_)) + begin;
+    std::copy(values.begin(), values.end(), values_.begin() + at);
+    wanted_.push_back({wanted, at});
+  }
+  absl::Span<const float> values() const { return values_; }
+  GpuVectors Tell(const float* copy) const {
+    for (const auto& [wanted, at] : wanted_) *wanted = copy + at;
+    return {.values = copy,
+            .count = static_cast<int64_t>(values_.size()),
+            .first = first_,
+            .tensors = static_cast<int>(begins_.size())};
+  }
+
+ private:
+  const int first_;
+  std::vector<int64_t> begins_;
+  std::vector<float> values_;
+  std::vector<std::pair<const float**, int64_t>> wanted_;
+};
+
+absl::Status GpuModel::CopyVectors(const VectorCollector& vectors, GpuVectors* copy) {
+  QZO_ASSIGN_OR_RETURN(const float* values, CopyFloats(vectors.values()));
+  *copy = vectors.Tell(values);
+  return gpu_.Wait();  // `vectors` goes
+}
+
+absl::Status GpuModel::CopyLayer(const ModelInfo& info, const Layer& layer, int first_vector, GpuLayer* copy) {
+  VectorCollector vectors(info, first_vector, info.unquantized_per_layer);
+  for (const auto& [from, to] : {std::pair{&layer.attention_norm, &copy->attention_norm},
+                                 {&layer.feed_forward_norm, &copy->feed_forward_norm},
+                                 {&layer.post_attention_norm, &copy->post_attention_norm},
+                                 {&layer.post_feed_forward_norm, &copy->post_feed_forward_norm},
+                                 {&layer.q_norm, &copy->q_norm},
+                                 {&layer.k_norm, &copy->k_norm}}) {
+    vectors.Add(from->weight, from->weight_deltas, 0, to);
+  }
+  for (const auto& [from, to] : kLinears) {
+    const LinearLayer& linear = layer.*from;
+    QZO_ASSIGN_OR_RETURN(copy->*to, CopyLinear(linear, layer.trained_base + linear.part));
+    vectors.Add(linear.bias, linear.bias_deltas, linear.first_row, &(copy->*to).bias);
+    (copy->*to).first_row = static_cast<int>(linear.first_row);
+  }
+  return CopyVectors(vectors, &copy->vectors);
+}
 
 absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, Gpu* gpu) {
   const ModelInfo& info = model.info();
@@ -83,25 +146,14 @@ absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, G
     QZO_ASSIGN_OR_RETURN(tables[local][0], made->CopyFloats(rope.cos));
     QZO_ASSIGN_OR_RETURN(tables[local][1], made->CopyFloats(rope.sin));
   }
+  int vector = info.unquantized_embeddings + model.range().begin * info.unquantized_per_layer;
   for (const Layer& layer : model.layers()) {
     GpuLayer& copy = made->layers_.emplace_back();
-    for (const auto& [from, to] : {std::pair{&layer.attention_norm.weight, &copy.attention_norm},
-                                   {&layer.feed_forward_norm.weight, &copy.feed_forward_norm},
-                                   {&layer.post_attention_norm.weight, &copy.post_attention_norm},
-                                   {&layer.post_feed_forward_norm.weight, &copy.post_feed_forward_norm},
-                                   {&layer.q_norm.weight, &copy.q_norm},
-                                   {&layer.k_norm.weight, &copy.k_norm}}) {
-      QZO_ASSIGN_OR_RETURN(*to, made->CopyFloats(*from));
-    }
     copy.cos = tables[layer.local][0];
     copy.sin = tables[layer.local][1];
     copy.window = layer.local ? info.window : 0;
-    for (const auto& [from, to] : kLinears) {
-      const LinearLayer& linear = layer.*from;
-      QZO_ASSIGN_OR_RETURN(copy.*to, made->CopyLinear(linear, layer.trained_base + linear.part));
-      QZO_ASSIGN_OR_RETURN((copy.*to).bias, made->CopyFloats(linear.bias));
-      (copy.*to).first_row = static_cast<int>(linear.first_row);
-    }
+    QZO_RETURN_IF_ERROR(made->CopyLayer(info, layer, vector, &copy));
+    vector += info.unquantized_per_layer;
   }
   if (model.has_last_layer()) {
     QZO_ASSIGN_OR_RETURN(made->head_, made->CopyLinear(model.head(), -1));
@@ -112,7 +164,12 @@ absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, G
     QZO_ASSIGN_OR_RETURN(const GpuLinear embedding, made->CopyLinear(model.embedding(), -1));
     made->embedding_ = embedding.matrix;
   }
-  QZO_ASSIGN_OR_RETURN(made->output_norm_, made->CopyFloats(model.output_norm().weight));
+  if (model.has_last_layer()) {
+    const NormWeights& norm = model.output_norm();
+    VectorCollector vectors(info, norm.weight_deltas, norm.bias.empty() ? 1 : 2);
+    vectors.Add(norm.weight, norm.weight_deltas, 0, &made->output_norm_);
+    QZO_RETURN_IF_ERROR(made->CopyVectors(vectors, &made->output_vectors_));
+  }
   QZO_RETURN_IF_ERROR(gpu->Wait());
   return made;
 }

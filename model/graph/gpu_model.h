@@ -22,7 +22,16 @@ struct GpuLinear {
   int first_row = 0;  // of that tensor
 };
 
+// Norms and biases, one after the other as in ModelInfo::unquantized.
+struct GpuVectors {
+  const float* values = nullptr;
+  int64_t count = 0;  // of the values
+  int first = 0;      // the place of the first of them there
+  int tensors = 0;
+};
+
 struct GpuLayer {
+  GpuVectors vectors;  // those that the pointers below point into
   const float* attention_norm = nullptr;
   const float* feed_forward_norm = nullptr;
   const float *post_attention_norm = nullptr, *post_feed_forward_norm = nullptr;  // where there are such
@@ -43,6 +52,7 @@ class GpuModel {
   const kernels::cuda::DeviceMatrix& embedding() const { return embedding_; }
   const GpuLinear& head() const { return head_; }
   const float* output_norm() const { return output_norm_; }
+  const GpuVectors& output_vectors() const { return output_vectors_; }
   int64_t bytes() const { return bytes_; }
 
  private:
@@ -50,6 +60,9 @@ class GpuModel {
   absl::StatusOr<const std::byte*> Copy(const void* from, size_t bytes);
   absl::StatusOr<const float*> CopyFloats(absl::Span<const float> values);
   absl::StatusOr<GpuLinear> CopyLinear(const kernels::WeightMatrix& w, int ordinal);
+  class VectorCollector;
+  absl::Status CopyVectors(const VectorCollector& vectors, GpuVectors* copy);
+  absl::Status CopyLayer(const ModelInfo& info, const Layer& layer, int first_vector, GpuLayer* copy);
 
   kernels::cuda::Gpu& gpu_;
   std::vector<GpuMemory> memory_;
@@ -57,6 +70,7 @@ class GpuModel {
   kernels::cuda::DeviceMatrix embedding_;
   GpuLinear head_;
   const float* output_norm_ = nullptr;
+  GpuVectors output_vectors_;
   int64_t bytes_ = 0;
 };
 

@@ -1,5 +1,6 @@
-// A replica's multipliers in the memory of a GPU. They are uploaded once and then change as the replica's do, by the
-// same steps and with the same bits; another replica's, or ones that have changed otherwise, are uploaded anew.
+// A replica's multipliers and deltas in the memory of a GPU. They are uploaded once and then change as the replica's
+// do, by the same steps and with the same bits; another replica's, or ones that have changed otherwise, are uploaded
+// anew.
 #ifndef QZO_MODEL_GRAPH_GPU_MULTIPLIERS_H_
 #define QZO_MODEL_GRAPH_GPU_MULTIPLIERS_H_
 
@@ -10,7 +11,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/cuda/backend.h"
+#include "kernels/cuda/deltas.h"
 #include "kernels/cuda/noise.h"
+#include "method/partition.h"
 #include "model/graph/engine.h"
 #include "model/graph/gpu_memory.h"
 #include "model/graph/gpu_model.h"
@@ -18,12 +21,13 @@
 namespace qzo::model {
 
 // How kernels are told of a direction.
-inline kernels::cuda::LaneNoise NoiseOf(const LaneDirection& direction) {
+inline kernels::cuda::LaneNoise NoiseOf(const LaneDirection& direction, float delta_unit) {
   return {.seed = direction.key.seed,
           .step = direction.key.step,
           .probe = direction.key.probe,
           .signed_epsilon = direction.signed_epsilon,
-          .kind = direction.key.kind};
+          .kind = direction.key.kind,
+          .signed_delta_epsilon = direction.signed_epsilon * delta_unit};
 }
 
 // Thread-compatible.
@@ -42,9 +46,18 @@ class GpuMultipliers {
     return grouped_ && kernels::cuda::ScalesGroups(linear.matrix.format.scales);
   }
 
-  // Graphs hold what Of has said. Those of one generation may differ in three bits.
+  // What is added to an unquantized tensor, by its place in ModelInfo::unquantized, or -1 for none.
+  bool has_deltas() const { return delta_unit_ != 0; }
+  kernels::cuda::Deltas DeltasOf(int tensor) const;
+  // What makes the lanes' own of some vectors, but the lanes. They have deltas.
+  kernels::cuda::LaneVectorsParams LanesOf(const GpuVectors& vectors) const;
+
+  // Graphs hold what these have said. Those of one generation may differ in kShapeBits bits.
+  static constexpr int kShapeBits = 4;
   int64_t generation() const { return generation_; }
-  int64_t shape() const { return (grouped_ ? 1 : 0) | (count_ > 0 ? 2 : 0) | (units_ > 0 ? 4 : 0); }
+  int64_t shape() const {
+    return (grouped_ ? 1 : 0) | (count_ > 0 ? 2 : 0) | (units_ > 0 ? 4 : 0) | (has_deltas() ? 8 : 0);
+  }
   int64_t bytes() const { return static_cast<int64_t>(flat_.bytes() + step_.bytes()); }
 
  private:
@@ -52,12 +65,20 @@ class GpuMultipliers {
   absl::Status Upload(const LaneState& state);
   absl::Status Step(const LaneState& state);
 
+  // What a method trains, by its granularity and whether it trains deltas.
+  struct Trained {
+    method::Partition partition;
+    std::vector<kernels::cuda::UpdateTensor> tensors;  // in the partition's order
+    GpuMemory device_tensors;
+  };
+  const Trained& trained() const { return trained_[(grouped_ ? 2 : 0) + (has_deltas() ? 1 : 0)]; }
+
   kernels::cuda::Gpu* gpu_;
-  std::vector<kernels::cuda::UpdateTensor> tensors_[2];  // by granularity: of the partition, in its order
-  GpuMemory device_tensors_[2];
+  std::vector<Trained> trained_;
   GpuMemory flat_;              // multipliers, then units
   GpuMemory host_step_, step_;  // a step's directions, then its coefficients
   bool grouped_ = false;
+  float delta_unit_ = 0;
   size_t count_ = 0, units_ = 0;
   std::shared_ptr<const void> owner_;
   uint64_t version_ = 0;

@@ -14,6 +14,7 @@ namespace {
 using kernels::cuda::Gpu;
 using kernels::cuda::kStretch;
 using kernels::cuda::LaneNoise;
+using kernels::cuda::LaneVector;
 using kernels::cuda::RoundedOutput;
 
 int Stretches(int64_t cols) { return static_cast<int>((cols + kStretch - 1) / kStretch); }
@@ -31,6 +32,7 @@ struct GpuPasses::View {
   int max_tiles;
   const int32_t* positions;
   const kernels::KeySpan* spans;
+  const int32_t* lanes;
   float* residual;
 };
 
@@ -41,6 +43,7 @@ struct GpuPasses::Places {
   size_t values, sums;             // RoundedInput of the product at hand
   size_t wide;                     // fp32: queries, keys, values; then gate, up
   size_t q, k, v;                  // bfloat16
+  size_t vectors;                  // [lanes, vectors of a layer] fp32, where there are deltas
   size_t attended;                 // [rows, q_dim] fp32
   size_t partials;                 // of products in slices
   size_t logits, log_sums;         // of a chunk
@@ -57,6 +60,8 @@ GpuPasses::GpuPasses(const Model& model, Gpu* gpu, StageSeam* seam, std::unique_
       weights_(std::move(weights)),
       q_dim_(info_.heads * info_.head_dim),
       kv_dim_(info_.kv_heads * info_.head_dim),
+      embedding_deltas_(info_.FindUnquantized(info_.embedding.weight)),
+      head_deltas_(info_.FindUnquantized(info_.head.weight)),
       multipliers_(std::move(multipliers)) {
   QZO_CHECK(model.whole() || seam != nullptr);
 }
@@ -75,7 +80,9 @@ GpuPasses::Places GpuPasses::Place(const GpuCapacity& c) const {
     const int slices = kernels::cuda::Slices(linear.matrix.rows, linear.matrix.cols);
     if (slices > 1) partials = std::max(partials, slices * linear_rows * linear.matrix.rows);
   };
+  int64_t vectors = weights_->output_vectors().count;
   for (const GpuLayer& l : weights_->layers()) {
+    vectors = std::max(vectors, l.vectors.count);
     for (const GpuLinear* linear : {&l.q, &l.k, &l.v, &l.attention_output, &l.gate, &l.up, &l.down}) {
       count_partials(*linear, rows);
     }
@@ -93,6 +100,7 @@ GpuPasses::Places GpuPasses::Place(const GpuCapacity& c) const {
   p.q = layout.Add<uint16_t>(rows * q_dim_);
   p.k = layout.Add<uint16_t>(rows * kv_dim_);
   p.v = layout.Add<uint16_t>(rows * kv_dim_);
+  p.vectors = layout.Add<float>(c.lanes * vectors);
   p.attended = layout.Add<float>(rows * q_dim_);
   p.partials = layout.Add<float>(partials);
   p.logits = layout.Add<float>(head_rows * info_.vocabulary);
@@ -149,16 +157,12 @@ absl::Status GpuPasses::Reserve(const GpuCapacity& c) {
 
 absl::Status GpuPasses::Prepare(const Pack& pack, LaneSource* lanes) {
   const std::optional<LaneState> state = lanes->State();
-  if (!state) {
-    return absl::UnimplementedError(
-        lanes->has_deltas(0) ? "deltas of unquantized tensors: on a GPU they are not added yet, --device cpu adds them"
-                             : "lanes without a state, which a GPU cannot make");
-  }
+  if (!state) return absl::UnimplementedError("lanes without a state, which a GPU cannot make");
   QZO_RETURN_IF_ERROR(multipliers_.Bring(*state, lanes->granularity()));
   tables_ = GpuTables(capacity_);
   tables_.Write(capacity_, pack, host_tables_);
   for (size_t i = 0; i < pack.lanes.size(); ++i) {
-    host_tables_.at<LaneNoise>(tables_.lanes)[i] = NoiseOf(lanes->Direction(pack.lanes[i].lane));
+    host_tables_.at<LaneNoise>(tables_.lanes)[i] = NoiseOf(lanes->Direction(pack.lanes[i].lane), state->delta_unit);
   }
   gpu_.Upload(device_tables_.data(), host_tables_.data(), tables_.bytes);
   return absl::OkStatus();
@@ -166,7 +170,8 @@ absl::Status GpuPasses::Prepare(const Pack& pack, LaneSource* lanes) {
 
 int64_t GpuPasses::GraphKey() const {
   // Both generations only grow, so that their sum is another one whenever one of them is.
-  return ((generation_ + multipliers_.generation()) << 3 | multipliers_.shape()) << 40 | capacity_.Key();
+  const int64_t generation = generation_ + multipliers_.generation();
+  return (generation << GpuMultipliers::kShapeBits | multipliers_.shape()) << 40 | capacity_.Key();
 }
 
 absl::Status GpuPasses::Run(const Pack& pack, LaneSource* lanes, int64_t first_slot, std::vector<double>* log_probs) {
@@ -244,6 +249,24 @@ void GpuPasses::Round(const float* x, int cols, const int32_t* order, const View
                    view.max_rows);
 }
 
+void GpuPasses::MakeVectors(const GpuVectors& vectors) {
+  made_ = vectors;
+  if (!multipliers_.has_deltas()) return;
+  kernels::cuda::LaneVectorsParams params = multipliers_.LanesOf(vectors);
+  params.lanes = Table<LaneNoise>(tables_.lanes);
+  params.lane_count = CountOf(GpuTables::kLanes);
+  params.out = work_.at<float>(Place(capacity_).vectors);
+  gpu_.ops().lane_vectors(gpu_.stream(), params, capacity_.lanes);
+}
+
+// A vector of those that MakeVectors was given last, as lanes see it.
+LaneVector GpuPasses::OfLanes(const float* stored, const View& view) const {
+  if (stored == nullptr || !multipliers_.has_deltas()) return {.values = stored};
+  return {.values = work_.at<float>(Place(capacity_).vectors) + (stored - made_.values),
+          .lanes = view.lanes,
+          .stride = made_.count};
+}
+
 // To the input of products; `plain`: to Places::normed, for matrices with an order of their own.
 void GpuPasses::Norm(const float* weight, const View& view, bool plain) {
   const Places at = Place(capacity_);
@@ -251,7 +274,7 @@ void GpuPasses::Norm(const float* weight, const View& view, bool plain) {
   const RoundedOutput rounded{work_.at<uint16_t>(at.values), work_.at<float>(at.sums), Stretches(dim)};
   gpu_.ops().rms_norm(gpu_.stream(),
                       {.x = view.residual,
-                       .weight = weight,
+                       .weight = OfLanes(weight, view),
                        .epsilon = info_.norm_epsilon,
                        .dim = dim,
                        .rows = view.rows,
@@ -265,6 +288,7 @@ void GpuPasses::Linear(const GpuLinear& linear, const View& view, const float* p
   const kernels::cuda::DeviceMatrix& w = linear.matrix;
   if (plain != nullptr) Round(plain, w.cols, linear.order, view);
   const Places at = Place(capacity_);
+  const LaneVector bias = OfLanes(linear.bias, view);
   gpu_.ops().mat_mul(gpu_.stream(), {.x = {work_.at<uint16_t>(at.values), work_.at<float>(at.sums)},
                                      .w = w,
                                      .grouped = multipliers_.Grouped(linear),
@@ -276,7 +300,8 @@ void GpuPasses::Linear(const GpuLinear& linear, const View& view, const float* p
                                      .y = y,
                                      .ldy = w.rows,
                                      .accumulate = accumulate,
-                                     .bias = linear.bias,
+                                     .bias = bias.values,
+                                     .bias_stride = bias.stride,
                                      .slices = kernels::cuda::Slices(w.rows, w.cols),
                                      .partials = work_.at<float>(at.partials),
                                      .max_rows = view.max_rows});
@@ -289,7 +314,7 @@ void GpuPasses::AddBranch(const GpuLinear& linear, const float* norm, const View
   Linear(linear, view, plain, branch, false);
   gpu_.ops().rms_norm(gpu_.stream(),
                       {.x = branch,
-                       .weight = norm,
+                       .weight = OfLanes(norm, view),
                        .epsilon = info_.norm_epsilon,
                        .dim = info_.embedding_length,
                        .rows = view.rows,
@@ -300,7 +325,7 @@ void GpuPasses::AddBranch(const GpuLinear& linear, const float* norm, const View
 
 void GpuPasses::NormHeads(const float* weight, const View& view, int heads, float* x) {
   if (weight == nullptr) return;
-  gpu_.ops().norm_heads(gpu_.stream(), {x, weight, info_.norm_epsilon, heads, info_.head_dim, view.rows},
+  gpu_.ops().norm_heads(gpu_.stream(), {x, OfLanes(weight, view), info_.norm_epsilon, heads, info_.head_dim, view.rows},
                         view.max_rows);
 }
 
@@ -324,6 +349,7 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
   const GpuLayer& layer = weights_->layers()[index];
   const Places at = Place(capacity_);
   const bool last = model_.has_last_layer() && index + 1 == weights_->layers().size();
+  MakeVectors(layer.vectors);
   const auto normed = [&](const float* weight, const View& view, bool plain) {
     Norm(weight, view, plain);
     return plain ? work_.at<float>(at.normed) : nullptr;
@@ -402,6 +428,7 @@ void GpuPasses::Body() {
                  .max_tiles = capacity_.tiles,
                  .positions = Table<int32_t>(tables_.positions),
                  .spans = Table<kernels::KeySpan>(tables_.spans),
+                 .lanes = Table<int32_t>(tables_.row_lanes),
                  .residual = work_.at<float>(at.residual)};
   const View kept{.rows = CountOf(GpuTables::kKept),
                   .max_rows = capacity_.kept,
@@ -413,18 +440,28 @@ void GpuPasses::Body() {
                   .max_tiles = capacity_.kept_tiles,
                   .positions = Table<int32_t>(tables_.kept_positions),
                   .spans = Table<kernels::KeySpan>(tables_.kept_spans),
+                  .lanes = Table<int32_t>(tables_.kept_lanes),
                   .residual = work_.at<float>(at.kept_residual)};
   if (model_.has_first_layer()) {
-    gpu_.ops().embed(
-        gpu_.stream(),
-        {weights_->embedding(), Table<int32_t>(tables_.tokens), all.rows, all.residual, info_.embedding_scale},
-        all.max_rows);
+    gpu_.ops().embed(gpu_.stream(),
+                     {.table = weights_->embedding(),
+                      .tokens = Table<int32_t>(tables_.tokens),
+                      .rows = all.rows,
+                      .out = all.residual,
+                      .scale = info_.embedding_scale,
+                      .deltas = multipliers_.DeltasOf(embedding_deltas_),
+                      .lanes = Table<LaneNoise>(tables_.lanes),
+                      .row_lanes = all.lanes},
+                     all.max_rows);
   }
   for (size_t layer = 0; layer < weights_->layers().size(); ++layer) RunLayer(layer, all, kept);
-  if (model_.has_last_layer()) Norm(weights_->output_norm(), kept, false);
+  if (!model_.has_last_layer()) return;
+  MakeVectors(weights_->output_vectors());
+  Norm(weights_->output_norm(), kept, false);
 }
 
-// Logits of rows [chunk · kGpuHeadRows, …) of the kept ones. The head is not trained: any lane will do.
+// Logits of rows [chunk · kGpuHeadRows, …) of the kept ones. What the head stores is the same for all lanes: any will
+// do.
 void GpuPasses::Head(int chunk) {
   const Places at = Place(capacity_);
   const kernels::cuda::DeviceMatrix& w = weights_->head().matrix;
@@ -443,6 +480,19 @@ void GpuPasses::Head(int chunk) {
        .slices = kernels::cuda::Slices(w.rows, w.cols),
        .partials = work_.at<float>(at.partials),
        .max_rows = max_rows});
+  if (const kernels::cuda::Deltas deltas = multipliers_.DeltasOf(head_deltas_); deltas.values != nullptr) {
+    gpu_.ops().delta_product(gpu_.stream(), {.x = {work_.at<uint16_t>(at.values), work_.at<float>(at.sums)},
+                                             .deltas = deltas,
+                                             .rows = w.rows,
+                                             .cols = w.cols,
+                                             .lanes = Table<LaneNoise>(tables_.lanes),
+                                             .strips = Table<kernels::cuda::Strip>(tables_.kept_strips),
+                                             .strip_count = CountOf(GpuTables::kKeptStrips),
+                                             .max_strips = capacity_.kept_strips,
+                                             .first_row = chunk * kGpuHeadRows,
+                                             .held = CountOf(GpuTables::kChunks + 2 * chunk),
+                                             .y = work_.at<float>(at.logits)});
+  }
   if (info_.logit_softcap == 0) return;
   gpu_.ops().soft_cap(gpu_.stream(),
                       {.x = work_.at<float>(at.logits),

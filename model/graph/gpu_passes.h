@@ -52,6 +52,8 @@ class GpuPasses final : public Passes {
   // These launch.
   void Body();
   void RunLayer(size_t index, const View& all, const View& kept);
+  void MakeVectors(const GpuVectors& vectors);  // the lanes' own, where they have deltas
+  kernels::cuda::LaneVector OfLanes(const float* stored, const View& view) const;
   void Norm(const float* weight, const View& view, bool plain);
   void Round(const float* x, int cols, const int32_t* order, const View& view);
   void Linear(const GpuLinear& linear, const View& view, const float* plain, float* y, bool accumulate);
@@ -72,6 +74,7 @@ class GpuPasses final : public Passes {
   StageSeam* const seam_;
   const std::unique_ptr<GpuModel> weights_;
   const int q_dim_, kv_dim_;
+  const int embedding_deltas_, head_deltas_;  // places among ModelInfo::unquantized
 
   GpuCapacity capacity_;         // of the pass at hand
   GpuCapacity reserved_;         // most of everything so far
@@ -79,6 +82,7 @@ class GpuPasses final : public Passes {
   GpuMemory host_tables_, device_tables_, host_log_probs_, host_rows_, work_;
   int64_t generation_ = 0;  // of the memory: graphs hold addresses
   GpuMultipliers multipliers_;
+  GpuVectors made_;  // what MakeVectors made the lanes' own of
 };
 
 }  // namespace qzo::model

@@ -128,6 +128,30 @@ TEST_F(GpuPassesTest, PerturbedLanesHaveTheProcessorsLosses) {
   }
 }
 
+// One tensor is embedding and head, and has one delta for both.
+TEST_F(GpuPassesTest, LanesWithDeltasHaveTheProcessorsLosses) {
+  const std::unique_ptr<Model> model = LoadStories("F32");
+  ASSERT_TRUE(model->info().embedding_shared());
+  const method::Partition with = model->info().PartitionFor({.train_unquantized = true}),
+                          without = model->info().PartitionFor({});
+  DirectedLanes lanes(with, 2), scales(without, 2);
+  Engine cpu(*model, kernels::BestKernels(), &pool_, kernels::Arithmetic::kFp32);
+  const std::vector<Example> examples = SomeExamples();
+  const std::vector<ExampleLoss> expected = Losses(&cpu, examples, &lanes), of_scales = Losses(&cpu, examples, &scales);
+  const std::unique_ptr<Engine> gpu = GpuEngine(*model);
+  for (DirectedLanes* turn : {&lanes, &scales, &lanes}) {  // as jobs on one model take turns
+    const std::vector<ExampleLoss> found = Losses(gpu.get(), examples, turn);
+    ASSERT_EQ(found.size(), expected.size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      EXPECT_NEAR(found[i].loss, (turn == &lanes ? expected : of_scales)[i].loss, kLogitError)
+          << "lane " << i / 3 << " example " << i % 3;
+    }
+  }
+  double difference = 0;
+  for (size_t i = 0; i < 3; ++i) difference += std::fabs(expected[i].loss - expected[3 + i].loss);
+  EXPECT_GT(difference, 4 * kLogitError);  // or wrong noise would not be seen
+}
+
 TEST_F(GpuPassesTest, ALossDependsOnNothingThatSharesThePass) {
   for (const auto granularity : {method::Granularity::kChannel, method::Granularity::kGroup}) {
     const std::unique_ptr<Model> model = LoadStories("Q4_0");
@@ -168,11 +192,12 @@ TEST_F(GpuPassesTest, AStepOfAReplicaIsSeenByTheNextPass) {
 // What a device holds after steps is, bit for bit, what would have been uploaded.
 TEST_F(GpuPassesTest, StepsAreTakenOnTheDevice) {
   const std::vector<Example> examples = {{.prompt = {5, 9, 30}, .branches = {{17, 40}}, .scored = {}, .label = -1}};
-  for (const bool paper : {false, true}) {
+  for (const auto& [paper, deltas] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
     // The published method needs scales in every matrix; this model's multipliers are fewer than a pass's tables.
     const std::string golden = testing::TestFile("golden/architectures/llama/model.gguf");
-    const std::unique_ptr<Model> model = paper ? *Model::Load(golden) : LoadStories("Q4_0");
+    const std::unique_ptr<Model> model = paper ? *Model::Load(golden) : LoadStories(deltas ? "F32" : "Q4_0");
     method::MethodSpec spec;
+    spec.train_unquantized = deltas;
     spec.probes = 3;
     spec.steps = 8;
     if (paper) {
@@ -221,20 +246,6 @@ TEST_F(GpuPassesTest, RefusesLanesThatAreArrays) {
   const std::vector<Example> examples = SomeExamples();
   EXPECT_THAT(GpuEngine(*model)->Losses(TaskKind::kClassification, Pointers(examples), &lanes, &losses),
               StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("without a state")));
-}
-
-TEST_F(GpuPassesTest, RefusesDeltasByName) {
-  const std::unique_ptr<Model> model = LoadStories("Q4_0");
-  method::MethodSpec spec;
-  spec.steps = 1;
-  spec.train_unquantized = true;
-  kernels::ThreadPool pool(1);
-  ASSERT_OK_AND_ASSIGN(const auto replica, Replica::Create(*model, spec, kernels::BestKernels(), &pool));
-  std::vector<ExampleLoss> losses;
-  const std::vector<Example> examples = SomeExamples();
-  EXPECT_THAT(
-      GpuEngine(*model)->Losses(TaskKind::kClassification, Pointers(examples), replica->CurrentLane().get(), &losses),
-      StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("deltas of unquantized tensors")));
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <functional>
+#include <map>
 
 #include "kernels/cuda/test_gpu.h"
 #include "method/batch_order.h"
@@ -11,6 +13,7 @@
 #include "tests/support/queue_seam.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tiny_checkpoint.h"
 
 namespace qzo::model {
 namespace {
@@ -38,12 +41,16 @@ class GpuStagesTest : public kernels::cuda::OnTestGpu<> {
   // Items, multipliers and digests over two steps.
   void ExpectTheSameJournal(const method::MethodSpec& spec, const std::string& path,
                             const std::vector<LayerRange>& ranges) {
+    ExpectTheSameJournal(spec, ranges, [&](LayerRange range) { return *Model::Load(testing::TestFile(path), range); });
+  }
+  void ExpectTheSameJournal(const method::MethodSpec& spec, const std::vector<LayerRange>& ranges,
+                            const std::function<std::unique_ptr<Model>(LayerRange)>& load) {
     constexpr char kRows[] =
         "{\"t\":\"aababbab\",\"label\":0}\n{\"t\":\"bba\",\"label\":1}\n{\"t\":\"abaaa\",\"label\":0}\n";
     TaskSpec task;
     task.prompt = "{t}";
     task.options = {"a", "bab"};
-    Stage whole(*Model::Load(testing::TestFile(path)), nullptr, nullptr, 4096);
+    Stage whole(load({}), nullptr, nullptr, 4096);
     DatasetReport report;
     ASSERT_OK_AND_ASSIGN(const TaskDataset data,
                          TaskDataset::Load(task, whole.model->tokenizer(), kRows, "rows", &report));
@@ -53,8 +60,7 @@ class GpuStagesTest : public kernels::cuda::OnTestGpu<> {
     std::deque<Stage> stages;
     std::vector<std::unique_ptr<Replica>> parts;
     for (size_t i = 0; i < ranges.size(); ++i) {
-      ASSERT_OK_AND_ASSIGN(auto model, Model::Load(whole.model->path(), ranges[i]));
-      stages.emplace_back(std::move(model), &passed[i], &passed[i + 1], 24);  // several passes of one lane or two
+      stages.emplace_back(load(ranges[i]), &passed[i], &passed[i + 1], 24);  // several passes of one lane or two
       ASSERT_OK_AND_ASSIGN(auto part, Replica::Create(*stages.back().model, spec, kernels::BestKernels(), &pool_));
       parts.push_back(std::move(part));
     }
@@ -99,6 +105,26 @@ TEST_F(GpuStagesTest, TwoStagesTrainTheSameJournalByThePublishedMethod) {
   for (const std::string name : {"gemma3", "llama"}) {
     ExpectTheSameJournal(spec, "golden/architectures/" + name + "/model.gguf", {{0, 1}, {1, 2}});
   }
+}
+
+// The first of them has deltas of the embedding, the last of output norm and head.
+TEST_F(GpuStagesTest, TwoStagesTrainTheSameJournalOfDeltas) {
+  method::MethodSpec spec;
+  spec.steps = 2;
+  spec.probes = 1;
+  spec.batch_size = 3;
+  spec.granularity = method::Granularity::kGroup;
+  spec.mode = method::Mode::kAbsolute;
+  spec.noise = method::Noise::kGaussian;
+  spec.epsilon = 1e-3f;
+  spec.train_unquantized = true;
+  spec.delta_unit = 1;
+  const std::map<std::string, std::string> files = testing::TinyCheckpoint("aqlm", 28, false, 2).Files();
+  ExpectTheSameJournal(spec, {{0, 1}, {1, 2}}, [&](LayerRange range) {
+    auto checkpoint = testing::OpenFiles(files);
+    const auto file = GgufFile::Open(testing::TestFile("golden/models/stories260k/stories260K-F32.gguf"));
+    return *Model::Load(*std::move(checkpoint), *MakeTokenizer(**file), range);
+  });
 }
 
 TEST_F(GpuStagesTest, WhatTheSeamReturnsEndsThePass) {

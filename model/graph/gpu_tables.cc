@@ -95,9 +95,11 @@ GpuTables::GpuTables(const GpuCapacity& c) {
   tokens = layout.Add<int32_t>(c.rows);
   positions = layout.Add<int32_t>(c.rows);
   spans = layout.Add<kernels::KeySpan>(c.rows);
+  row_lanes = layout.Add<int32_t>(c.rows);
   kept = layout.Add<int32_t>(c.kept);
   kept_positions = layout.Add<int32_t>(c.kept);
   kept_spans = layout.Add<kernels::KeySpan>(c.kept);
+  kept_lanes = layout.Add<int32_t>(c.kept);
   strips = layout.Add<Strip>(c.strips);
   kept_strips = layout.Add<Strip>(c.kept_strips);
   tiles = layout.Add<QueryTile>(c.tiles);
@@ -120,6 +122,13 @@ void GpuTables::Write(const GpuCapacity& capacity, const Pack& pack, const GpuMe
     const size_t row = static_cast<size_t>(pack.kept[i]);
     to.at<int32_t>(kept_positions)[i] = pack.positions[row];
     to.at<kernels::KeySpan>(kept_spans)[i] = pack.spans[row];
+  }
+  count[kLanes] = static_cast<int32_t>(pack.lanes.size());
+  for (size_t i = 0; i < pack.lanes.size(); ++i) {
+    const LaneSlice& slice = pack.lanes[i];
+    const auto lane = static_cast<int32_t>(i);
+    std::fill(to.at<int32_t>(row_lanes) + slice.begin, to.at<int32_t>(row_lanes) + slice.end, lane);
+    std::fill(to.at<int32_t>(kept_lanes) + slice.kept_begin, to.at<int32_t>(kept_lanes) + slice.kept_end, lane);
   }
   for (const bool of_kept : {false, true}) {
     Strip* strip = to.at<Strip>(of_kept ? kept_strips : strips);

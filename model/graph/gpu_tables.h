@@ -35,10 +35,10 @@ struct GpuCapacity {
 struct GpuTables {
   explicit GpuTables(const GpuCapacity& capacity);
 
-  enum Count { kRows, kKept, kStrips, kKeptStrips, kTiles, kKeptTiles, kTargets, kChunks };
+  enum Count { kRows, kKept, kStrips, kKeptStrips, kTiles, kKeptTiles, kTargets, kLanes, kChunks };
   // From kChunks on, of each chunk of the head: rows, strips.
-  size_t counts, tokens, positions, spans, kept, kept_positions, kept_spans, strips, kept_strips, tiles, kept_tiles,
-      chunk_strips, lanes, targets;
+  size_t counts, tokens, positions, spans, row_lanes, kept, kept_positions, kept_spans, kept_lanes, strips, kept_strips,
+      tiles, kept_tiles, chunk_strips, lanes, targets;
   size_t bytes;
 
   // Writes a pass that the capacity is of. Lanes are numbered as pack.lanes; their directions are the caller's.

@@ -234,9 +234,12 @@ void Replica::Reset() {
   Changed();
 }
 
-std::optional<LaneState> Replica::State() const {
-  if (partition_.deltas() > 0) return std::nullopt;
-  LaneState state{.multipliers = multipliers_, .units = units_, .owner = owner_, .version = version_};
+LaneState Replica::State() const {
+  LaneState state{.multipliers = multipliers_,
+                  .units = units_,
+                  .delta_unit = partition_.deltas() > 0 ? spec_.delta_unit : 0,
+                  .owner = owner_,
+                  .version = version_};
   if (!coefficients_.empty()) {
     state.keys = keys_;
     state.coefficients = coefficients_;

@@ -67,7 +67,7 @@ class Replica {
   class ProbeLanes;
   class CurrentLanes;
   const float* UnitsOf(const method::PartitionTensor& tensor) const;  // nullptr in relative mode
-  std::optional<LaneState> State() const;                             // nullopt with deltas
+  LaneState State() const;
   // Moves the deltas of a tensor along the directions keys_.
   void MoveDeltas(const method::PartitionTensor& tensor, absl::Span<const float> coefficients);
   void Changed();  // the multipliers

@@ -3,7 +3,8 @@
   1. A worker on the GPU trains a job alone. `qzoctl verify` derives every coefficient from the journal, replays it on the CPU, and
      finds the digest that the GPU worker's replica had.
   2. A worker on the CPU joins. The same job, kept to the GPU's kind, has the same journal, bit for bit.
-  3. Both work on a third job, at steps whose multipliers are the same everywhere: no replica diverges, and its journal verifies too.
+  3. Both work on a third job, which trains unquantized tensors, too, at steps whose multipliers and deltas are the same everywhere: no
+     replica diverges, and its journal verifies too.
 
 usage: job.py [--device cuda|cpu]. `cpu` is a rehearsal without a GPU: another kind, fp32 on the CPU, stands in for it.
 Exits with 1 and says what went wrong where one of these does not hold.
@@ -73,7 +74,7 @@ def main():
             expect(train(cluster, "pinned", placement={"kind": kind}) == alone, "the same journal again, bit for bit")
             expect(items(cluster, "other") == 0, "the other kind took no part in it")
 
-            train(cluster, "mixed", placement={"min_workers": 2})
+            train(cluster, "mixed", method={"train": ["scales", "unquantized"]}, placement={"min_workers": 2})
             expect(items(cluster, "other") > 0, "both kinds took part in a third job")
             expect(diverged(cluster) == 0, "no replica diverged")
         finally:

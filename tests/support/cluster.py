@@ -97,8 +97,8 @@ class Cluster:
         assert not check or result.returncode == 0, result.stderr
         return result.stdout
 
-    def submit(self, name: str, steps: int, **more: object):
-        """A job on the 260K-parameter model, with evaluations."""
+    def submit(self, name: str, steps: int, method: dict | None = None, **more: object):
+        """A job on the 260K-parameter model, with evaluations; `method`: settings of it, besides."""
         job = {
             "name": name,
             **more,
@@ -108,7 +108,7 @@ class Cluster:
                 for file, split in (("train", "train"), ("dev", "validation"), ("test", "test"))
             ],
             "task": {"kind": "classification", "prompt": "{text}", "options": ["He", "She"]},
-            "method": {"steps": steps, "batch_size": 8, "probes": 4, "seed": 7},
+            "method": {"steps": steps, "batch_size": 8, "probes": 4, "seed": 7, **(method or {})},
             "evaluation": {"eval_steps": 5},
         }
         path = self.directory / f"{name}.yaml"
