@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/thread_pool.h"
 
@@ -19,8 +20,6 @@ void MatMulRounded(const Kernels& kernels, ThreadPool& pool, const RoundedMatMul
 
 // Rows [0, rows).
 void RoundRows(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx, int64_t rows, RoundedRows* out);
-
-enum class Activation : uint8_t { kSilu, kGeluTanh, kRelu };
 
 // All rows. Where `rounded` is given it receives the result's rows as well, rounded while they are in the cache.
 // The norms then take a null y, for a result that is wanted rounded only. A norm with a null bias is rms_norm.

@@ -90,19 +90,29 @@ TEST_P(CudaDeltasTest, NormsTakeTheVectorOfTheirRowsLane) {
       alone(gpu(), x.size());
   OnDevice<int32_t> lanes(gpu(), row_lanes), rows(gpu(), std::vector<int32_t>{kRows});
   const LaneVector by_lane{device_weights.get(), lanes.get(), kDim};
-  gpu().ops().rms_norm(
-      gpu().stream(),
-      {.x = device_x.get(), .weight = by_lane, .epsilon = 1e-5f, .dim = kDim, .rows = rows.get(), .plain = found.get()},
-      kRows);
+  gpu().ops().norm(gpu().stream(),
+                   {.x = device_x.get(),
+                    .weight = by_lane,
+                    .bias = by_lane,
+                    .epsilon = 1e-5f,
+                    .dim = kDim,
+                    .rows = rows.get(),
+                    .plain = found.get()},
+                   kRows);
   gpu().ops().norm_heads(gpu().stream(), {heads.get(), by_lane, 1e-5f, 1, kDim, rows.get()}, kRows);
   const std::vector<float> normed = found.Read(), of_heads = heads.Read();
   for (int lane = 0; lane < 2; ++lane) {
     const LaneVector one{device_weights.get() + lane * kDim};
     OnDevice<float> again(gpu(), x);
-    gpu().ops().rms_norm(
-        gpu().stream(),
-        {.x = device_x.get(), .weight = one, .epsilon = 1e-5f, .dim = kDim, .rows = rows.get(), .plain = alone.get()},
-        kRows);
+    gpu().ops().norm(gpu().stream(),
+                     {.x = device_x.get(),
+                      .weight = one,
+                      .bias = one,
+                      .epsilon = 1e-5f,
+                      .dim = kDim,
+                      .rows = rows.get(),
+                      .plain = alone.get()},
+                     kRows);
     gpu().ops().norm_heads(gpu().stream(), {again.get(), one, 1e-5f, 1, kDim, rows.get()}, kRows);
     const auto row_of = [](const std::vector<float>& all, int row) {
       return std::vector<float>(all.begin() + row * kDim, all.begin() + (row + 1) * kDim);

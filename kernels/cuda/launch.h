@@ -84,7 +84,7 @@ struct Launches {
       .mat_mul = MatMul,
       .attention = Attention,
       .round = PerRow<RoundKernel, 0, RoundParams>,
-      .rms_norm = PerRow<RmsNormKernel, kRowWarps * 4, RmsNormParams>,
+      .norm = PerRow<NormKernel, kNormShared, NormParams>,
       .norm_heads = PerRow<NormHeadsKernel, 0, NormHeadsParams>,
       .gate = PerRow<GateKernel, 0, GateParams>,
       .rotate = PerRow<RotateKernel, 0, RotateParams>,

@@ -28,6 +28,7 @@ qzo_cuda_mutant(matmul_no_barrier cuda_matmul_test matmul.h "SyncThreads();  // 
 qzo_cuda_mutant(matmul_no_wait cuda_matmul_test matmul.h "CopyAsyncWait<L::kStages - 2>" "CopyAsyncWait<L::kStages - 1>")
 qzo_cuda_mutant(attention_no_barrier cuda_attention_test attention.h "SyncThreads();  // the tiles" "// the tiles")
 qzo_cuda_mutant(deltas_no_barrier cuda_deltas_test deltas.h "SyncThreads();  // stage i" "// stage i")
+qzo_cuda_mutant(norm_no_barrier cuda_rows_test rows.h "SyncThreads();  // all warps' sums" "// all warps' sums")
 # Bounds
 qzo_cuda_mutant(matmul_row_bound cuda_matmul_test matmul.h "in_strip >= mine.rows" "in_strip > mine.rows")
 qzo_cuda_mutant(matmul_column_bound cuda_matmul_test matmul.h "column < p.w.rows && row" "column <= p.w.rows && row")

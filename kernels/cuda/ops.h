@@ -17,7 +17,7 @@ struct GpuOps {
   void (*mat_mul)(void* stream, const MatMulParams& params);
   void (*attention)(void* stream, const AttentionParams& params, int max_tiles);
   void (*round)(void* stream, const RoundParams& params, int max_rows);
-  void (*rms_norm)(void* stream, const RmsNormParams& params, int max_rows);
+  void (*norm)(void* stream, const NormParams& params, int max_rows);
   void (*norm_heads)(void* stream, const NormHeadsParams& params, int max_rows);
   void (*gate)(void* stream, const GateParams& params, int max_rows);
   void (*rotate)(void* stream, const RotateParams& params, int max_rows);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/activation.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/matrix.h"
@@ -65,10 +66,23 @@ QZO_KERNEL(256, 4) RoundKernel(const RoundParams p) {
   RoundRow(p.out, row, p.cols, [&](int k) { return x[p.order == nullptr ? k : p.order[k]]; });
 }
 
-struct RmsNormParams {
+// Σ value over the block, in a fixed order; `partial` has room for one of each warp.
+QZO_DEVICE float BlockSum(float value, float* partial) {
+  value = WarpSum(value);
+  if (ThreadIndex() % 32 == 0) partial[ThreadIndex() / 32] = value;
+  SyncThreads();  // all warps' sums are there
+  float sum = 0;
+  for (int warp = 0; warp < kRowWarps; ++warp) sum += partial[warp];
+  return sum;
+}
+
+inline constexpr int kNormShared = 2 * kRowWarps * 4;
+
+struct NormParams {
   const float* x = nullptr;      // [*, dim]
   const int32_t* map = nullptr;  // row i reads row map[i] of x; nullptr: i
   LaneVector weight;
+  LaneVector bias;  // of a layer norm
   float epsilon = 0;
   int dim = 0;
   const int32_t* rows = nullptr;
@@ -77,23 +91,28 @@ struct RmsNormParams {
   bool add = false;        // to what is in `plain`
 };
 
-// y_j = (x_j · s) · weight_j, s = 1 / sqrt(sum / dim + epsilon).
-QZO_KERNEL(256, 4) RmsNormKernel(const RmsNormParams p) {
+// y_j = (x_j · s) · weight_j, s = 1 / sqrt(Σ x² / dim + epsilon); with a bias y_j = fma(c_j · s, weight_j, bias_j) of
+// c_j = x_j − Σ x / dim in place of x_j.
+QZO_KERNEL(256, 4) NormKernel(const NormParams p) {
   const int64_t row = BlockIndexX();
   if (row >= *p.rows) return;
   const float* x = p.x + int64_t{p.map == nullptr ? static_cast<int32_t>(row) : p.map[row]} * p.dim;
-  float* partial = reinterpret_cast<float*>(SharedMemory());  // [8]
+  float* partial = reinterpret_cast<float*>(SharedMemory());  // [2, warps]
   const int thread = ThreadIndex();
-  float sum = 0;
-  for (int j = thread; j < p.dim; j += kRowThreads) sum += x[j] * x[j];
-  sum = WarpSum(sum);
-  if (thread % 32 == 0) partial[thread / 32] = sum;
-  SyncThreads();
-  sum = 0;
-  for (int warp = 0; warp < kRowWarps; ++warp) sum += partial[warp];
-  const float s = 1.0f / Sqrt(sum / static_cast<float>(p.dim) + p.epsilon);
+  const float dim = static_cast<float>(p.dim);
+  float mean = 0, sum = 0;
+  if (p.bias.values != nullptr) {
+    for (int j = thread; j < p.dim; j += kRowThreads) sum += x[j];
+    mean = BlockSum(sum, partial) / dim;
+    sum = 0;
+  }
+  for (int j = thread; j < p.dim; j += kRowThreads) sum += (x[j] - mean) * (x[j] - mean);
+  const float s = 1.0f / Sqrt(BlockSum(sum, partial + kRowWarps) / dim + p.epsilon);
   const float* weight = p.weight.Of(row);
-  const auto value = [&](int j) { return (x[j] * s) * weight[j]; };
+  const float* bias = p.bias.values == nullptr ? nullptr : p.bias.Of(row);
+  const auto value = [&](int j) {
+    return bias == nullptr ? (x[j] * s) * weight[j] : Fma((x[j] - mean) * s, weight[j], bias[j]);
+  };
   if (p.out.values != nullptr) RoundRow(p.out, row, p.dim, value);
   if (p.plain == nullptr) return;
   for (int j = thread; j < p.dim; j += kRowThreads) {
@@ -129,8 +148,8 @@ QZO_KERNEL(256, 4) NormHeadsKernel(const NormHeadsParams p) {
 
 struct GateParams {
   const float* gate = nullptr;  // [rows, dim]
-  const float* up = nullptr;
-  bool gelu = false;  // by its tanh approximation, instead of SiLU
+  const float* up = nullptr;    // nullptr: the activation alone
+  Activation activation = Activation::kSilu;
   int dim = 0;
   const int32_t* rows = nullptr;
   RoundedOutput out;       // unless values is null
@@ -140,8 +159,19 @@ struct GateParams {
 QZO_KERNEL(256, 4) GateKernel(const GateParams p) {
   const int64_t row = BlockIndexX();
   if (row >= *p.rows) return;
-  const float *gate = p.gate + row * p.dim, *up = p.up + row * p.dim;
-  const auto value = [&](int j) { return (p.gelu ? GeluTanh(gate[j]) : Silu(gate[j])) * up[j]; };
+  const float* gate = p.gate + row * p.dim;
+  const float* up = p.up == nullptr ? nullptr : p.up + row * p.dim;
+  const auto activated = [&](float x) {
+    switch (p.activation) {
+      case Activation::kSilu:
+        return Silu(x);
+      case Activation::kGeluTanh:
+        return GeluTanh(x);
+      default:
+        return Max(0.0f, x);
+    }
+  };
+  const auto value = [&](int j) { return up == nullptr ? activated(gate[j]) : activated(gate[j]) * up[j]; };
   if (p.out.values != nullptr) RoundRow(p.out, row, p.dim, value);
   if (p.plain == nullptr) return;
   for (int j = ThreadIndex(); j < p.dim; j += kRowThreads) p.plain[row * p.dim + j] = value(j);
@@ -190,7 +220,9 @@ struct EmbedParams {
   const int32_t* rows = nullptr;
   float* out = nullptr;  // [rows, cols]
   float scale = 1;
-  Deltas deltas;  // of the table's values, and in which directions
+  int first = 0;     // row of the table that token 0 has
+  bool add = false;  // to what is in `out`
+  Deltas deltas;     // of the table's values, and in which directions
   const LaneNoise* lanes = nullptr;
   const int32_t* row_lanes = nullptr;  // [rows]
 };
@@ -239,7 +271,7 @@ QZO_DEVICE float StoredValue(const DeviceMatrix& w, int row, int k) {
 QZO_KERNEL(256, 4) EmbedKernel(const EmbedParams p) {
   const int64_t row = BlockIndexX();
   if (row >= *p.rows) return;
-  const int token = p.tokens[row];
+  const int token = p.tokens[row] + p.first;
   const bool trained = p.deltas.values != nullptr;
   const LaneNoise lane = trained ? p.lanes[p.row_lanes[row]] : LaneNoise{};
   NoiseCursor noise;
@@ -249,7 +281,8 @@ QZO_KERNEL(256, 4) EmbedKernel(const EmbedParams p) {
       value +=
           noise.Delta(p.deltas, lane,
                       static_cast<uint32_t>(token) * static_cast<uint32_t>(p.table.cols) + static_cast<uint32_t>(k));
-    p.out[row * p.table.cols + k] = p.scale * value;
+    float& out = p.out[row * p.table.cols + k];
+    out = p.add ? out + p.scale * value : p.scale * value;
   }
 }
 

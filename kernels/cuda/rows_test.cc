@@ -83,16 +83,16 @@ TEST_P(CudaRowsTest, NormsAreWithinTheBoundAndRoundOnce) {
     OnDevice<float> device_x(gpu(), x), device_weight(gpu(), weight), plain(gpu(), x.size());
     OnDevice<int32_t> map(gpu(), std::vector<int32_t>{2, 0, 1}), rows(gpu(), std::vector<int32_t>{kRows});
     Rounded result(gpu(), kRows, dim);
-    gpu().ops().rms_norm(gpu().stream(),
-                         {.x = device_x.get(),
-                          .map = map.get(),
-                          .weight = {device_weight.get()},
-                          .epsilon = 1e-5f,
-                          .dim = dim,
-                          .rows = rows.get(),
-                          .out = result.out(),
-                          .plain = plain.get()},
-                         4);
+    gpu().ops().norm(gpu().stream(),
+                     {.x = device_x.get(),
+                      .map = map.get(),
+                      .weight = {device_weight.get()},
+                      .epsilon = 1e-5f,
+                      .dim = dim,
+                      .rows = rows.get(),
+                      .out = result.out(),
+                      .plain = plain.get()},
+                     4);
     const std::vector<float> found = plain.Read();
     EXPECT_EQ(FirstDifference(Unrounded(result.values.Read(), result.sums.Read(), kRows, dim, result.stretches),
                               AllToBf16(found)),
@@ -109,23 +109,85 @@ TEST_P(CudaRowsTest, NormsAreWithinTheBoundAndRoundOnce) {
   }
 }
 
+TEST_P(CudaRowsTest, LayerNormsAreWithinTheBoundAndRoundOnce) {
+  for (const int dim : {8, 64, 100, 600}) {
+    const size_t width = static_cast<size_t>(dim);
+    std::vector<float> x = RandomFloats(random_, static_cast<size_t>(kRows * dim));
+    for (float& value : x) value += 3;  // a mean that matters
+    const std::vector<float> weight = RandomFloats(random_, width), bias = RandomFloats(random_, width);
+    OnDevice<float> device_x(gpu(), x), device_weight(gpu(), weight), device_bias(gpu(), bias), plain(gpu(), x.size());
+    OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
+    Rounded result(gpu(), kRows, dim);
+    gpu().ops().norm(gpu().stream(),
+                     {.x = device_x.get(),
+                      .weight = {device_weight.get()},
+                      .bias = {device_bias.get()},
+                      .epsilon = 1e-5f,
+                      .dim = dim,
+                      .rows = rows.get(),
+                      .out = result.out(),
+                      .plain = plain.get()},
+                     kRows + 1);
+    const std::vector<float> found = plain.Read();
+    EXPECT_EQ(FirstDifference(Unrounded(result.values.Read(), result.sums.Read(), kRows, dim, result.stretches),
+                              AllToBf16(found)),
+              -1);
+    for (size_t row = 0; row < kRows; ++row) {
+      const float* values = x.data() + row * width;
+      double mean = 0, size = 0, squares = 0;
+      for (size_t j = 0; j < width; ++j) mean += double{values[j]} / dim, size += std::fabs(double{values[j]}) / dim;
+      for (size_t j = 0; j < width; ++j) squares += std::pow(double{values[j]} - mean, 2);
+      const double s = 1 / std::sqrt(squares / dim + 1e-5);
+      // The mean is off by at most (dim / 256 + 16) roundings of the mean magnitude, a difference by one more of its
+      // own; the sum of squares by (dim / 256 + 16) of itself, half of it after the root, and by twice the mean's error
+      // times the differences, which cancel but for rounding; six more.
+      const double roundings = (dim / 256 + 16) * 0x1p-24, of_mean = roundings * size + 0x1p-24 * std::fabs(mean);
+      for (size_t j = 0; j < width; ++j) {
+        const double normed = (double{values[j]} - mean) * s;
+        const double expected = normed * double{weight[j]} + double{bias[j]};
+        const double error =
+            (std::fabs(normed) * (roundings + 6 * 0x1p-24) + s * of_mean * (1 + std::fabs(normed) * s * of_mean)) *
+                std::fabs(double{weight[j]}) +
+            0x1p-24 * std::fabs(expected);
+        EXPECT_NEAR(found[row * width + j], expected, error + 1e-44) << dim << " row " << row << " column " << j;
+      }
+    }
+  }
+}
+
 TEST_P(CudaRowsTest, GatesHaveTheBitsOfTheReference) {
   constexpr int kDim = 100;
-  for (const bool gelu : {false, true}) {
-    const std::vector<float> gate = RandomFloats(random_, kRows * kDim), up = RandomFloats(random_, kRows * kDim);
-    OnDevice<float> device_gate(gpu(), gate), device_up(gpu(), up);
-    OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
-    Rounded result(gpu(), kRows, kDim);
-    gpu().ops().gate(gpu().stream(),
-                     {device_gate.get(), device_up.get(), gelu, kDim, rows.get(), result.out(), device_gate.get()},
-                     kRows);
-    std::vector<float> expected(gate.size());
-    const Kernels& reference = *AllKernels().front();
-    (gelu ? reference.gelu_gate : reference.silu_gate)(gate.data(), up.data(), kRows * kDim, expected.data());
-    EXPECT_EQ(FirstDifference(device_gate.Read(), expected), -1);
-    EXPECT_EQ(FirstDifference(Unrounded(result.values.Read(), result.sums.Read(), kRows, kDim, result.stretches),
-                              AllToBf16(expected)),
-              -1);
+  const Kernels& reference = *AllKernels().front();
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kRelu}) {
+    for (const bool gated : {true, false}) {
+      const std::vector<float> gate = RandomFloats(random_, kRows * kDim), up = RandomFloats(random_, kRows * kDim);
+      OnDevice<float> device_gate(gpu(), gate), device_up(gpu(), up);
+      OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
+      Rounded result(gpu(), kRows, kDim);
+      gpu().ops().gate(gpu().stream(),
+                       {.gate = device_gate.get(),
+                        .up = gated ? device_up.get() : nullptr,
+                        .activation = activation,
+                        .dim = kDim,
+                        .rows = rows.get(),
+                        .out = result.out(),
+                        .plain = device_gate.get()},
+                       kRows);
+      std::vector<float> expected(gate);
+      const std::vector<float> ones(gate.size(), 1.0f);
+      if (activation == Activation::kSilu) {
+        reference.silu_gate(gate.data(), gated ? up.data() : ones.data(), kRows * kDim, expected.data());
+      } else if (activation == Activation::kGeluTanh) {
+        reference.gelu_gate(gate.data(), gated ? up.data() : nullptr, kRows * kDim, expected.data());
+      } else {
+        reference.relu(expected.data(), kRows * kDim);
+        for (size_t i = 0; gated && i < expected.size(); ++i) expected[i] *= up[i];
+      }
+      EXPECT_EQ(FirstDifference(device_gate.Read(), expected), -1) << gated;
+      EXPECT_EQ(FirstDifference(Unrounded(result.values.Read(), result.sums.Read(), kRows, kDim, result.stretches),
+                                AllToBf16(expected)),
+                -1);
+    }
   }
 }
 
@@ -136,15 +198,15 @@ TEST_P(CudaRowsTest, NormsAreAddedWhereTheyAreAskedTo) {
   OnDevice<float> device_x(gpu(), x), device_weight(gpu(), weight), normed(gpu(), x.size()), sum(gpu(), plain);
   OnDevice<int32_t> rows(gpu(), std::vector<int32_t>{kRows});
   for (const bool add : {false, true}) {
-    gpu().ops().rms_norm(gpu().stream(),
-                         {.x = device_x.get(),
-                          .weight = {device_weight.get()},
-                          .epsilon = 1e-5f,
-                          .dim = kDim,
-                          .rows = rows.get(),
-                          .plain = add ? sum.get() : normed.get(),
-                          .add = add},
-                         kRows);
+    gpu().ops().norm(gpu().stream(),
+                     {.x = device_x.get(),
+                      .weight = {device_weight.get()},
+                      .epsilon = 1e-5f,
+                      .dim = kDim,
+                      .rows = rows.get(),
+                      .plain = add ? sum.get() : normed.get(),
+                      .add = add},
+                     kRows);
   }
   const std::vector<float> found = normed.Read();
   for (size_t i = 0; i < plain.size(); ++i) plain[i] += found[i];
@@ -238,6 +300,31 @@ TEST_P(CudaRowsTest, EmbeddingsAreTheStoredValues) {
     for (float& value : expected) value *= 2;
     EXPECT_EQ(FirstDifference(out.Read(), expected), -1) << WeightTypeName(type);
   }
+}
+
+TEST_P(CudaRowsTest, LearnedPositionsAreAdded) {
+  constexpr int kCols = 40, kTableRows = 7, kOffset = 2;
+  const std::vector<float> table = AllToBf16(RandomFloats(random_, kTableRows * kCols));
+  std::vector<float> x = RandomFloats(random_, kRows * kCols);
+  MatrixOnDevice matrix(gpu(), {.type = WeightType::kF32,
+                                .data = reinterpret_cast<const std::byte*>(table.data()),
+                                .rows = kTableRows,
+                                .cols = kCols});
+  const std::vector<int32_t> positions = {4, 0, 1};
+  OnDevice<int32_t> device_positions(gpu(), positions), rows(gpu(), std::vector<int32_t>{kRows});
+  OnDevice<float> out(gpu(), x);
+  gpu().ops().embed(gpu().stream(),
+                    {.table = matrix.get(),
+                     .tokens = device_positions.get(),
+                     .rows = rows.get(),
+                     .out = out.get(),
+                     .first = kOffset,
+                     .add = true},
+                    kRows);
+  for (size_t i = 0; i < x.size(); ++i) {
+    x[i] += table[static_cast<size_t>(positions[i / kCols] + kOffset) * kCols + i % kCols];
+  }
+  EXPECT_EQ(FirstDifference(out.Read(), x), -1);
 }
 
 TEST_P(CudaRowsTest, GatheredRowsAreThoseOfTheMap) {

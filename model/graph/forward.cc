@@ -11,6 +11,17 @@ namespace {
 
 constexpr int kNoLane = -1;
 
+// The last `window` keys of a row, whose own key is the last: positions ascend along a span without gaps.
+kernels::KeySpan LastKeys(kernels::KeySpan span, int32_t window) {
+  const int32_t own = span.own_end - span.own_begin, prefix = span.prefix_end - span.prefix_begin;
+  const int32_t of_prefix = std::clamp(window - own, 0, prefix);
+  span.own_begin = span.own_end - std::min(own, window);
+  span.prefix_begin = span.prefix_end - of_prefix;
+  return span;
+}
+
+}  // namespace
+
 kernels::Activation ActivationOf(MlpKind kind) {
   switch (kind) {
     case MlpKind::kSiluGated:
@@ -23,17 +34,6 @@ kernels::Activation ActivationOf(MlpKind kind) {
   }
   QZO_CHECK(false);
 }
-
-// The last `window` keys of a row, whose own key is the last: positions ascend along a span without gaps.
-kernels::KeySpan LastKeys(kernels::KeySpan span, int32_t window) {
-  const int32_t own = span.own_end - span.own_begin, prefix = span.prefix_end - span.prefix_begin;
-  const int32_t of_prefix = std::clamp(window - own, 0, prefix);
-  span.own_begin = span.own_end - std::min(own, window);
-  span.prefix_begin = span.prefix_end - of_prefix;
-  return span;
-}
-
-}  // namespace
 
 KeyValueCache::KeyValueCache(const ModelInfo& info)
     : keys(static_cast<size_t>(info.layers)),

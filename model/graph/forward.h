@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/thread_pool.h"
 #include "model/graph/engine.h"
@@ -17,6 +18,8 @@
 #include "model/graph/pack.h"
 
 namespace qzo::model {
+
+kernels::Activation ActivationOf(MlpKind kind);
 
 // Keys and values of earlier rows of one sequence, layer by layer.
 class KeyValueCache {

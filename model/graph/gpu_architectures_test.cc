@@ -127,14 +127,8 @@ TEST_P(GpuArchitecturesTest, ALossDependsOnNothingThatSharesThePass) {
 
 std::string NameOf(const ::testing::TestParamInfo<const char*>& info) { return info.param; }
 INSTANTIATE_TEST_SUITE_P(Architectures, GpuArchitecturesTest,
-                         ::testing::Values("gemma2", "gemma3", "mistral", "phi3", "qwen2", "qwen3"), NameOf);
-
-TEST_F(GpuArchitectures, AreRefusedByNameWhereSomethingIsMissing) {
-  for (const std::string name : {"gpt2", "opt"}) {
-    EXPECT_THAT(GpuPasses::Create(*LoadGguf(name), gpu_.get()),
-                StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("layer norms: not on GPUs yet")));
-  }
-}
+                         ::testing::Values("gemma2", "gemma3", "gpt2", "mistral", "opt", "phi3", "qwen2", "qwen3"),
+                         NameOf);
 
 class GpuCheckpoints : public GpuArchitectures {
  protected:
@@ -175,7 +169,8 @@ class GpuPlainCheckpointTest : public GpuCheckpoints, public ::testing::WithPara
 };
 TEST_P(GpuPlainCheckpointTest, LogitsAreCloseToTheProcessors) { ExpectTheProcessorsLogits(*LoadIt()); }
 TEST_P(GpuPlainCheckpointTest, ALossDependsOnNothingThatSharesThePass) { ExpectTheSameLossesAlone(*LoadIt(), true); }
-INSTANTIATE_TEST_SUITE_P(Architectures, GpuPlainCheckpointTest, ::testing::Values("gemma3", "llama", "qwen2"), NameOf);
+INSTANTIATE_TEST_SUITE_P(Architectures, GpuPlainCheckpointTest,
+                         ::testing::Values("gemma3", "gpt2", "llama", "opt", "qwen2"), NameOf);
 
 TEST_F(GpuCheckpoints, EmbeddingsThatAreNoMultipleOfFourAreRefused) {
   TinyCheckpoint odd;

@@ -56,9 +56,6 @@ std::string Missing(const Model& model) {
   if (info.embedding_length % 4 != 0) {
     return absl::StrCat("embeddings of ", info.embedding_length, " (GPUs take multiples of 4)");
   }
-  if (info.norm != NormKind::kRms) return "layer norms";
-  if (!info.gated()) return "an MLP without gate";
-  if (model.positions().rows != 0) return "learned positions";
   for (const Layer& layer : model.layers()) {
     for (const auto& [linear, copy] : kLinears) {
       if (!kernels::cuda::HasLayout((layer.*linear).type)) return "codebooks of single values (bitsandbytes)";
@@ -87,6 +84,10 @@ class GpuModel::VectorCollector {
     const int64_t at = begins_.at(static_cast<size_t>(tensor - first_)) + begin;
     std::copy(values.begin(), values.end(), values_.begin() + at);
     wanted_.push_back({wanted, at});
+  }
+  void Add(const NormWeights& norm, GpuNorm* wanted) {
+    Add(norm.weight, norm.weight_deltas, 0, &wanted->weight);
+    Add(norm.bias, norm.bias_deltas, 0, &wanted->bias);
   }
   absl::Span<const float> values() const { return values_; }
   GpuVectors Tell(const float* copy) const {
@@ -118,10 +119,11 @@ absl::Status GpuModel::CopyLayer(const ModelInfo& info, const Layer& layer, int 
                                  {&layer.post_feed_forward_norm, &copy->post_feed_forward_norm},
                                  {&layer.q_norm, &copy->q_norm},
                                  {&layer.k_norm, &copy->k_norm}}) {
-    vectors.Add(from->weight, from->weight_deltas, 0, to);
+    vectors.Add(*from, to);
   }
   for (const auto& [from, to] : kLinears) {
     const LinearLayer& linear = layer.*from;
+    if (linear.rows == 0) continue;  // no gate
     QZO_ASSIGN_OR_RETURN(copy->*to, CopyLinear(linear, layer.trained_base + linear.part));
     vectors.Add(linear.bias, linear.bias_deltas, linear.first_row, &(copy->*to).bias);
     (copy->*to).first_row = static_cast<int>(linear.first_row);
@@ -164,10 +166,14 @@ absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, G
     QZO_ASSIGN_OR_RETURN(const GpuLinear embedding, made->CopyLinear(model.embedding(), -1));
     made->embedding_ = embedding.matrix;
   }
+  if (model.positions().rows != 0) {
+    QZO_ASSIGN_OR_RETURN(const GpuLinear positions, made->CopyLinear(model.positions(), -1));
+    made->positions_ = positions.matrix;
+  }
   if (model.has_last_layer()) {
     const NormWeights& norm = model.output_norm();
     VectorCollector vectors(info, norm.weight_deltas, norm.bias.empty() ? 1 : 2);
-    vectors.Add(norm.weight, norm.weight_deltas, 0, &made->output_norm_);
+    vectors.Add(norm, &made->output_norm_);
     QZO_RETURN_IF_ERROR(made->CopyVectors(vectors, &made->output_vectors_));
   }
   QZO_RETURN_IF_ERROR(gpu->Wait());

@@ -30,28 +30,31 @@ struct GpuVectors {
   int tensors = 0;
 };
 
+struct GpuNorm {
+  const float* weight = nullptr;  // nullptr: there is no such norm
+  const float* bias = nullptr;    // of a layer norm
+};
+
 struct GpuLayer {
   GpuVectors vectors;  // those that the pointers below point into
-  const float* attention_norm = nullptr;
-  const float* feed_forward_norm = nullptr;
-  const float *post_attention_norm = nullptr, *post_feed_forward_norm = nullptr;  // where there are such
-  const float *q_norm = nullptr, *k_norm = nullptr;
-  const float *cos = nullptr, *sin = nullptr;  // of its rotary embedding
-  int window = 0;                              // 0: all keys
-  GpuLinear q, k, v, attention_output, gate, up, down;
+  GpuNorm attention_norm, feed_forward_norm, post_attention_norm, post_feed_forward_norm, q_norm, k_norm;
+  const float *cos = nullptr, *sin = nullptr;           // of its rotary embedding, where there is one
+  int window = 0;                                       // 0: all keys
+  GpuLinear q, k, v, attention_output, gate, up, down;  // no rows in `gate`: the MLP has none
 };
 
 // Immutable once made.
 class GpuModel {
  public:
-  // `gpu` must outlive it. Possible errors: UNIMPLEMENTED for what GPUs do not have of an architecture (the blocks are
-  // those with RMS norms, gated MLPs and rotary embeddings), those of Gpu::Allocate and Gpu::Wait.
+  // `gpu` must outlive it. Possible errors: UNIMPLEMENTED for what GPUs do not have of a model, those of Gpu::Allocate
+  // and Gpu::Wait.
   static absl::StatusOr<std::unique_ptr<GpuModel>> Create(const Model& model, kernels::cuda::Gpu* gpu);
 
   absl::Span<const GpuLayer> layers() const { return layers_; }
   const kernels::cuda::DeviceMatrix& embedding() const { return embedding_; }
+  const kernels::cuda::DeviceMatrix& positions() const { return positions_; }  // no rows with rotary embedding
   const GpuLinear& head() const { return head_; }
-  const float* output_norm() const { return output_norm_; }
+  const GpuNorm& output_norm() const { return output_norm_; }
   const GpuVectors& output_vectors() const { return output_vectors_; }
   int64_t bytes() const { return bytes_; }
 
@@ -67,9 +70,9 @@ class GpuModel {
   kernels::cuda::Gpu& gpu_;
   std::vector<GpuMemory> memory_;
   std::vector<GpuLayer> layers_;
-  kernels::cuda::DeviceMatrix embedding_;
+  kernels::cuda::DeviceMatrix embedding_, positions_;
   GpuLinear head_;
-  const float* output_norm_ = nullptr;
+  GpuNorm output_norm_;
   GpuVectors output_vectors_;
   int64_t bytes_ = 0;
 };

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "model/graph/forward.h"
 
 namespace qzo::model {
 namespace {
@@ -61,6 +62,7 @@ GpuPasses::GpuPasses(const Model& model, Gpu* gpu, StageSeam* seam, std::unique_
       q_dim_(info_.heads * info_.head_dim),
       kv_dim_(info_.kv_heads * info_.head_dim),
       embedding_deltas_(info_.FindUnquantized(info_.embedding.weight)),
+      position_deltas_(info_.FindUnquantized(info_.positions.weight)),
       head_deltas_(info_.FindUnquantized(info_.head.weight)),
       multipliers_(std::move(multipliers)) {
   QZO_CHECK(model.whole() || seam != nullptr);
@@ -96,7 +98,7 @@ GpuPasses::Places GpuPasses::Place(const GpuCapacity& c) const {
   p.normed = layout.Add<float>(rows * dim);
   p.values = layout.Add<uint16_t>(rows * stretches * kStretch);
   p.sums = layout.Add<float>(rows * stretches * 4);
-  p.wide = layout.Add<float>(rows * std::max<int64_t>(q_dim_ + 2 * kv_dim_, 2 * ffn));
+  p.wide = layout.Add<float>(rows * std::max<int64_t>(q_dim_ + 2 * kv_dim_, (info_.gated() ? 2 : 1) * ffn));
   p.q = layout.Add<uint16_t>(rows * q_dim_);
   p.k = layout.Add<uint16_t>(rows * kv_dim_);
   p.v = layout.Add<uint16_t>(rows * kv_dim_);
@@ -268,19 +270,20 @@ LaneVector GpuPasses::OfLanes(const float* stored, const View& view) const {
 }
 
 // To the input of products; `plain`: to Places::normed, for matrices with an order of their own.
-void GpuPasses::Norm(const float* weight, const View& view, bool plain) {
+void GpuPasses::Norm(const GpuNorm& norm, const View& view, bool plain) {
   const Places at = Place(capacity_);
   const int dim = info_.embedding_length;
   const RoundedOutput rounded{work_.at<uint16_t>(at.values), work_.at<float>(at.sums), Stretches(dim)};
-  gpu_.ops().rms_norm(gpu_.stream(),
-                      {.x = view.residual,
-                       .weight = OfLanes(weight, view),
-                       .epsilon = info_.norm_epsilon,
-                       .dim = dim,
-                       .rows = view.rows,
-                       .out = plain ? RoundedOutput{} : rounded,
-                       .plain = plain ? work_.at<float>(at.normed) : nullptr},
-                      view.max_rows);
+  gpu_.ops().norm(gpu_.stream(),
+                  {.x = view.residual,
+                   .weight = OfLanes(norm.weight, view),
+                   .bias = OfLanes(norm.bias, view),
+                   .epsilon = info_.norm_epsilon,
+                   .dim = dim,
+                   .rows = view.rows,
+                   .out = plain ? RoundedOutput{} : rounded,
+                   .plain = plain ? work_.at<float>(at.normed) : nullptr},
+                  view.max_rows);
 }
 
 // `plain`: the input in fp32, where it has not been rounded yet.
@@ -308,19 +311,20 @@ void GpuPasses::Linear(const GpuLinear& linear, const View& view, const float* p
 }
 
 // Adds a branch to the residual stream, after a norm of its own where it has one.
-void GpuPasses::AddBranch(const GpuLinear& linear, const float* norm, const View& view, const float* plain) {
-  if (norm == nullptr) return Linear(linear, view, plain, view.residual, true);
+void GpuPasses::AddBranch(const GpuLinear& linear, const GpuNorm& norm, const View& view, const float* plain) {
+  if (norm.weight == nullptr) return Linear(linear, view, plain, view.residual, true);
   float* branch = work_.at<float>(Place(capacity_).normed);
   Linear(linear, view, plain, branch, false);
-  gpu_.ops().rms_norm(gpu_.stream(),
-                      {.x = branch,
-                       .weight = OfLanes(norm, view),
-                       .epsilon = info_.norm_epsilon,
-                       .dim = info_.embedding_length,
-                       .rows = view.rows,
-                       .plain = view.residual,
-                       .add = true},
-                      view.max_rows);
+  gpu_.ops().norm(gpu_.stream(),
+                  {.x = branch,
+                   .weight = OfLanes(norm.weight, view),
+                   .bias = OfLanes(norm.bias, view),
+                   .epsilon = info_.norm_epsilon,
+                   .dim = info_.embedding_length,
+                   .rows = view.rows,
+                   .plain = view.residual,
+                   .add = true},
+                  view.max_rows);
 }
 
 void GpuPasses::NormHeads(const float* weight, const View& view, int heads, float* x) {
@@ -350,8 +354,8 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
   const Places at = Place(capacity_);
   const bool last = model_.has_last_layer() && index + 1 == weights_->layers().size();
   MakeVectors(layer.vectors);
-  const auto normed = [&](const float* weight, const View& view, bool plain) {
-    Norm(weight, view, plain);
+  const auto normed = [&](const GpuNorm& norm, const View& view, bool plain) {
+    Norm(norm, view, plain);
     return plain ? work_.at<float>(at.normed) : nullptr;
   };
   float* q = work_.at<float>(at.wide);
@@ -364,7 +368,7 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
   Linear(layer.k, all, input, k, false);
   Linear(layer.v, all, input, v, false);
   if (!last) Linear(layer.q, all, input, q, false);
-  NormHeads(layer.k_norm, all, info_.kv_heads, k);
+  NormHeads(layer.k_norm.weight, all, info_.kv_heads, k);
   Rotate(k, all, info_.kv_heads, &layer, k16);
   Rotate(v, all, info_.kv_heads, nullptr, v16);
   const View& view = last ? kept : all;
@@ -374,7 +378,7 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
                       kept.max_rows);
     Linear(layer.q, kept, normed(layer.attention_norm, kept, ordered), q, false);
   }
-  NormHeads(layer.q_norm, view, info_.heads, q);
+  NormHeads(layer.q_norm.weight, view, info_.heads, q);
   Rotate(q, view, info_.heads, &layer, q16);
   float* attended = work_.at<float>(at.attended);
   gpu_.ops().attention(gpu_.stream(),
@@ -397,15 +401,15 @@ void GpuPasses::RunLayer(size_t index, const View& all, const View& kept) {
   float* gate = work_.at<float>(at.wide);
   float* up = gate + int64_t{view.max_rows} * info_.feed_forward_length;
   input = normed(layer.feed_forward_norm, view, layer.gate.order != nullptr || layer.up.order != nullptr);
-  Linear(layer.gate, view, input, gate, false);
-  Linear(layer.up, view, input, up, false);
+  if (info_.gated()) Linear(layer.gate, view, input, gate, false);
+  Linear(layer.up, view, input, info_.gated() ? up : gate, false);
   const bool plain = layer.down.order != nullptr;
   const RoundedOutput rounded{work_.at<uint16_t>(at.values), work_.at<float>(at.sums),
                               Stretches(info_.feed_forward_length)};
   gpu_.ops().gate(gpu_.stream(),
                   {.gate = gate,
-                   .up = up,
-                   .gelu = info_.mlp == MlpKind::kGeluGated,
+                   .up = info_.gated() ? up : nullptr,
+                   .activation = ActivationOf(info_.mlp),
                    .dim = info_.feed_forward_length,
                    .rows = view.rows,
                    .out = plain ? RoundedOutput{} : rounded,
@@ -450,6 +454,19 @@ void GpuPasses::Body() {
                       .out = all.residual,
                       .scale = info_.embedding_scale,
                       .deltas = multipliers_.DeltasOf(embedding_deltas_),
+                      .lanes = Table<LaneNoise>(tables_.lanes),
+                      .row_lanes = all.lanes},
+                     all.max_rows);
+  }
+  if (weights_->positions().rows != 0) {
+    gpu_.ops().embed(gpu_.stream(),
+                     {.table = weights_->positions(),
+                      .tokens = all.positions,
+                      .rows = all.rows,
+                      .out = all.residual,
+                      .first = info_.position_offset,
+                      .add = true,
+                      .deltas = multipliers_.DeltasOf(position_deltas_),
                       .lanes = Table<LaneNoise>(tables_.lanes),
                       .row_lanes = all.lanes},
                      all.max_rows);

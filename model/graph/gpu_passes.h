@@ -54,10 +54,10 @@ class GpuPasses final : public Passes {
   void RunLayer(size_t index, const View& all, const View& kept);
   void MakeVectors(const GpuVectors& vectors);  // the lanes' own, where they have deltas
   kernels::cuda::LaneVector OfLanes(const float* stored, const View& view) const;
-  void Norm(const float* weight, const View& view, bool plain);
+  void Norm(const GpuNorm& norm, const View& view, bool plain);
   void Round(const float* x, int cols, const int32_t* order, const View& view);
   void Linear(const GpuLinear& linear, const View& view, const float* plain, float* y, bool accumulate);
-  void AddBranch(const GpuLinear& linear, const float* norm, const View& view, const float* plain);
+  void AddBranch(const GpuLinear& linear, const GpuNorm& norm, const View& view, const float* plain);
   void NormHeads(const float* weight, const View& view, int heads, float* x);
   void Rotate(const float* x, const View& view, int heads, const GpuLayer* turned, uint16_t* out);
   void Head(int chunk);
@@ -74,7 +74,7 @@ class GpuPasses final : public Passes {
   StageSeam* const seam_;
   const std::unique_ptr<GpuModel> weights_;
   const int q_dim_, kv_dim_;
-  const int embedding_deltas_, head_deltas_;  // places among ModelInfo::unquantized
+  const int embedding_deltas_, position_deltas_, head_deltas_;  // places among ModelInfo::unquantized
 
   GpuCapacity capacity_;         // of the pass at hand
   GpuCapacity reserved_;         // most of everything so far

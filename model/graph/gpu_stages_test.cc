@@ -102,7 +102,7 @@ TEST_F(GpuStagesTest, TwoStagesTrainTheSameJournalByThePublishedMethod) {
   spec.mode = method::Mode::kAbsolute;
   spec.noise = method::Noise::kGaussian;
   spec.epsilon = 1e-3f;
-  for (const std::string name : {"gemma3", "llama"}) {
+  for (const std::string name : {"gemma3", "llama", "opt"}) {
     ExpectTheSameJournal(spec, "golden/architectures/" + name + "/model.gguf", {{0, 1}, {1, 2}});
   }
 }
