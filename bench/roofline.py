@@ -45,6 +45,7 @@ FORMATS = {
     "Q4_1": (20 / 32, 2, 0),
     "Q4_K": (148 / 256, 2, 0),
     "Q8_0": (34 / 32, 1, 0),
+    "NF4": (36 / 64, 1, 2**10),
     "AQLM-2x8": (2 / 8, 0, 2**13),
     "AQLM-1x16": (2 / 8, 0, 2**20),
 }
@@ -93,7 +94,7 @@ def forward(model, rows, kept, tokens, weights, deltas):
     add("product output", product(rows, model.dim, q, weights, True), layers)
     add("product gate, up", product(rows, 2 * model.ffn, model.dim, weights, False, 2), layers)
     add("product down", product(rows, model.dim, model.ffn, weights, True), layers)
-    add("product head", product(kept, model.vocabulary, model.dim, "Q8_0" if weights.startswith("AQLM") else weights, False))
+    add("product head", product(kept, model.vocabulary, model.dim, "Q8_0" if weights.startswith(("AQLM", "NF4")) else weights, False))
     keys = tokens / 2 + 32  # causal, in tiles of 64
     pairs = rows * model.heads * keys
     add("attention", Cost(rows * (q + 2 * kv) * 2 + rows * q * 4, 4 * pairs * model.head_dim, 20 * pairs), layers)

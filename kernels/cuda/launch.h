@@ -38,6 +38,10 @@ struct Launches {
         return MatMulOf<Codes::kByte, Scales::kFloatHalf>(stream, p);
       case Scales::kNone:
         return MatMulOf<Codes::kBf16, Scales::kNone>(stream, p);
+      case Scales::kScale:
+        return MatMulOf<Codes::kBook4, Scales::kScale>(stream, p);
+      case Scales::kScales:
+        return MatMulOf<Codes::kBook4, Scales::kScales>(stream, p);
       case Scales::kRow:
         return p.w.format.codes == Codes::kBook8 ? MatMulOf<Codes::kBook8, Scales::kRow>(stream, p)
                                                  : MatMulOf<Codes::kBook16, Scales::kRow>(stream, p);

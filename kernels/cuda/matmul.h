@@ -6,11 +6,12 @@
 //     part = Σ x_k · code_k, by two tensor-core products of 16 columns, fp32
 //     acc  = fma(scale, part, acc), after the block's parts acc = fma(minimum, sum of the x it is for, acc) for types
 //     with a minimum
-//   Plain weights and codebook entries, rounded to bfloat16, go to acc directly, the sum of two entries rounded once
-//   more; in the end acc is multiplied by the row's scale, where there is one. The scale and minimum are those stored,
-//   in fp32; at granularity kGroup multiplied by the lane's multiplier, which is perturbed here, first. K is cut into
-//   Slices(N, K) stretches of stretches; their sums are added in ascending order. result = multiplier · acc (kChannel,
-//   perturbed here) or acc, plus the bias if there is one; y = result or y + result.
+//   Codebook entries are rounded to bfloat16. Where a row has one scale they go to acc directly, as plain weights do,
+//   the sum of two entries rounded once more; in the end acc is multiplied by the row's scale, where there is one. The
+//   scale and minimum are those stored, in fp32; at granularity kGroup multiplied by the lane's multiplier, which is
+//   perturbed here, first. K is cut into Slices(N, K) stretches of stretches; their sums are added in ascending order.
+//   result = multiplier · acc (kChannel, perturbed here) or acc, plus the bias if there is one; y = result or y +
+//   result.
 //
 // A block of 8 warps computes 128 columns of y for two strips of at most 64 rows; a strip's rows belong to one lane.
 // Weights are the first operand of the products (16 rows of W), tokens the second: a warp has 32 columns × 64 rows.
@@ -74,7 +75,7 @@ constexpr int Slices(int64_t n, int64_t k) {
 
 // Shared memory: a ring of stages, each [x: 128 rows × 128 bytes][codes: 128 rows][sums: 128 rows × 16 bytes], then two
 // tables of what is multiplied onto the parts, [strip][entry][128 columns], by turns, where the rows of x begin, and of
-// kBook8 the codebooks. Of kBook16 a stage has the entries in place of the codes.
+// kBook8 and kBook4 the codebooks. Of kBook16 a stage has the entries in place of the codes.
 template <Codes kCodes, Scales kScales>
 struct MatMulLayout {
   static constexpr bool kMinimum = HasMinimum(kScales);
@@ -93,7 +94,7 @@ struct MatMulLayout {
   static constexpr int kTablesAt = kStages * kStageBytes;
   static constexpr int kRowsAt = kTablesAt + (ScalesGroups(kScales) ? 2 : 1) * kTableBytes;
   static constexpr int kBooksAt = kRowsAt + 2 * kStripRows * 4;
-  static constexpr int kBytes = kBooksAt + (kCodes == Codes::kBook8 ? kBook8Bytes : 0);
+  static constexpr int kBytes = kBooksAt + SharedBookBytes(kCodes);
 };
 
 // Bytes i and i + 2 of `word`, which are int8, as a pair of bfloat16: exact, so the upper halves of the floats.
@@ -106,7 +107,7 @@ QZO_DEVICE uint32_t BytesToBf16(uint32_t word, uint32_t i) {
 }
 
 // The codes of block b of a row's stretch as the first operand's fragments: pairs[step][k half]. `offset`: −(128 +
-// zero) twice, for nibbles. `books`: the two of kBook8. `g`: the row's number modulo 8.
+// zero) twice, for nibbles. `books`: those of kBook8 and kBook4. `g`: the row's number modulo 8.
 template <Codes kCodes>
 QZO_DEVICE void LoadCodes(const std::byte* row, int g, int t, int b, uint32_t offset, const std::byte* books,
                           uint32_t (&pairs)[2][2]) {
@@ -117,6 +118,15 @@ QZO_DEVICE void LoadCodes(const std::byte* row, int g, int t, int b, uint32_t of
     pairs[0][1] = Bf16Fma2(NibblesPlus128(word >> 8), one, offset);
     pairs[1][0] = Bf16Fma2(NibblesPlus128(word >> 4), one, offset);
     pairs[1][1] = Bf16Fma2(NibblesPlus128(word >> 12), one, offset);
+  } else if constexpr (kCodes == Codes::kBook4) {
+    const uint32_t word = reinterpret_cast<const uint32_t*>(row)[2 * t + b];
+    QZO_UNROLL
+    for (int step = 0; step < 2; ++step) {
+      QZO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        pairs[step][half] = reinterpret_cast<const uint32_t*>(books)[word >> 8 * (2 * step + half) & 255];
+      }
+    }
   } else if constexpr (kCodes == Codes::kBook8) {
     const uint32_t word = reinterpret_cast<const uint32_t*>(row)[2 * b + t / 2];
     QZO_UNROLL
@@ -185,6 +195,8 @@ class ScaleMaker {
       *scale = FloatFromBits(Word(word));
       const uint32_t offset = RoundToBf16(-128.0f - static_cast<float>(static_cast<int32_t>(Word(word + 1))));
       *other = FloatFromBits(offset | offset << 16);
+    } else if constexpr (kScales == Scales::kScale || kScales == Scales::kScales) {
+      *scale = FloatFromBits(Word(kScales == Scales::kScales ? e : 0));
     } else {
       *scale = FloatFromBits(Word(2 * e));
       *other = FloatFromBits(Word(2 * e + 1));
@@ -422,8 +434,8 @@ MatMulKernel(const MatMulParams p) {
     }
   };
 
-  if constexpr (kCodes == Codes::kBook8) {  // they arrive with the first stage
-    for (int at = thread * 16; at < kBook8Bytes; at += kMatMulThreads * 16) {
+  if constexpr (SharedBookBytes(kCodes) > 0) {  // they arrive with the first stage
+    for (int at = thread * 16; at < SharedBookBytes(kCodes); at += kMatMulThreads * 16) {
       CopyAsync16(shared + L::kBooksAt + at, p.w.books + at);
     }
   }

@@ -43,11 +43,20 @@ inline float ToBf16(float value) {
   return std::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
 }
 
-// A random matrix with what it borrows. Entries of a codebook are fp16 of ordinary size.
+// A random matrix with what it borrows. Entries of a codebook are fp16 of ordinary size, or 16 fp32.
 struct RandomMatrix {
   RandomMatrix(std::mt19937& random, WeightType type, int64_t n, int64_t k, int64_t group)
       : w{.type = type, .rows = n, .cols = k, .group = group} {
-    if (HasCodebook(type)) {
+    if (type == WeightType::kBook4) {
+      bytes.resize(static_cast<size_t>(n * k / 2));
+      for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+      entries = RandomFloats(random, 16);
+      w.group = group == 0 ? 32 : group;
+      scales = RandomFloats(random, static_cast<size_t>(n * (k / w.group)));
+      w.scales = scales.data();
+      w.codebook = reinterpret_cast<const std::byte*>(entries.data());
+      w.codebook_type = WeightType::kF32;
+    } else if (HasCodebook(type)) {
       bytes.resize(static_cast<size_t>(n * (k / BlockValues(type) * BlockBytes(type))));
       for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
       codebook.resize(type == WeightType::kBook1x16 ? 65536 * 8 : type == WeightType::kBook2x8 ? 512 * 8 : 256 * 8);
@@ -66,7 +75,7 @@ struct RandomMatrix {
   RandomMatrix& operator=(const RandomMatrix&) = delete;
 
   std::vector<std::byte> bytes;
-  std::vector<float> scales;
+  std::vector<float> scales, entries;
   std::vector<uint16_t> codebook;
   WeightMatrix w;
 };
@@ -77,7 +86,7 @@ struct GpuMatMulCase {
                 int64_t group = 0)
       : matrix(random, type, n, k, group),
         w(matrix.w),
-        granularity(ScalesGroups(FormatOf(type).scales) ? granularity_ : Granularity::kChannel) {
+        granularity(ScalesGroups(FormatOf(w).scales) ? granularity_ : Granularity::kChannel) {
     count = static_cast<size_t>(granularity == Granularity::kGroup ? n * (k / GroupSize(w)) : n);
     multipliers = RandomFloats(random, count);
     if (with_units) units = RandomFloats(random, count);
@@ -113,6 +122,7 @@ struct GpuMatMulCase {
     WeightMatrix wanted = w;
     wanted.data += first * (w.cols / BlockValues(w.type) * BlockBytes(w.type));
     if (part != 0) wanted.rows = part;
+    if (HasCodebook(w.type)) wanted.scales += first * (w.cols / w.group);
     MatrixOnDevice device(gpu, wanted);
     OnDevice<float> plain(gpu, x), out(gpu, y), k(gpu, multipliers), unit(gpu, units), added(gpu, bias);
     const size_t stretches = static_cast<size_t>(device.get().stretches);
@@ -222,6 +232,16 @@ struct GpuMatMulCase {
   void DecodeRounded(int64_t n) const {
     const auto entry = [&](size_t code, size_t i) { return ToBf16(HalfToFloat(matrix.codebook[code * 8 + i])); };
     const auto byte = [&](size_t at) { return std::to_integer<size_t>(w.data[at]); };
+    if (w.type == WeightType::kBook4) {
+      for (size_t k = 0; k < plain_.size(); ++k) {
+        const size_t at = static_cast<size_t>(n) * plain_.size() + k,
+                     groups = plain_.size() / static_cast<size_t>(w.group);
+        const size_t code = byte(at / 2) >> (k % 2 == 0 ? 4 : 0) & 15;
+        plain_[k] =
+            w.scales[static_cast<size_t>(n) * groups + k / static_cast<size_t>(w.group)] * ToBf16(matrix.entries[code]);
+      }
+      return;
+    }
     for (size_t k = 0; k < plain_.size(); ++k) {
       const size_t at = static_cast<size_t>(n) * (plain_.size() / 8) + k / 8;
       const float value = w.type == WeightType::kBook1x8 ? entry(byte(at), k % 8)

@@ -18,9 +18,10 @@ class CudaMatMulTest : public EveryOrder {
 };
 
 // One type of every layout.
-constexpr WeightType kLayouts[] = {WeightType::kQ4_0,   WeightType::kQ4_1,    WeightType::kQ4_K,    WeightType::kU4x32,
-                                   WeightType::kU4x128, WeightType::kQ8_0,    WeightType::kQ5_1,    WeightType::kQ6_K,
-                                   WeightType::kBF16,   WeightType::kBook2x8, WeightType::kBook1x16};
+constexpr WeightType kLayouts[] = {WeightType::kQ4_0,    WeightType::kQ4_1,     WeightType::kQ4_K,
+                                   WeightType::kU4x32,   WeightType::kU4x128,   WeightType::kQ8_0,
+                                   WeightType::kQ5_1,    WeightType::kQ6_K,     WeightType::kBF16,
+                                   WeightType::kBook2x8, WeightType::kBook1x16, WeightType::kBook4};
 
 TEST_P(CudaMatMulTest, IsWithinTheBoundAroundTileEdges) {
   const std::vector<std::vector<int>> lane_rows = {{1}, {64, 65}, {7, 1, 63}};
@@ -40,6 +41,8 @@ TEST_P(CudaMatMulTest, GroupsOfEverySizeTakeTheirPerturbedMultipliers) {
     for (const bool units : {false, true}) {
       ExpectRight({random_, WeightType::kQ4_0, 40, 320, Granularity::kGroup, {9, 9, 9}, kind, units});
       ExpectRight({random_, WeightType::kU4x32, 33, 192, Granularity::kGroup, {9, 9, 9}, kind, units, 96});
+      ExpectRight({random_, WeightType::kBook4, 33, 192, Granularity::kGroup, {9, 9, 9}, kind, units, 64});
+      ExpectRight({random_, WeightType::kBook4, 33, 192, Granularity::kGroup, {9, 9, 9}, kind, units, 96});
       ExpectRight({random_, WeightType::kQ8_0, 20, 64, Granularity::kChannel, {9, 9, 9}, kind, units});
     }
   }
@@ -54,7 +57,7 @@ class CudaMatMulOnceTest : public OnTestGpu<> {
 
 TEST_F(CudaMatMulOnceTest, EveryStorageTypeIsWithinTheBound) {
   std::vector<WeightType> types = AllWeightTypes();
-  types.insert(types.end(), {WeightType::kBook1x8, WeightType::kBook2x8, WeightType::kBook1x16});
+  types.insert(types.end(), {WeightType::kBook4, WeightType::kBook1x8, WeightType::kBook2x8, WeightType::kBook1x16});
   for (const WeightType type : types) {
     const GpuMatMulCase problem(random_, type, 24, 256, Granularity::kGroup, {5, 3});
     std::string where;
@@ -83,8 +86,10 @@ TEST_F(CudaMatMulOnceTest, LongColumnsAreSummedInSlices) {
 
 // A matrix that is a part of a larger one takes its part of the larger one's multipliers and noise.
 TEST_F(CudaMatMulOnceTest, PartsOfAMatrixHaveTheBitsOfTheWhole) {
-  for (const auto granularity : {Granularity::kChannel, Granularity::kGroup}) {
-    const GpuMatMulCase whole(random_, WeightType::kQ4_0, 50, 96, granularity, {9, 4, 2});
+  for (const auto& [type, granularity] : {std::pair{WeightType::kQ4_0, Granularity::kChannel},
+                                          {WeightType::kQ4_0, Granularity::kGroup},
+                                          {WeightType::kBook4, Granularity::kGroup}}) {
+    const GpuMatMulCase whole(random_, type, 50, 96, granularity, {9, 4, 2});
     const std::vector<float> all = whole.Run(*gpu_, whole.strips);
     for (const auto& [first, rows] : {std::pair{0, 17}, {17, 33}}) {
       const std::vector<float> part = whole.Run(*gpu_, whole.strips, false, first, rows);
@@ -122,6 +127,8 @@ TEST(CudaBudgetTest, KnowsTheSharedMemoryOfEveryLayout) {
   EXPECT_EQ(shared("MatMulKernel<2, 7>"), (MatMulLayout<Codes::kBf16, Scales::kNone>::kBytes));
   EXPECT_EQ(shared("MatMulKernel<3, 8>"), (MatMulLayout<Codes::kBook8, Scales::kRow>::kBytes));
   EXPECT_EQ(shared("MatMulKernel<4, 8>"), (MatMulLayout<Codes::kBook16, Scales::kRow>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<5, 9>"), (MatMulLayout<Codes::kBook4, Scales::kScale>::kBytes));
+  EXPECT_EQ(shared("MatMulKernel<5, 10>"), (MatMulLayout<Codes::kBook4, Scales::kScales>::kBytes));
   EXPECT_EQ(shared("DeltaProductKernel<0>"), kDeltaShared);
   EXPECT_EQ(shared("DeltaProductKernel<1>"), kDeltaShared);
   EXPECT_EQ(shared("AttentionKernel<16>"), AttentionLayout<16>::kBytes);
@@ -132,7 +139,7 @@ TEST(CudaBudgetTest, KnowsTheSharedMemoryOfEveryLayout) {
 
 // Batch invariance: a row's bits do not depend on the strips around it, nor on where in a strip it lies.
 TEST_F(CudaMatMulOnceTest, ARowHasTheSameBitsWhateverSharesTheCall) {
-  for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ6_K, WeightType::kBook2x8}) {
+  for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ6_K, WeightType::kBook2x8, WeightType::kBook4}) {
     for (const int64_t k : {256, 2048}) {
       const GpuMatMulCase problem(random_, type, 36, k, Granularity::kGroup, {40, 30, 9});
       const std::vector<float> all = problem.Run(*gpu_, problem.strips);

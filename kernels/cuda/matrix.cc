@@ -141,11 +141,61 @@ void PackBooks(const WeightMatrix& w, PackedMatrix* packed) {
   }
 }
 
+void PackBlocks(const WeightMatrix& w, PackedMatrix* packed) {
+  const MatrixFormat format = packed->shape.format;
+  const int64_t stretches = packed->shape.stretches;
+  const int64_t code_bytes = CodeBytes(format.codes), record_bytes = RecordBytes(format.scales);
+  const int shift = RecordShift(format.scales);
+  if (format.scales == Scales::kSuper) packed->supers.resize(static_cast<size_t>((stretches + 3) / 4 * w.rows * 4));
+  const int64_t values = BlockValues(w.type), bytes = BlockBytes(w.type), row_bytes = w.cols / values * bytes;
+  for (int64_t row = 0; row < w.rows; ++row) {
+    for (int64_t k = 0; k < w.cols; k += 32) {
+      Source source{.type = w.type,
+                    .raw = w.data + row * row_bytes + k / values * bytes,
+                    .part = static_cast<int>(k % values / 32),
+                    .block = {}};
+      DecodeCodes(w.type, w.data + row * row_bytes, k, &source.block);
+      const int64_t stretch = k / kStretch;
+      const int b = static_cast<int>(k % kStretch / 32);
+      PutCodes(format.codes, source, b, packed->codes.data() + (row * stretches + stretch) * code_bytes);
+      PutRecord(format.scales, source, b, packed->records.data() + ((stretch >> shift) * w.rows + row) * record_bytes,
+                packed->supers.empty() ? nullptr : packed->supers.data() + (stretch / 4 * w.rows + row) * 4);
+    }
+  }
+}
+
+// A book of 16 single values, and a scale a group.
+void PackBook4(const WeightMatrix& w, PackedMatrix* packed) {
+  QZO_CHECK(w.group % 32 == 0 && w.codebook_type == WeightType::kF32);
+  const auto entry = [&](uint32_t code) { return RoundedToBf16(std::bit_cast<float>(Load32(w.codebook + 4 * code))); };
+  packed->books.resize(kBook4Bytes);
+  for (uint32_t pair = 0; pair < 256; ++pair) {
+    Put(entry(pair & 15) | entry(pair >> 4) << 16, packed->books.data() + 4 * pair);
+  }
+  const DeviceMatrix& shape = packed->shape;
+  const int record_bytes = RecordBytes(shape.format.scales);
+  for (int64_t row = 0; row < w.rows; ++row) {
+    const std::byte* codes = w.data + row * (w.cols / 2);
+    const auto code = [&](int64_t k) { return std::to_integer<uint32_t>(codes[k / 2] >> (k % 2 == 0 ? 4 : 0)) & 15; };
+    for (int64_t k = 0; k < w.cols; k += 32) {
+      const int64_t stretch = k / kStretch, b = k % kStretch / 32;
+      std::byte* words = packed->codes.data() + (row * shape.stretches + stretch) * CodeBytes(Codes::kBook4);
+      for (int64_t t = 0; t < 4; ++t) {
+        for (int64_t i = 0; i < 4; ++i) {
+          const int64_t first = k + i / 2 * 16 + 4 * t + i % 2;
+          words[8 * t + 4 * b + i] = static_cast<std::byte>(code(first) | code(first + 2) << 4);
+        }
+      }
+      Put(w.scales[row * shape.groups + k / w.group], packed->records.data() + (stretch * w.rows + row) * record_bytes +
+                                                          (shape.format.scales == Scales::kScales ? 4 * b : 0));
+    }
+  }
+}
+
 }  // namespace
 
-MatrixFormat FormatOf(WeightType type) {
-  QZO_CHECK(HasLayout(type));
-  switch (type) {
+MatrixFormat FormatOf(const WeightMatrix& w) {
+  switch (w.type) {
     case WeightType::kF32:
     case WeightType::kF16:
     case WeightType::kBF16:
@@ -167,49 +217,34 @@ MatrixFormat FormatOf(WeightType type) {
       return {Codes::kBook8, Scales::kRow};
     case WeightType::kBook1x16:
       return {Codes::kBook16, Scales::kRow};
+    case WeightType::kBook4:
+      return {Codes::kBook4, GroupSize(w) % kStretch == 0 ? Scales::kScale : Scales::kScales};
     default:
-      return {Codes::kByte, GroupValues(type) == 16 ? Scales::kFloatHalf : Scales::kFloat};
+      return {Codes::kByte, GroupValues(w.type) == 16 ? Scales::kFloatHalf : Scales::kFloat};
   }
 }
 
 PackedMatrix PackMatrix(const WeightMatrix& w) {
-  const MatrixFormat format = FormatOf(w.type);
+  const MatrixFormat format = FormatOf(w);
   PackedMatrix packed;
   DeviceMatrix& shape = packed.shape;
   shape = {.format = format,
            .rows = static_cast<int>(w.rows),
            .cols = static_cast<int>(w.cols),
            .stretches = static_cast<int>((w.cols + kStretch - 1) / kStretch)};
-  const size_t rows = static_cast<size_t>(w.rows), stretches = static_cast<size_t>(shape.stretches);
-  const int code_bytes = CodeBytes(format.codes), record_bytes = RecordBytes(format.scales);
-  packed.codes.resize(rows * stretches * static_cast<size_t>(code_bytes));
-  if (format.codes == Codes::kBf16) {
-    PackPlain(w, &packed);
-  } else if (format.scales == Scales::kRow) {
-    PackBooks(w, &packed);
-  } else {
+  packed.codes.resize(static_cast<size_t>(w.rows * shape.stretches * CodeBytes(format.codes)));
+  if (ScalesGroups(format.scales)) {
     const int64_t units = GroupSize(w) / 16;
     QZO_CHECK(GroupSize(w) % 16 == 0 && w.cols / 16 * units < 1 << 24);
     shape.groups = static_cast<int>(w.cols / GroupSize(w));
     shape.group_inverse = static_cast<uint32_t>(((1 << 24) + units - 1) / units);
-    const int shift = RecordShift(format.scales);
-    packed.records.resize((((stretches - 1) >> shift) + 1) * rows * static_cast<size_t>(record_bytes));
-    if (format.scales == Scales::kSuper) packed.supers.resize((stretches + 3) / 4 * rows * 4);
-    const int64_t values = BlockValues(w.type), bytes = BlockBytes(w.type), row_bytes = w.cols / values * bytes;
-    for (int64_t row = 0; row < w.rows; ++row) {
-      for (int64_t k = 0; k < w.cols; k += 32) {
-        Source source{.type = w.type,
-                      .raw = w.data + row * row_bytes + k / values * bytes,
-                      .part = static_cast<int>(k % values / 32),
-                      .block = {}};
-        DecodeCodes(w.type, w.data + row * row_bytes, k, &source.block);
-        const int64_t stretch = k / kStretch;
-        const int b = static_cast<int>(k % kStretch / 32);
-        PutCodes(format.codes, source, b, packed.codes.data() + (row * shape.stretches + stretch) * code_bytes);
-        PutRecord(format.scales, source, b, packed.records.data() + ((stretch >> shift) * w.rows + row) * record_bytes,
-                  packed.supers.empty() ? nullptr : packed.supers.data() + (stretch / 4 * w.rows + row) * 4);
-      }
-    }
+    const int64_t records = ((shape.stretches - 1) >> RecordShift(format.scales)) + 1;
+    packed.records.resize(static_cast<size_t>(records * w.rows * RecordBytes(format.scales)));
+    format.codes == Codes::kBook4 ? PackBook4(w, &packed) : PackBlocks(w, &packed);
+  } else if (format.scales == Scales::kRow) {
+    PackBooks(w, &packed);
+  } else {
+    PackPlain(w, &packed);
   }
   shape.codes = packed.codes.data();
   shape.records = packed.records.data();

@@ -8,7 +8,8 @@
 //   codes   [rows, stretches, t, block, words]: kNibble one word, byte i = value 4t+i | value 16+4t+i << 4 (as in
 //           GGUF's blocks); kByte two words, the first and the second four values as int8; kBf16 four words, the pairs
 //           (4t, 4t+2), (4t+1, 4t+3) and the same plus 16; of codebooks whose entries are eight values, 16 bits an
-//           entry: kBook8 [block, t / 2, half of the block], a code into each of two books; kBook16 [entry], into one
+//           entry: kBook8 [block, t / 2, half of the block], a code into each of two books; kBook16 [entry], into one;
+//           kBook4 one word, a byte for each of those pairs, its lower half the first value's code
 //   records [stretches >> record_shift, rows], the scales of a stretch:
 //           kHalf      2 × fp16 scale                                 value = scale · (nibble − 8) or scale · byte
 //           kHalfMin   2 × (fp16 scale, fp16 minimum)                 value = scale · nibble + minimum
@@ -20,8 +21,11 @@
 //           kFloatHalf 4 × (fp32 scale, fp32 minimum), each of 16 columns
 //           kNone      nothing: the values are bfloat16, rounded to nearest where the file has more bits
 //           kRow       [rows] instead, fp32 scales                    value = scale · entry, or · the sum of two
+//           kScale     fp32 scale of 64 columns                       value = scale · entry
+//           kScales    2 × fp32 scale
 //   books   [2, 256] or [65536] entries of 16 bytes: bfloat16, rounded to nearest where the file has more bits, in the
 //           order 0, 2, 1, 3, 4, 6, 5, 7. A book of 8-bit codes that is alone has a second one of zeros beside it.
+//           Of kBook4 [256] words instead, the pair of bfloat16 entries that a byte stands for.
 #ifndef QZO_KERNELS_CUDA_MATRIX_H_
 #define QZO_KERNELS_CUDA_MATRIX_H_
 
@@ -34,16 +38,34 @@
 
 namespace qzo::kernels::cuda {
 
-enum class Codes : uint8_t { kNibble, kByte, kBf16, kBook8, kBook16 };
-enum class Scales : uint8_t { kHalf, kHalfMin, kSuper, kZero, kZeros, kFloat, kFloatHalf, kNone, kRow };
+enum class Codes : uint8_t { kNibble, kByte, kBf16, kBook8, kBook16, kBook4 };
+enum class Scales : uint8_t {
+  kHalf,
+  kHalfMin,
+  kSuper,
+  kZero,
+  kZeros,
+  kFloat,
+  kFloatHalf,
+  kNone,
+  kRow,
+  kScale,
+  kScales
+};
 
 inline constexpr int kStretch = 64;
 inline constexpr int kEntryBytes = 16;  // of a codebook
 inline constexpr int kBook8Bytes = 2 * 256 * kEntryBytes;
+inline constexpr int kBook4Bytes = 256 * 4;
+// Of codebooks that a block of threads has in shared memory.
+QZO_HOST_DEVICE constexpr int SharedBookBytes(Codes codes) {
+  return codes == Codes::kBook8 ? kBook8Bytes : codes == Codes::kBook4 ? kBook4Bytes : 0;
+}
 
 QZO_HOST_DEVICE constexpr int CodeBytes(Codes codes) {  // of a row's stretch
   switch (codes) {
     case Codes::kNibble:
+    case Codes::kBook4:
       return 32;
     case Codes::kByte:
       return 64;
@@ -57,9 +79,11 @@ QZO_HOST_DEVICE constexpr int RecordBytes(Scales scales) {
   switch (scales) {
     case Scales::kHalf:
     case Scales::kSuper:
+    case Scales::kScale:
       return 4;
     case Scales::kHalfMin:
     case Scales::kZero:
+    case Scales::kScales:
       return 8;
     case Scales::kZeros:
     case Scales::kFloat:
@@ -112,11 +136,7 @@ struct PackedMatrix {
   std::vector<std::byte> codes, records, supers, books;
 };
 
-// Whether there is a layout for it: not for codebooks of single values.
-constexpr bool HasLayout(WeightType type) { return type != WeightType::kBook4; }
-
-// HasLayout(type) holds.
-MatrixFormat FormatOf(WeightType type);
+MatrixFormat FormatOf(const WeightMatrix& w);
 PackedMatrix PackMatrix(const WeightMatrix& w);
 
 }  // namespace qzo::kernels::cuda

@@ -41,6 +41,7 @@ qzo_cuda_mutant(deltas_lane cuda_deltas_test rows.h "lanes[row] * stride" "lanes
 qzo_cuda_mutant(matmul_fragment cuda_matmul_test matmul.h "MmaBf16(part, a[c][0], x[0], x[1])" "MmaBf16(part, a[c][0], x[1], x[0])")
 qzo_cuda_mutant(matmul_bank_exchange cuda_matmul_test matmul.h "(4 * b + lane / 8) ^ (lane % 8)" "(4 * b + lane / 8)")
 qzo_cuda_mutant(matmul_nibbles cuda_matmul_test matmul.h "NibblesPlus128(word >> 8)" "NibblesPlus128(word >> 4)")
+qzo_cuda_mutant(matmul_book4_pair cuda_matmul_test matmul.h "[word >> 8 * (2 * step + half) & 255]" "[word >> 8 * (2 * half + step) & 255]")
 qzo_cuda_mutant(attention_fragment cuda_attention_test attention.h "2 * d + lane / 16)" "2 * d + lane % 2)")
 qzo_cuda_mutant(matmul_book_exchange cuda_matmul_test matmul.h "t / 2) ^ g) * kEntryBytes" "t / 2) ^ (g & 6)) * kEntryBytes")
 qzo_cuda_mutant(deltas_fragment cuda_deltas_test deltas.h "pairs[step][2 + upper] = PackBf16(values[1], values[3])" "pairs[step][2 + upper] = PackBf16(values[3], values[1])")

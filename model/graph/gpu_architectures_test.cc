@@ -195,9 +195,8 @@ TEST_F(GpuCheckpoints, EmbeddingsThatAreNoMultipleOfFourAreRefused) {
               StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("embeddings of 66")));
 }
 
-TEST_F(GpuCheckpoints, CodebooksOfSingleValuesAreRefused) {
-  EXPECT_THAT(GpuPasses::Create(*Load("bitsandbytes", 4), gpu_.get()),
-              StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("codebooks of single values")));
+TEST_F(GpuCheckpoints, CodebooksOfSingleValuesHaveTheProcessorsLogits) {
+  ExpectTheProcessorsLogits(*Load("bitsandbytes", 4));
 }
 
 }  // namespace

@@ -48,18 +48,12 @@ constexpr std::pair<LinearLayer Layer::*, GpuLinear GpuLayer::*> kLinears[] = {
     {&Layer::down, &GpuLayer::down}};
 
 // What passes on a GPU do not have yet, or "".
-std::string Missing(const Model& model) {
-  const ModelInfo& info = model.info();
+std::string Missing(const ModelInfo& info) {
   if (!kernels::cuda::SupportsHead(info.head_dim)) {
     return absl::StrCat("heads of ", info.head_dim, " (GPUs take multiples of 8 up to 256)");
   }
   if (info.embedding_length % 4 != 0) {
     return absl::StrCat("embeddings of ", info.embedding_length, " (GPUs take multiples of 4)");
-  }
-  for (const Layer& layer : model.layers()) {
-    for (const auto& [linear, copy] : kLinears) {
-      if (!kernels::cuda::HasLayout((layer.*linear).type)) return "codebooks of single values (bitsandbytes)";
-    }
   }
   return "";
 }
@@ -133,7 +127,7 @@ absl::Status GpuModel::CopyLayer(const ModelInfo& info, const Layer& layer, int 
 
 absl::StatusOr<std::unique_ptr<GpuModel>> GpuModel::Create(const Model& model, Gpu* gpu) {
   const ModelInfo& info = model.info();
-  if (const std::string missing = Missing(model); !missing.empty()) {
+  if (const std::string missing = Missing(info); !missing.empty()) {
     return absl::UnimplementedError(
         absl::StrCat(model.path(), ": ", missing, ": not on GPUs yet; --device cpu runs it"));
   }
