@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/log.h"
-#include "kernels/vec_avx2.h"
+#include "kernels/vec_avx512.h"
 
 namespace qzo::kernels {
 namespace {

@@ -2,7 +2,7 @@
 #ifndef QZO_KERNELS_DOT_AVX2_H_
 #define QZO_KERNELS_DOT_AVX2_H_
 
-#include "kernels/vec_avx2.h"
+#include "kernels/dot_instructions.h"
 
 namespace qzo::kernels {
 namespace {
@@ -11,15 +11,9 @@ constexpr int kDotRows = 6;
 constexpr uint32_t kByteFlip = 0;
 constexpr bool kHasSmallSums = true;
 
-// A product and its addition are one piece of assembly: given intrinsics, g++ 12 begins so many products at once that
-// it keeps the sums in memory.
-QZO_VEC void DotPairs(__m256i& acc, __m256i w, __m256i x) {
-  __m256i product;
-  asm("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0" : "+x"(acc), "=&x"(product) : "x"(x), "x"(w));
-}
 QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {
-  DotPairs(acc.low, w.low, x.low);
-  DotPairs(acc.high, w.high, x.high);
+  MultiplyAddPairs(acc.low, w.low, x.low);
+  MultiplyAddPairs(acc.high, w.high, x.high);
 }
 // The sign of a weight moves to the activation, which is never −128: two products of 128 · 127 then fit 16 bits.
 template <bool kNegativeCodes>
@@ -28,10 +22,11 @@ QZO_VEC __m256i PairSums(__m256i w, __m256i x) {
 }
 template <bool kNegativeCodes>
 QZO_VEC void DotSmallQuads(__m256i& sums, __m256i w, __m256i x) {
-  __m256i product;
-  asm("vpmaddubsw %2, %3, %1\n\tvpaddw %1, %0, %0"
-      : "+x"(sums), "=&x"(product)
-      : "x"(kNegativeCodes ? _mm256_sign_epi8(x, w) : x), "x"(kNegativeCodes ? _mm256_abs_epi8(w) : w));
+  if constexpr (kNegativeCodes) {
+    MultiplyAddBytes(sums, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+  } else {
+    MultiplyAddBytes(sums, w, x);
+  }
 }
 template <bool kNegativeCodes>
 QZO_VEC void DotSmallQuads(U32x16& sums, U32x16 w, U32x16 x) {

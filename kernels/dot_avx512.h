@@ -2,7 +2,7 @@
 #ifndef QZO_KERNELS_DOT_AVX512_H_
 #define QZO_KERNELS_DOT_AVX512_H_
 
-#include "kernels/vec_avx512.h"
+#include "kernels/dot_instructions.h"
 
 namespace qzo::kernels {
 namespace {
@@ -11,11 +11,7 @@ constexpr int kDotRows = 8;
 constexpr uint32_t kByteFlip = 0;
 constexpr bool kHasSmallSums = true;
 
-// A product and its addition are one piece of assembly, for the reason that dot_avx2.h gives.
-QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {
-  __m512i product;
-  asm("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0" : "+v"(acc.v), "=&v"(product) : "v"(x.v), "v"(w.v));
-}
+QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) { MultiplyAddPairs(acc.v, w.v, x.v); }
 // The sign of a weight moves to the activation, which is never −128: two products of 128 · 127 then fit 16 bits.
 template <bool kNegativeCodes>
 QZO_VEC void MoveSigns(U32x16& w, U32x16& x) {
@@ -28,8 +24,7 @@ QZO_VEC U32x16 AddSmallSums(U32x16 sums) { return _mm512_madd_epi16(sums.v, _mm5
 template <bool kNegativeCodes>
 QZO_VEC void DotSmallQuads(U32x16& sums, U32x16 w, U32x16 x) {
   MoveSigns<kNegativeCodes>(w, x);
-  __m512i product;
-  asm("vpmaddubsw %2, %3, %1\n\tvpaddw %1, %0, %0" : "+v"(sums.v), "=&v"(product) : "v"(x.v), "v"(w.v));
+  MultiplyAddBytes(sums.v, w.v, x.v);
 }
 template <bool kNegativeCodes>
 QZO_VEC void DotQuads(U32x16& acc, U32x16 w, U32x16 x) {

@@ -1,9 +1,8 @@
-// Integer dot products for simd_dots.h, AVX-512 VNNI. Inline assembly, one instruction each: around the intrinsics
-// g++ 12 copies two registers per product, which halves the speed where the front end is the limit.
+// Integer dot products for simd_dots.h, AVX-512 VNNI.
 #ifndef QZO_KERNELS_DOT_AVX512VNNI_H_
 #define QZO_KERNELS_DOT_AVX512VNNI_H_
 
-#include "kernels/vec_avx512.h"
+#include "kernels/dot_instructions.h"
 
 namespace qzo::kernels {
 namespace {
@@ -16,12 +15,10 @@ constexpr uint32_t kByteFlip = 0x80808080u;
 constexpr bool kHasSmallSums = false;
 
 // acc += w · x: two products of 16 bits per lane, or four of 8.
-QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {
-  asm("vpdpwssd %2, %1, %0" : "+v"(acc.v) : "v"(w.v), "v"(x.v));
-}
+QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) { VnniPairs(acc.v, w.v, x.v); }
 template <bool kNegativeCodes>
 QZO_VEC void DotQuads(U32x16& acc, U32x16 w, U32x16 x) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(acc.v) : "v"(w.v), "v"(x.v));
+  VnniQuads(acc.v, w.v, x.v);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #ifndef QZO_KERNELS_DOT_AVXVNNI_H_
 #define QZO_KERNELS_DOT_AVXVNNI_H_
 
-#include "kernels/vec_avx2.h"
+#include "kernels/dot_instructions.h"
 
 namespace qzo::kernels {
 namespace {
@@ -13,13 +13,13 @@ constexpr uint32_t kByteFlip = 0x80808080u;
 constexpr bool kHasSmallSums = false;
 
 QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {
-  asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(acc.low) : "x"(w.low), "x"(x.low));
-  asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(acc.high) : "x"(w.high), "x"(x.high));
+  VnniPairs(acc.low, w.low, x.low);
+  VnniPairs(acc.high, w.high, x.high);
 }
 template <bool kNegativeCodes>
 QZO_VEC void DotQuads(U32x16& acc, U32x16 w, U32x16 x) {
-  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc.low) : "x"(w.low), "x"(x.low));
-  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc.high) : "x"(w.high), "x"(x.high));
+  VnniQuads(acc.low, w.low, x.low);
+  VnniQuads(acc.high, w.high, x.high);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <utility>
 
-#include "kernels/emulated.h"
 #include "kernels/parallel.h"
 #include "kernels/rounding.h"
 #include "kernels/test_data.h"
@@ -380,9 +379,6 @@ TEST_P(RoundedMatMulTest, StaysWithinTheErrorBoundOfAnExactProduct) {
 }
 
 QZO_INSTANTIATE_EVERY_VARIANT(RoundedMatMulTest);
-INSTANTIATE_TEST_SUITE_P(Emulated, RoundedMatMulTest,
-                         ::testing::ValuesIn(EmulatedKernels().begin(), EmulatedKernels().end()),
-                         [](const auto& variant) { return std::string(variant.param->name); });
 
 }  // namespace
 }  // namespace qzo::kernels

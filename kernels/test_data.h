@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/emulated.h"
 #include "kernels/kernels.h"
 #include "kernels/weights.h"
 
@@ -159,8 +160,8 @@ class EveryVariant : public ::testing::TestWithParam<const Kernels*> {
   std::mt19937 random_{20240607};
 };
 
-#define QZO_INSTANTIATE_EVERY_VARIANT(suite)                                                               \
-  INSTANTIATE_TEST_SUITE_P(Variants, suite, ::testing::ValuesIn(AllKernels().begin(), AllKernels().end()), \
+#define QZO_INSTANTIATE_EVERY_VARIANT(suite)                                     \
+  INSTANTIATE_TEST_SUITE_P(Variants, suite, ::testing::ValuesIn(EveryKernels()), \
                            [](const auto& variant) { return std::string(variant.param->name); })
 
 }  // namespace qzo::kernels

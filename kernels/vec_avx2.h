@@ -17,10 +17,7 @@ namespace {
 
 // 12 accumulators, two panel registers, one broadcast.
 constexpr int kTileRows = 6;
-#ifndef QZO_TILE_VECTORS
-#define QZO_TILE_VECTORS 1  // 2 in emulated_amx.cc
-#endif
-constexpr int kTileVectors = QZO_TILE_VECTORS;
+constexpr int kTileVectors = 1;
 constexpr int kHeadBlock = 2;
 constexpr int kHeadVectors = 2;
 

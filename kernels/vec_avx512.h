@@ -9,8 +9,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#ifndef QZO_VEC  // emulated_intrinsics.h has its own
 #define QZO_VEC inline __attribute__((always_inline))
 #define QZO_VEC_LAMBDA __attribute__((always_inline))
+#endif
 
 namespace qzo::kernels {
 namespace {

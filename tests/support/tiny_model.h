@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/emulated.h"
 #include "kernels/kernels.h"
 #include "kernels/weights.h"
 #include "model/graph/engine.h"
@@ -25,9 +26,10 @@ inline std::unique_ptr<model::Model> LoadStories(const std::string& storage) {
   return loaded.ok() ? std::move(loaded).value() : nullptr;
 }
 
+// The reference, the variants that this machine runs and those on emulated instructions.
 inline std::vector<const kernels::Kernels*> SupportedKernels() {
   std::vector<const kernels::Kernels*> supported;
-  for (const kernels::Kernels* kernels : kernels::AllKernels()) {
+  for (const kernels::Kernels* kernels : kernels::EveryKernels()) {
     if (kernels->supported()) supported.push_back(kernels);
   }
   return supported;
