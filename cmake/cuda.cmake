@@ -1,4 +1,5 @@
-# The CUDA toolkit, where it is found: QZO_CUDA_FOUND. Only CUDA's own language and runtime; nothing needs a GPU to build.
+# The CUDA toolkit and NCCL's header, where they are found: QZO_CUDA_FOUND, QZO_NCCL_FOUND. Only CUDA's own language and runtime;
+# nothing needs a GPU to build.
 option(QZO_CUDA "Build for NVIDIA GPUs where the CUDA toolkit is found" ON)
 set(QZO_CUDA_FOUND OFF)
 if(QZO_CUDA)
@@ -12,8 +13,15 @@ if(QZO_CUDA)
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     set(QZO_CUDA_FOUND ON)
+    find_path(QZO_NCCL_INCLUDE_DIR nccl.h HINTS ENV NCCL_HOME ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
   endif()
 endif()
 if(NOT QZO_CUDA_FOUND)
   message(STATUS "No CUDA toolkit: qzo-worker is built for CPUs only")
+endif()
+set(QZO_NCCL_FOUND OFF)
+if(QZO_CUDA_FOUND AND QZO_NCCL_INCLUDE_DIR)
+  set(QZO_NCCL_FOUND ON)
+elseif(QZO_CUDA_FOUND)
+  message(STATUS "No nccl.h: qzo-worker is built without NCCL")
 endif()

@@ -24,7 +24,8 @@ using Job = v1::FineTuningJob;
 class ScriptedWorker {
  public:
   // With a stage address it plays a stage where it is told to: the last one answers, for all of them.
-  ScriptedWorker(TestServer* server, const std::string& name, const std::string& stage_address = "")
+  ScriptedWorker(TestServer* server, const std::string& name, const std::string& stage_address = "",
+                 int nccl_version = 0)
       : stream_(server->coordination->Work(&context_)) {
     v1::WorkerMessage message;
     v1::Attach& attach = *message.mutable_attach();
@@ -33,6 +34,7 @@ class ScriptedWorker {
     attach.set_kind("fp32-1/cpu");
     attach.set_threads(2);
     attach.set_stage_address(stage_address);
+    attach.set_nccl_version(nccl_version);
     stream_->Write(message);
     thread_ = std::thread([this] { Run(); });
   }
@@ -264,6 +266,23 @@ TEST_F(CoordinationServiceTest, ThreeWorkersHoldOneModelBetweenThem) {
     return item.event().type() == "worker" && item.event().message().starts_with("pipeline of 3: layer");
   });
   EXPECT_NE(formed, watched.items.end());
+}
+
+TEST_F(CoordinationServiceTest, RowsTravelByNcclBetweenWorkersOfOneVersionOfIt) {
+  constexpr struct {
+    int versions[2];
+    bool nccl;
+  } kCases[] = {{{22809, 22809}, true}, {{22809, 22703}, false}, {{22809, 0}, false}, {{0, 0}, false}};
+  for (const auto& [versions, nccl] : kCases) {
+    ASSERT_OK_AND_ASSIGN(const Job created, Create(absl::StrCat("j-", versions[0], "-", versions[1]), /*stages=*/2));
+    ScriptedWorker one(&server_, "one", "10.0.0.1:1", versions[0]), other(&server_, "other", "10.0.0.2:2", versions[1]);
+    for (ScriptedWorker* worker : {&one, &other}) {
+      const v1::StagePlan plan = worker->WaitForStage();
+      EXPECT_EQ(plan.nccl_next(), nccl && plan.index() == 0) << plan.ShortDebugString();
+      EXPECT_EQ(plan.nccl_previous(), nccl && plan.index() == 1) << plan.ShortDebugString();
+    }
+    ASSERT_OK(Watch(created.name(), 0).end);
+  }
 }
 
 TEST_F(CoordinationServiceTest, AJobInStagesSaysWhichWorkersItLacks) {

@@ -134,7 +134,7 @@ void Coordinator::Impl::SendOpens() {
     if (to_open_.empty() || !SameOpening(to_open_.front(), action) || worker == workers_.end()) continue;
     to_open_.pop_front();
     if (status.ok()) {
-      if (action.stage) FillStage(*action.stage, message.mutable_open()->mutable_stage());
+      if (action.stage) FillStage(action.worker, *action.stage, message.mutable_open()->mutable_stage());
       worker->second.stream->Send(message);
     } else {
       Apply(core::ReplicaTrouble{action.worker, action.job, status, PipelineOf(action)});

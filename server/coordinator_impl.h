@@ -83,7 +83,10 @@ class Coordinator::Impl {
   void SendOpens() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status ReadOpen(const core::OpenReplica& action, const v1::StoredJob& stored, const std::string& uid,
                         v1::OpenJob* open);
-  void FillStage(const core::Stage& stage, v1::StagePlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether rows between two stages can travel by NCCL: its versions do not understand each other.
+  bool ShareNccl(core::WorkerHandle one, core::WorkerHandle other) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FillStage(core::WorkerHandle worker, const core::Stage& stage, v1::StagePlan* plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ForgetOpen(core::WorkerHandle worker, core::JobHandle job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The mutations that store a job's present state, with an event about it.
   UpdateResource Update(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

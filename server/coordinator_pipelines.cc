@@ -76,7 +76,13 @@ std::string NewStageKey() {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-void Coordinator::Impl::FillStage(const core::Stage& stage, v1::StagePlan* plan) {
+bool Coordinator::Impl::ShareNccl(core::WorkerHandle one, core::WorkerHandle other) const {
+  const auto a = workers_.find(one), b = workers_.find(other);
+  return a != workers_.end() && b != workers_.end() && a->second.attach.nccl_version() != 0 &&
+         a->second.attach.nccl_version() == b->second.attach.nccl_version();
+}
+
+void Coordinator::Impl::FillStage(core::WorkerHandle worker, const core::Stage& stage, v1::StagePlan* plan) {
   plan->set_pipeline(stage.pipeline);
   plan->set_index(stage.index);
   plan->set_count(stage.count);
@@ -87,6 +93,8 @@ void Coordinator::Impl::FillStage(const core::Stage& stage, v1::StagePlan* plan)
   }
   plan->set_secret(StageSecret(stage_key_, stage.pipeline));
   plan->set_pass_rows(model::kPassRows);
+  plan->set_nccl_previous(ShareNccl(stage.previous, worker));
+  plan->set_nccl_next(ShareNccl(worker, stage.next));
 }
 
 std::string Coordinator::Impl::NameOf(core::WorkerHandle handle) {

@@ -217,8 +217,14 @@ absl::Status Agent::OpenStage(const SlotPtr& slot, const v1::StagePlan& plan) {
       });
     });
   };
-  QZO_ASSIGN_OR_RETURN(
-      slot->stage, Stage::Open(plan, options_.stages, &compute_, slot->lane, workshop_.clock, metrics_, link_ended));
+  QZO_ASSIGN_OR_RETURN(slot->stage, Stage::Open(plan,
+                                                {.transport = options_.stages,
+                                                 .communicators = options_.communicators,
+                                                 .compute = &compute_,
+                                                 .lane = slot->lane,
+                                                 .clock = workshop_.clock,
+                                                 .metrics = metrics_},
+                                                link_ended));
   StartStageThread(slot->own_queue);
   return absl::OkStatus();
 }

@@ -23,6 +23,7 @@
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "kernels/cuda/backend.h"
+#include "kernels/cuda/communicator.h"
 #include "kernels/thread_pool.h"
 #include "qzo/v1/worker.pb.h"
 #include "worker/fair_queue.h"
@@ -46,6 +47,7 @@ class Agent {
     int64_t memory_bytes = 0;                               // that model files and replicas may take together
     absl::Duration replay_slice = absl::Milliseconds(100);  // longest turn of a replay while other jobs have work
     StageTransport* stages = nullptr;                       // between workers; nullptr: it can be no stage
+    kernels::cuda::Communicators* communicators = nullptr;  // between their GPUs; nullptr: rows travel by `stages`
   };
 
   // The arguments must outlive the agent.

@@ -67,6 +67,16 @@ absl::Status ResolveStageAddress(Flags* flags) {
   return absl::OkStatus();
 }
 
+absl::Status CheckStageTransport(const Flags& flags) {
+  if (flags.stage_transport != "nccl") return absl::OkStatus();
+  if (flags.stage_address.empty()) return absl::InvalidArgumentError("nccl without --stage-address");
+  if (flags.device == "cpu") return absl::InvalidArgumentError("nccl is between GPUs, not with --device cpu");
+  if (flags.endpoint.insecure) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "nccl neither encrypts nor knows who connects, and listens on interfaces of its own choice (NCCL_SOCKET_IFNAME); "
+      "pass --insecure on a network that you trust");
+}
+
 }  // namespace
 
 std::string IdFrom(std::string text) {
@@ -134,6 +144,11 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       "host:port where those workers reach --stage-address, if it is another");
   add("--stage-tls-name", "QZO_STAGE_TLS_NAME", flags.stage_tls_name,
       "name that the certificates of all these workers bear, where hosts have no names of their own");
+  add("--stage-transport", "QZO_STAGE_TRANSPORT", flags.stage_transport,
+      "how activations travel to and from stages at workers of the same mind: grpc, or nccl from GPU to GPU, which is "
+      "clear "
+      "text and needs --insecure")
+      ->check(CLI::IsMember({"grpc", "nccl"}));
   add("--metrics-address", "QZO_METRICS_ADDRESS", flags.metrics_address,
       "serve Prometheus metrics here, host:port; empty = not at all");
   bool metrics_open = false;
@@ -150,6 +165,9 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
     }
     if (const absl::Status stages = ResolveStageAddress(&flags); !stages.ok()) {
       throw CLI::ValidationError("--stage-address", std::string(stages.message()));
+    }
+    if (const absl::Status transport = CheckStageTransport(flags); !transport.ok()) {
+      throw CLI::ValidationError("--stage-transport", std::string(transport.message()));
     }
   } catch (const CLI::ParseError& error) {
     *exit_code = app.exit(error) == 0 ? 0 : 2;

@@ -24,13 +24,14 @@ struct Flags {
   std::vector<std::string> models;
   std::string device = "auto";  // or "cpu", "cuda"
   kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;
-  std::string kernels;          // a supported variant
-  int64_t max_rows = 0;         // 0: by device
-  uint32_t max_texts = 8;       // that it serves at once; 0 = it trains only
-  std::string stage_address;    // where other workers feed its stages; "" = it is none
-  std::string stage_advertise;  // where they reach it, if elsewhere
-  std::string stage_tls_name;   // that their certificates bear; "" = their hosts
-  std::string metrics_address;  // "" = none
+  std::string kernels;                   // a supported variant
+  int64_t max_rows = 0;                  // 0: by device
+  uint32_t max_texts = 8;                // that it serves at once; 0 = it trains only
+  std::string stage_address;             // where other workers feed its stages; "" = it is none
+  std::string stage_advertise;           // where they reach it, if elsewhere
+  std::string stage_tls_name;            // that their certificates bear; "" = their hosts
+  std::string stage_transport = "grpc";  // of rows between stages, or "nccl"
+  std::string metrics_address;           // "" = none
   std::string log_level = "info";
   std::string log_format = "text";
 };

@@ -124,6 +124,18 @@ TEST_F(FlagsTest, StagesListenOnThisMachineUnlessToldOtherwise) {
   EXPECT_FALSE(Parse({"--stage-address=", "--stage-advertise=w1:7072"}).has_value());
 }
 
+TEST_F(FlagsTest, RowsTravelByNcclBetweenGpusOnNetworksThatAreTrusted) {
+  EXPECT_EQ(Parse({})->stage_transport, "grpc");
+  EXPECT_EQ(Parse({"--stage-transport=nccl", "--insecure"})->stage_transport, "nccl");
+  EXPECT_FALSE(Parse({"--stage-transport=nccl"}).has_value()) << "on loopback too: NCCL chooses interfaces itself";
+  EXPECT_THAT(error_, HasSubstr("pass --insecure on a network that you trust"));
+  EXPECT_FALSE(Parse({"--stage-transport=nccl", "--insecure", "--device=cpu"}).has_value());
+  EXPECT_THAT(error_, HasSubstr("not with --device cpu"));
+  EXPECT_FALSE(Parse({"--stage-transport=nccl", "--insecure", "--stage-address="}).has_value());
+  EXPECT_THAT(error_, HasSubstr("nccl without --stage-address"));
+  EXPECT_FALSE(Parse({"--stage-transport=rdma"}).has_value());
+}
+
 TEST(Process, ItsPeakIsMoreThanAMegabyte) { EXPECT_GT(PeakResidentBytes(), 1 << 20); }
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace qzo::worker {
 
 struct Member {
   Member(StageTransport* transport, FakeBlobs* blobs, int64_t memory_bytes, kernels::cuda::Gpu* gpu = nullptr,
-         const base::Clock* clock = base::SystemClock())
+         const base::Clock* clock = base::SystemClock(), kernels::cuda::Communicators* communicators = nullptr)
       : cache(directory.File("cache"), base::RealFileSystem()) {
     Agent::Options options;
     options.kernels = &kernels::BestKernels();
@@ -25,6 +25,7 @@ struct Member {
     options.memory_bytes = memory_bytes;
     options.stages = transport;
     options.gpu = gpu;
+    options.communicators = communicators;
     agent = std::make_unique<Agent>(options, &cache, blobs, blobs, clock, &metrics);
     agent->Connect(uplink);
   }

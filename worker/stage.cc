@@ -10,6 +10,9 @@
 namespace qzo::worker {
 namespace {
 
+// For what has been announced: its sender waits for nothing else. Longer, and the network between the devices is to
+// blame.
+constexpr absl::Duration kCommunicatorTimeout = absl::Minutes(1);
 constexpr int64_t kFrameFloats = (int64_t{1} << 20) / static_cast<int64_t>(sizeof(float));  // common.proto's limit
 
 std::string Bytes(absl::Span<const float> values) {
@@ -34,14 +37,16 @@ absl::Status CheckPlan(const v1::StagePlan& plan) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Stage>> Stage::Open(const v1::StagePlan& plan, StageTransport* transport,
-                                                   FairQueue* compute, uint64_t lane, const base::Clock* clock,
-                                                   Metrics* metrics, const std::function<void()>& link_ended) {
+absl::StatusOr<std::unique_ptr<Stage>> Stage::Open(const v1::StagePlan& plan, const Surroundings& around,
+                                                   const std::function<void()>& link_ended) {
   QZO_RETURN_IF_ERROR(CheckPlan(plan));
-  std::unique_ptr<Stage> stage(new Stage(plan, compute, lane, clock, metrics));
-  if (!stage->first()) stage->before_ = transport->Accept(plan, link_ended);
+  if ((plan.nccl_previous() || plan.nccl_next()) && around.communicators == nullptr) {
+    return absl::FailedPreconditionError("stage.nccl_previous, stage.nccl_next: this worker has no NCCL");
+  }
+  std::unique_ptr<Stage> stage(new Stage(plan, around));
+  if (!stage->first()) stage->before_ = around.transport->Accept(plan, link_ended);
   if (!stage->last()) {
-    QZO_ASSIGN_OR_RETURN(stage->after_, transport->Dial(plan, link_ended));
+    QZO_ASSIGN_OR_RETURN(stage->after_, around.transport->Dial(plan, link_ended));
   }
   return stage;
 }
@@ -55,14 +60,50 @@ absl::Status Stage::Annotated(const absl::Status& status, const char* neighbour)
 absl::Status Stage::Connect() {
   if (after_ != nullptr) QZO_RETURN_IF_ERROR(Annotated(after_->Connect(), "next"));
   if (before_ != nullptr) QZO_RETURN_IF_ERROR(Annotated(before_->Connect(), "previous"));
+  return JoinCommunicators();
+}
+
+// From the first stage on, one after the other: a stage passes an id to the next when the one before has had its own.
+absl::Status Stage::JoinCommunicators() {
+  if (plan_.nccl_previous()) {
+    QZO_ASSIGN_OR_RETURN(const v1::StageFrame frame, Next(v1::StageFrame::kCommunicator));
+    absl::StatusOr<std::unique_ptr<kernels::cuda::Communicator>> joined =
+        communicators_->Join(frame.communicator().nccl_id(), 1, UntilLate("communicator"));
+    if (!joined.ok()) return Annotated(joined.status(), "previous");
+    from_previous_ = *std::move(joined);
+  }
+  if (plan_.nccl_next()) {
+    QZO_ASSIGN_OR_RETURN(const std::string id, communicators_->NewId());
+    v1::StageFrame frame;
+    frame.mutable_communicator()->set_nccl_id(id);
+    QZO_RETURN_IF_ERROR(Pass(std::move(frame)));
+    absl::StatusOr<std::unique_ptr<kernels::cuda::Communicator>> joined =
+        communicators_->Join(id, 0, [this] { return after_->status(); });
+    if (!joined.ok()) return Annotated(joined.status(), "next");
+    to_next_ = *std::move(joined);
+  }
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::StageFrame> Stage::Next(v1::StageFrame::FrameCase expected) {
+absl::Status Stage::Waited(const std::function<absl::Status()>& wait) {
   const absl::Duration begin = clock_.Monotonic();
-  absl::StatusOr<v1::StageFrame> frame = before_->Receive();
+  const absl::Status status = wait();
   metrics_.stage_wait.Increment(absl::ToDoubleSeconds(clock_.Monotonic() - begin));
-  if (!frame.ok()) return Annotated(frame.status(), "previous");
+  return status;
+}
+
+kernels::cuda::Interrupt Stage::UntilLate(const char* what) const {
+  return [this, what, deadline = clock_.Monotonic() + kCommunicatorTimeout] {
+    if (clock_.Monotonic() < deadline) return before_->status();
+    return absl::DeadlineExceededError(absl::StrCat("NCCL: the ", what, " that it announced did not come within ",
+                                                    absl::FormatDuration(kCommunicatorTimeout)));
+  };
+}
+
+absl::StatusOr<v1::StageFrame> Stage::Next(v1::StageFrame::FrameCase expected) {
+  absl::StatusOr<v1::StageFrame> frame;
+  const absl::Status status = Waited([&] { return (frame = before_->Receive()).status(); });
+  if (!status.ok()) return Annotated(status, "previous");
   if (frame->frame_case() == expected) return frame;
   return Annotated(absl::InvalidArgumentError(absl::StrCat("frame of kind ", static_cast<int>(frame->frame_case()),
                                                            ", expected kind ", static_cast<int>(expected))),
@@ -71,10 +112,7 @@ absl::StatusOr<v1::StageFrame> Stage::Next(v1::StageFrame::FrameCase expected) {
 
 absl::Status Stage::Pass(v1::StageFrame frame) {
   metrics_.stage_sent_bytes.Increment(static_cast<double>(frame.ByteSizeLong()));  // before the next stage may answer
-  const absl::Duration begin = clock_.Monotonic();
-  const absl::Status status = after_->Send(std::move(frame));
-  metrics_.stage_wait.Increment(absl::ToDoubleSeconds(clock_.Monotonic() - begin));
-  return Annotated(status, "next");
+  return Annotated(Waited([&] { return after_->Send(std::move(frame)); }), "next");
 }
 
 absl::StatusOr<uint64_t> Stage::Begin(uint32_t step, uint64_t own) {
@@ -126,6 +164,27 @@ absl::Status Stage::Send(absl::Span<const float> rows) {
     QZO_RETURN_IF_ERROR(Pass(std::move(frame)));
   }
   return absl::OkStatus();
+}
+
+absl::Status Stage::ReceiveOnDevice(std::byte* rows, size_t bytes) {
+  QZO_ASSIGN_OR_RETURN(const v1::StageFrame frame, Next(v1::StageFrame::kDeviceRows));
+  if (frame.device_rows().bytes() != bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("stage ", plan_.index() + 1, " of ", plan_.count(), " got ",
+                                                   frame.device_rows().bytes(), " bytes of rows, expected a pass of ",
+                                                   bytes));
+  }
+  return Annotated(Waited([&] { return from_previous_->Receive(rows, bytes, UntilLate("rows")); }), "previous");
+}
+
+// Announced first: the first send of a communicator waits for its receiver. Between the announcement and the send
+// nothing is waited for that the receiver does not have, for it has taken all earlier rows when it hears of these.
+absl::Status Stage::SendOnDevice(const std::byte* rows, size_t bytes) {
+  v1::StageFrame frame;
+  frame.mutable_device_rows()->set_bytes(bytes);
+  metrics_.stage_sent_bytes.Increment(static_cast<double>(bytes));
+  QZO_RETURN_IF_ERROR(Pass(std::move(frame)));
+  const auto linked = [this] { return after_->status(); };
+  return Annotated(Waited([&] { return to_next_->Send(rows, bytes, linked); }), "next");
 }
 
 absl::Status Stage::Compute(const std::function<void()>& work) {

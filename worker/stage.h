@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
+#include "kernels/cuda/communicator.h"
 #include "model/graph/model.h"
 #include "model/graph/stage_passes.h"
 #include "qzo/v1/worker.pb.h"
@@ -25,11 +26,21 @@ namespace qzo::worker {
 // Thread-compatible, but for End and link_status, which may be called from any thread.
 class Stage final : public model::StageSeam {
  public:
-  // The stage before may come from now on. `link_ended` as in StageTransport. The pointers must outlive the stage.
-  // Possible errors: INVALID_ARGUMENT for a plan that makes no sense, those of StageTransport::Dial.
-  static absl::StatusOr<std::unique_ptr<Stage>> Open(const v1::StagePlan& plan, StageTransport* transport,
-                                                     FairQueue* compute, uint64_t lane, const base::Clock* clock,
-                                                     Metrics* metrics, const std::function<void()>& link_ended);
+  // What the stage uses, and must be outlived by.
+  struct Surroundings {
+    StageTransport* transport;
+    kernels::cuda::Communicators* communicators;  // nullptr: rows travel by the transport
+    FairQueue* compute;
+    uint64_t lane;
+    const base::Clock* clock;
+    Metrics* metrics;
+  };
+
+  // The stage before may come from now on. `link_ended` as in StageTransport. Possible errors: INVALID_ARGUMENT for a
+  // plan that makes no sense, FAILED_PRECONDITION for one with communicators where there are none, those of
+  // StageTransport::Dial.
+  static absl::StatusOr<std::unique_ptr<Stage>> Open(const v1::StagePlan& plan, const Surroundings& around,
+                                                     const std::function<void()>& link_ended);
 
   const v1::StagePlan& plan() const { return plan_; }
   model::LayerRange layers() const {
@@ -40,7 +51,7 @@ class Stage final : public model::StageSeam {
   // Of a row, once the model is known.
   void set_embedding_length(int64_t floats) { embedding_length_ = floats; }
 
-  // Waits until both neighbours are there.
+  // Waits until both neighbours are there, and their communicators.
   absl::Status Connect();
 
   // Before the passes of a step: the digest of the multipliers of this and all earlier stages, of which `own` is this
@@ -52,6 +63,10 @@ class Stage final : public model::StageSeam {
 
   absl::Status Receive(absl::Span<float> rows) override;
   absl::Status Send(absl::Span<const float> rows) override;
+  bool receives_on_device() const override { return from_previous_ != nullptr; }
+  absl::Status ReceiveOnDevice(std::byte* rows, size_t bytes) override;
+  bool sends_on_device() const override { return to_next_ != nullptr; }
+  absl::Status SendOnDevice(const std::byte* rows, size_t bytes) override;
   absl::Status Compute(const std::function<void()>& work) override;
 
   // In order: wakes whatever waits, with CANCELLED.
@@ -59,20 +74,31 @@ class Stage final : public model::StageSeam {
   absl::Status link_status() const;  // the worse of both, OK while they live
 
  private:
-  Stage(const v1::StagePlan& plan, FairQueue* compute, uint64_t lane, const base::Clock* clock, Metrics* metrics)
-      : plan_(plan), clock_(*clock), metrics_(*metrics), turns_(compute, lane) {}
+  Stage(const v1::StagePlan& plan, const Surroundings& around)
+      : plan_(plan),
+        communicators_(around.communicators),
+        clock_(*around.clock),
+        metrics_(*around.metrics),
+        turns_(around.compute, around.lane) {}
 
+  absl::Status JoinCommunicators();
   absl::StatusOr<v1::StageFrame> Next(v1::StageFrame::FrameCase expected);
   absl::Status Pass(v1::StageFrame frame);
   absl::Status SendMultipliers(uint32_t step, absl::Span<const float> values);
   absl::Status Annotated(const absl::Status& status, const char* neighbour) const;
+  // Calls `wait`, and counts its time as waiting.
+  absl::Status Waited(const std::function<absl::Status()>& wait);
+  kernels::cuda::Interrupt UntilLate(const char* what) const;  // or until the link from the stage before has ended
 
   const v1::StagePlan plan_;
+  kernels::cuda::Communicators* const communicators_;
   const base::Clock& clock_;
   Metrics& metrics_;
   Turns turns_;
   std::unique_ptr<FrameSource> before_;  // nullptr at the first
   std::unique_ptr<FrameSink> after_;     // nullptr at the last
+  // Where rows travel from device to device; the frames about them go by the links, and a link's end is theirs.
+  std::unique_ptr<kernels::cuda::Communicator> from_previous_, to_next_;
   int64_t embedding_length_ = 1;
 };
 

@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "kernels/cuda/backend.h"
+#include "kernels/cuda/communicator.h"
 #include "kernels/kernels.h"
 #include "worker/agent.h"
 #include "worker/blob_client.h"
@@ -56,8 +57,18 @@ absl::StatusOr<std::unique_ptr<GrpcStages>> StagesOf(const Flags& flags) {
   return GrpcStages::Start(options);
 }
 
+// Nothing where rows between stages are to travel by gRPC.
+absl::StatusOr<std::unique_ptr<kernels::cuda::Communicators>> CommunicatorsOf(const Flags& flags,
+                                                                              const kernels::cuda::Gpu* gpu) {
+  if (flags.stage_transport != "nccl") return nullptr;
+  if (gpu == nullptr) {
+    return absl::FailedPreconditionError("--stage-transport nccl is between GPUs: forward passes run on the CPU here");
+  }
+  return kernels::cuda::OpenNccl();
+}
+
 v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, uint64_t memory_bytes, int threads,
-                    const GrpcStages* stages) {
+                    const GrpcStages* stages, const kernels::cuda::Communicators* communicators) {
   v1::Attach attach;
   attach.set_worker(flags.name);
   attach.set_incarnation(RandomIncarnation());
@@ -68,6 +79,7 @@ v1::Attach AttachOf(const Flags& flags, const kernels::cuda::Gpu* gpu, uint64_t 
   attach.set_threads(threads);
   attach.set_memory_bytes(static_cast<int64_t>(memory_bytes));
   if (stages != nullptr) attach.set_stage_address(stages->address());
+  if (communicators != nullptr) attach.set_nccl_version(communicators->version());
   return attach;
 }
 
@@ -98,6 +110,8 @@ absl::Status RunWorker(const Flags& flags) {
   }
 
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcStages> stages, StagesOf(flags));
+  QZO_ASSIGN_OR_RETURN(const std::unique_ptr<kernels::cuda::Communicators> communicators,
+                       CommunicatorsOf(flags, gpu.get()));
   BlobClient blobs(channel);
   Agent::Options options;
   options.kernels = kernels::FindKernels(flags.kernels);
@@ -107,12 +121,19 @@ absl::Status RunWorker(const Flags& flags) {
   options.max_rows = flags.max_rows != 0 ? flags.max_rows : gpu != nullptr ? kGpuPassRows : model::kPassRows;
   options.memory_bytes = static_cast<int64_t>(memory_bytes);
   options.stages = stages.get();
+  options.communicators = communicators.get();
   Agent agent(options, &cache, &blobs, &blobs, base::SystemClock(), &metrics);
-  const v1::Attach attach = AttachOf(flags, gpu.get(), memory_bytes, agent.threads(), stages.get());
+  const v1::Attach attach =
+      AttachOf(flags, gpu.get(), memory_bytes, agent.threads(), stages.get(), communicators.get());
   Connection connection({attach}, channel, &agent, &blobs, &metrics);
   spdlog::info("qzo-worker {} for {}: {}, {}, {} threads, {} of memory", kVersion, flags.endpoint.server, attach.kind(),
                attach.variant(), agent.threads(), base::HumanBytes(memory_bytes));
-  if (stages != nullptr) spdlog::info("stages of pipelines at {}", stages->address());
+  if (stages != nullptr) {
+    spdlog::info("stages of pipelines at {}, rows by {}", stages->address(),
+                 communicators == nullptr
+                     ? "gRPC"
+                     : absl::StrCat("NCCL ", communicators->version(), " where it is the same at both ends"));
+  }
   std::optional<ServingConnection> serving;
   if (flags.max_texts > 0) {
     ServingConnection::Options serve;

@@ -149,7 +149,7 @@ absl::Status GpuPasses::Reserve(const GpuCapacity& c) {
   QZO_ASSIGN_OR_RETURN(host_tables_, GpuMemory::Allocate(&gpu_, table_bytes, GpuMemory::Where::kHost));
   QZO_ASSIGN_OR_RETURN(host_log_probs_, GpuMemory::Allocate(&gpu_, static_cast<size_t>(most.targets) * sizeof(double),
                                                             GpuMemory::Where::kHost));
-  if (!model_.whole()) {
+  if (ReceivesOnHost() || SendsOnHost()) {
     const size_t floats = static_cast<size_t>(most.rows) * static_cast<size_t>(info_.embedding_length);
     QZO_ASSIGN_OR_RETURN(host_rows_, GpuMemory::Allocate(&gpu_, floats * sizeof(float), GpuMemory::Where::kHost));
   }
@@ -190,10 +190,16 @@ absl::Status GpuPasses::Run(const Pack& pack, LaneSource* lanes, int64_t first_s
     QZO_RETURN_IF_ERROR(found);
   }
   const size_t floats = static_cast<size_t>(pack.rows()) * static_cast<size_t>(info_.embedding_length);
-  if (!model_.has_first_layer()) QZO_RETURN_IF_ERROR(seam_->Receive({host_rows_.at<float>(), floats}));
+  std::byte* const residual = work_.data() + Place(capacity_).residual;
+  if (ReceivesOnHost()) {
+    QZO_RETURN_IF_ERROR(seam_->Receive({host_rows_.at<float>(), floats}));
+  } else if (!model_.has_first_layer()) {
+    QZO_RETURN_IF_ERROR(seam_->ReceiveOnDevice(residual, floats * sizeof(float)));
+  }
   QZO_RETURN_IF_ERROR(seam_->Compute([&] { found = Compute(pack, lanes, first_slot, log_probs); }));
   QZO_RETURN_IF_ERROR(found);
-  return model_.has_last_layer() ? absl::OkStatus() : seam_->Send({host_rows_.at<float>(), floats});
+  if (SendsOnHost()) return seam_->Send({host_rows_.at<float>(), floats});
+  return model_.has_last_layer() ? absl::OkStatus() : seam_->SendOnDevice(residual, floats * sizeof(float));
 }
 
 absl::Status GpuPasses::Compute(const Pack& pack, LaneSource* lanes, int64_t first_slot,
@@ -202,7 +208,7 @@ absl::Status GpuPasses::Compute(const Pack& pack, LaneSource* lanes, int64_t fir
   const Places at = Place(capacity_);
   const size_t residual_bytes =
       static_cast<size_t>(pack.rows()) * static_cast<size_t>(info_.embedding_length) * sizeof(float);
-  if (!model_.has_first_layer()) gpu_.Upload(work_.data() + at.residual, host_rows_.data(), residual_bytes);
+  if (ReceivesOnHost()) gpu_.Upload(work_.data() + at.residual, host_rows_.data(), residual_bytes);
   gpu_.RunGraph(GraphKey(), [this] {
     Body();
     for (int chunk = 0; model_.has_last_layer() && chunk < capacity_.head_chunks(); ++chunk) {
@@ -211,7 +217,7 @@ absl::Status GpuPasses::Compute(const Pack& pack, LaneSource* lanes, int64_t fir
     }
   });
   if (!model_.has_last_layer()) {
-    gpu_.Download(host_rows_.data(), work_.data() + at.residual, residual_bytes);
+    if (SendsOnHost()) gpu_.Download(host_rows_.data(), work_.data() + at.residual, residual_bytes);
     return gpu_.Wait();
   }
   gpu_.Download(host_log_probs_.data(), work_.data() + at.log_probs, pack.targets.size() * sizeof(double));

@@ -1,7 +1,7 @@
 // Forward passes on a GPU, of a whole model or of one stage of a pipeline. A pass is one upload of tables, one graph of
 // kernels, one download of log-probabilities; lanes are perturbed inside the matrix products. A stage's residual stream
-// comes and goes by way of the host, as it is, so that a pipeline's bits are those of one worker of its kind. Once a
-// pass of some size has run, the next one like it allocates nothing.
+// comes and goes as it is, by way of the host or from device to device, so that a pipeline's bits are those of one
+// worker of its kind. Once a pass of some size has run, the next one like it allocates nothing.
 #ifndef QZO_MODEL_GRAPH_GPU_PASSES_H_
 #define QZO_MODEL_GRAPH_GPU_PASSES_H_
 
@@ -48,6 +48,8 @@ class GpuPasses final : public Passes {
   absl::Status Reserve(const GpuCapacity& capacity);
   Places Place(const GpuCapacity& capacity) const;
   int64_t GraphKey() const;
+  bool ReceivesOnHost() const { return !model_.has_first_layer() && !seam_->receives_on_device(); }
+  bool SendsOnHost() const { return !model_.has_last_layer() && !seam_->sends_on_device(); }
 
   // These launch.
   void Body();

@@ -24,15 +24,15 @@ using ::qzo::testing::StatusIs;
 
 // One stage's model, seam and engine, on a device of its own.
 struct Stage {
-  Stage(std::unique_ptr<Model> model_in, Passed* in, Passed* out, int64_t max_rows)
-      : model(std::move(model_in)), seam(in, out), gpu(kernels::cuda::MakeTestGpu()) {
+  Stage(std::unique_ptr<Model> model_in, Passed* in, Passed* out, int64_t max_rows, bool on_device = false)
+      : model(std::move(model_in)), gpu(kernels::cuda::MakeTestGpu()), seam(in, out, on_device ? gpu.get() : nullptr) {
     auto passes = GpuPasses::Create(*model, gpu.get(), model->whole() ? nullptr : &seam);
     EXPECT_OK(passes);
     engine = std::make_unique<Engine>(*model, *std::move(passes), max_rows);
   }
   std::unique_ptr<Model> model;
-  QueueSeam seam;
   std::unique_ptr<kernels::cuda::Gpu> gpu;
+  QueueSeam seam;
   std::unique_ptr<Engine> engine;
 };
 
@@ -40,11 +40,12 @@ class GpuStagesTest : public kernels::cuda::OnTestGpu<> {
  protected:
   // Items, multipliers and digests over two steps.
   void ExpectTheSameJournal(const method::MethodSpec& spec, const std::string& path,
-                            const std::vector<LayerRange>& ranges) {
-    ExpectTheSameJournal(spec, ranges, [&](LayerRange range) { return *Model::Load(testing::TestFile(path), range); });
+                            const std::vector<LayerRange>& ranges, bool on_device = false) {
+    const auto load = [&](LayerRange range) { return *Model::Load(testing::TestFile(path), range); };
+    ExpectTheSameJournal(spec, ranges, load, on_device);
   }
   void ExpectTheSameJournal(const method::MethodSpec& spec, const std::vector<LayerRange>& ranges,
-                            const std::function<std::unique_ptr<Model>(LayerRange)>& load) {
+                            const std::function<std::unique_ptr<Model>(LayerRange)>& load, bool on_device = false) {
     constexpr char kRows[] =
         "{\"t\":\"aababbab\",\"label\":0}\n{\"t\":\"bba\",\"label\":1}\n{\"t\":\"abaaa\",\"label\":0}\n";
     TaskSpec task;
@@ -60,7 +61,8 @@ class GpuStagesTest : public kernels::cuda::OnTestGpu<> {
     std::deque<Stage> stages;
     std::vector<std::unique_ptr<Replica>> parts;
     for (size_t i = 0; i < ranges.size(); ++i) {
-      stages.emplace_back(load(ranges[i]), &passed[i], &passed[i + 1], 24);  // several passes of one lane or two
+      // Several passes of one lane or two.
+      stages.emplace_back(load(ranges[i]), &passed[i], &passed[i + 1], 24, on_device);
       ASSERT_OK_AND_ASSIGN(auto part, Replica::Create(*stages.back().model, spec, kernels::BestKernels(), &pool_));
       parts.push_back(std::move(part));
     }
@@ -90,7 +92,10 @@ TEST_F(GpuStagesTest, ThreeStagesTrainTheSameJournal) {
   spec.steps = 2;
   spec.probes = 2;
   spec.batch_size = 2;
-  ExpectTheSameJournal(spec, "golden/models/stories260k/stories260K-Q4_1.gguf", {{0, 2}, {2, 3}, {3, 5}});
+  for (const bool on_device : {false, true}) {
+    SCOPED_TRACE(on_device ? "from device to device" : "by way of the hosts");
+    ExpectTheSameJournal(spec, "golden/models/stories260k/stories260K-Q4_1.gguf", {{0, 2}, {2, 3}, {3, 5}}, on_device);
+  }
 }
 
 TEST_F(GpuStagesTest, TwoStagesTrainTheSameJournalByThePublishedMethod) {

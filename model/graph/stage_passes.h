@@ -8,6 +8,7 @@
 #ifndef QZO_MODEL_GRAPH_STAGE_PASSES_H_
 #define QZO_MODEL_GRAPH_STAGE_PASSES_H_
 
+#include <cstddef>
 #include <functional>
 #include <vector>
 
@@ -27,6 +28,12 @@ class StageSeam {
   virtual absl::Status Receive(absl::Span<float> rows) = 0;
   // To the stage after.
   virtual absl::Status Send(absl::Span<const float> rows) = 0;
+  // The same of rows in a device's memory, which then never reach the host, where the link carries such. `rows` of a
+  // send may change when it returns.
+  virtual bool receives_on_device() const { return false; }
+  virtual absl::Status ReceiveOnDevice(std::byte*, size_t) { return absl::UnimplementedError("by way of the host"); }
+  virtual bool sends_on_device() const { return false; }
+  virtual absl::Status SendOnDevice(const std::byte*, size_t) { return absl::UnimplementedError("by way of the host"); }
   // Runs `work` where passes are computed, which may be another thread, and waits until it has ended; after an error it
   // has ended early, or will never begin.
   virtual absl::Status Compute(const std::function<void()>& work) = 0;

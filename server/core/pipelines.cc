@@ -197,6 +197,7 @@ void Pipelines::Translate(const OpenReplica& action) {
                                       .index = i,
                                       .count = count,
                                       .layers = pipeline.stages[i].layers,
+                                      .previous = i > 0 ? pipeline.stages[i - 1].worker : 0,
                                       .next = i + 1 < count ? pipeline.stages[i + 1].worker : 0}});
   }
 }

@@ -156,7 +156,8 @@ struct Stage {
   uint32_t index = 0;
   uint32_t count = 0;
   LayerRange layers;
-  WorkerHandle next = 0;  // that it sends to; 0 = it is the last
+  WorkerHandle previous = 0;  // that sends to it; 0 = it is the first
+  WorkerHandle next = 0;      // that it sends to; 0 = it is the last
 };
 // Make the worker's replica anew at `step`; without a stage, of the whole.
 struct OpenReplica {

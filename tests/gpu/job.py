@@ -5,6 +5,8 @@
   2. A worker on the CPU joins. The same job, kept to the GPU's kind, has the same journal, bit for bit.
   3. Both work on a third job, which trains unquantized tensors, too, at steps whose multipliers and deltas are the same everywhere: no
      replica diverges, and its journal verifies too.
+  4. Two workers of the GPU's kind hold the model between them: the journal of step 1, bit for bit.
+  5. The same on a GPU each, with rows by NCCL, where there are two or more.
 
 usage: job.py [--device cuda|cpu]. `cpu` is a rehearsal without a GPU: another kind, fp32 on the CPU, stands in for it.
 Exits with 1 and says what went wrong where one of these does not hold.
@@ -15,6 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -57,6 +61,12 @@ def train(cluster: Cluster, name: str, **more: object) -> bytes:
     return path.read_bytes()
 
 
+def gpus() -> int:
+    if shutil.which("nvidia-smi") is None:
+        return 1
+    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.count("GPU ")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", choices=WORKER, default="cuda")
@@ -77,6 +87,20 @@ def main():
             train(cluster, "mixed", method={"train": ["scales", "unquantized"]}, placement={"min_workers": 2})
             expect(items(cluster, "other") > 0, "both kinds took part in a third job")
             expect(diverged(cluster) == 0, "no replica diverged")
+
+            cluster.start_worker("second", *WORKER[device])
+            stages = {"kind": kind, "stages": 2}
+            expect(train(cluster, "stages", placement=stages) == alone, "two stages have the same journal, bit for bit")
+
+            if device == "cuda" and gpus() > 1:
+                for number, name in enumerate(("tested", "second")):
+                    cluster.workers.pop(name).stop()
+                    cluster.start_worker(
+                        f"nccl-{number}", *WORKER[device], "--stage-transport", "nccl", "--insecure",
+                        environment={"CUDA_VISIBLE_DEVICES": str(number)},
+                    )  # fmt: skip
+                    cluster.workers[f"nccl-{number}"].find(r"rows by (NCCL)")
+                expect(train(cluster, "nccl", placement=stages) == alone, "with rows by NCCL, too")
         finally:
             cluster.close()
 

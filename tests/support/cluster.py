@@ -35,10 +35,12 @@ def http(url: str) -> tuple[int, str]:
 
 
 class Process:
-    def __init__(self, program: str | Path, *arguments: object, log: Path):
+    def __init__(self, program: str | Path, *arguments: object, log: Path, environment: dict[str, str] | None = None):
         self.log = log
         with log.open("a") as out:
-            self._process = subprocess.Popen([str(program), *map(str, arguments)], stdout=out, stderr=out)
+            self._process = subprocess.Popen(
+                [str(program), *map(str, arguments)], stdout=out, stderr=out, env={**os.environ, **(environment or {})}
+            )
 
     def find(self, pattern: str) -> str:
         """What the first group of `pattern` matches in the log, once it is there."""
@@ -83,10 +85,10 @@ class Cluster:
         self.address = self.server.find(r"serving on (\S+),")
         self.metrics["server"] = "127.0.0.1:" + self.server.find(r"metrics on port (\d+)")
 
-    def start_worker(self, name: str, *flags: object):
+    def start_worker(self, name: str, *flags: object, environment: dict[str, str] | None = None):
         self.workers[name] = Process(
             BIN / "qzo-worker", "--server", self.address, "--name", name, "--threads", 1,
-            "--cache-dir", self.directory / "cache", "--metrics-address", "127.0.0.1:0", *flags, log=self.directory / f"{name}.log",
+            "--cache-dir", self.directory / "cache", "--metrics-address", "127.0.0.1:0", *flags, log=self.directory / f"{name}.log", environment=environment,
         )  # fmt: skip
         self.metrics[name] = "127.0.0.1:" + self.workers[name].find(r"metrics on port (\d+)")
 
