@@ -119,6 +119,10 @@ std::optional<Flags> ParseFlags(int argc, const char* const* argv, int* exit_cod
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->check(CLI::PositiveNumber);
   add("--cache-dir", "QZO_CACHE_DIR", flags.cache_directory, "models and datasets by digest");
+  add("--cache-size", "QZO_CACHE_SIZE", flags.cache_bytes,
+      "most that the cache may take, as 200GiB: the longest unused models and datasets are removed for others; 0 = no "
+      "limit")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
   add("--model", "QZO_MODEL", flags.models, "model file or directory to use where it lies; repeatable")
       ->check(CLI::ExistingPath);
   add("--device", "QZO_DEVICE", flags.device,

@@ -21,6 +21,7 @@ struct Flags {
   int threads = 0;   // 0 = as many as the process may use
   uint64_t memory_bytes = 0;
   std::string cache_directory;
+  uint64_t cache_bytes = 0;  // that it may take; 0 = any number
   std::vector<std::string> models;
   std::string device = "auto";  // or "cpu", "cuda"
   kernels::Arithmetic arithmetic = kernels::Arithmetic::kInt16;

@@ -2,6 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -15,6 +18,8 @@
 
 namespace qzo::worker {
 namespace {
+
+constexpr uint64_t kRoomBytes = uint64_t{64} << 20;  // that is made for the next part of a transfer
 
 absl::Status CheckDigest(const std::string& digest) {
   if (base::IsSha256Hex(digest)) return absl::OkStatus();
@@ -30,6 +35,16 @@ absl::Status CheckReceived(const std::string& digest, const std::string& receive
 absl::StatusOr<std::string> DigestOfFile(const std::string& path) {
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::MappedFile> file, base::MappedFile::Open(path));
   return base::Sha256HexOf(*file);
+}
+
+// Of the files in it; 0 for what is no directory.
+uint64_t DirectoryBytes(const std::string& path) {
+  uint64_t bytes = 0;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
+    if (const uint64_t size = entry.file_size(ignored); !ignored) bytes += size;
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -58,13 +73,18 @@ absl::StatusOr<std::shared_ptr<const model::Model>> ModelCache::GetModel(const s
   std::erase_if(models_, [](const auto& entry) { return entry.second.use_count() == 1; });
   QZO_ASSIGN_OR_RETURN(const std::string path, EnsureModel(digest, source));
   const model::PackedLayers packed(fs_, directory_, digest);
+  // What GPTQ and AWQ layers are repacked into is about as large as they are.
+  if (!fs_->Exists(packed.directory())) MakeRoom(DirectoryBytes(path));
   QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, model::Model::Load(path, layers, &packed));
   models_[{digest, layers}] = model;
+  MakeRoom(0);
   return model;
 }
 
 absl::StatusOr<std::string> ModelCache::ReadDataset(const std::string& digest, BlobSource* source) {
   QZO_RETURN_IF_ERROR(CheckDigest(digest));
+  asked_ = digest;
+  limit_.Use(digest);
   const std::string path = absl::StrCat(directory_, "/", digest, ".jsonl");
   QZO_RETURN_IF_ERROR(EnsureFile(digest, path, source));
   return fs_->Read(path);
@@ -81,6 +101,8 @@ absl::StatusOr<std::string> ModelCache::EnsureModel(const std::string& digest, B
   if (const auto found = registered_.find(digest); found != registered_.end() && fs_->Exists(found->second)) {
     return found->second;
   }
+  asked_ = digest;
+  limit_.Use(digest);
   std::string directory = absl::StrCat(directory_, "/", digest);
   const std::string file = directory + ".gguf", list = absl::StrCat(directory, "/", base::kSha256SumsName);
   if (!fs_->Exists(list)) {
@@ -115,14 +137,25 @@ absl::Status ModelCache::EnsureFile(const std::string& digest, const std::string
   return absl::OkStatus();
 }
 
+void ModelCache::MakeRoom(uint64_t bytes) {
+  std::set<std::string> kept = {asked_};
+  for (const auto& [key, model] : models_) kept.insert(key.first);
+  limit_.MakeRoom(bytes, kept);
+}
+
 absl::Status ModelCache::Download(const std::string& digest, const std::string& path, BlobSource* source) {
   QZO_RETURN_IF_ERROR(fs_->CreateDirectories(path.substr(0, path.rfind('/'))));
   QZO_ASSIGN_OR_RETURN(const std::unique_ptr<base::PendingFile> file, fs_->CreatePending(path));
   base::Sha256Stream received;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0, room = 0;
   QZO_RETURN_IF_ERROR(source->Fetch(digest, [&](std::string_view piece) {
     received.Update(piece);
     bytes += piece.size();
+    if (bytes > room) {  // how many will come is not known
+      const uint64_t more = std::max(kRoomBytes, uint64_t{piece.size()});
+      MakeRoom(more);
+      room = bytes - piece.size() + more;
+    }
     return file->Append(piece);
   }));
   QZO_RETURN_IF_ERROR(CheckReceived(digest, received.FinishHex()));

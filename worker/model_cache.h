@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "base/fs.h"
 #include "model/graph/model.h"
+#include "worker/cache_limit.h"
 #include "worker/transport.h"
 
 namespace qzo::worker {
@@ -23,8 +24,10 @@ namespace qzo::worker {
 // Thread-compatible.
 class ModelCache {
  public:
-  // `fs` must outlive the cache; `directory` is made when first needed.
-  ModelCache(std::string directory, base::FileSystem* fs) : directory_(std::move(directory)), fs_(fs) {}
+  // `fs` must outlive the cache; `directory` is made when first needed, and kept below `limit_bytes` where that is not
+  // 0, but for models that are in use.
+  ModelCache(std::string directory, base::FileSystem* fs, uint64_t limit_bytes = 0)
+      : directory_(std::move(directory)), fs_(fs), limit_(directory_, limit_bytes) {}
 
   // Makes a model outside the directory known, where it lies: any path that OpenModelFiles takes. Returns its digest.
   absl::StatusOr<std::string> Register(const std::string& path);
@@ -48,9 +51,13 @@ class ModelCache {
   // is fetched again.
   absl::Status EnsureFile(const std::string& digest, const std::string& path, BlobSource* source);
   absl::Status Download(const std::string& digest, const std::string& path, BlobSource* source);
+  // In the directory, at the cost of blobs that are neither mapped nor the one that is asked for.
+  void MakeRoom(uint64_t bytes);
 
   const std::string directory_;
   base::FileSystem* const fs_;
+  const CacheLimit limit_;
+  std::string asked_;                              // digest of what is
   std::map<std::string, std::string> registered_;  // digest → path
   std::set<std::string> verified_;                 // paths
   std::map<std::pair<std::string, model::LayerRange>, std::shared_ptr<const model::Model>> models_;

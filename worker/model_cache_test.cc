@@ -24,6 +24,7 @@ using ::qzo::testing::StatusIs;
 using ::qzo::testing::TempDir;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 class ModelCacheTest : public ::testing::Test {
  protected:
@@ -45,6 +46,21 @@ TEST_F(ModelCacheTest, AModelIsFetchedOnceAndLoadedOnce) {
   EXPECT_EQ(blobs_.fetches(model_), 1);
   EXPECT_EQ(cache->mapped_bytes(), static_cast<int64_t>(TinyModel().size()));
   EXPECT_THAT(Files(), ElementsAre(model_ + ".gguf"));
+}
+
+TEST_F(ModelCacheTest, BelowItsLimitWhatIsNotInUseMakesRoom) {
+  const std::string data(200'000, '\n'), more(100'000, ' ');
+  const std::string one = blobs_.Add(data), other = blobs_.Add(more);
+  ModelCache cache(directory_.File("cache"), fs_, /*limit_bytes=*/(uint64_t{64} << 20) + TinyModel().size() + 150'000);
+  ASSERT_OK_AND_ASSIGN(const auto model, cache.GetModel(model_, &blobs_));
+  ASSERT_OK(cache.ReadDataset(one, &blobs_));
+  EXPECT_THAT(Files(), UnorderedElementsAre(model_ + ".gguf", one + ".jsonl"));
+  ASSERT_OK(cache.ReadDataset(other, &blobs_));
+  EXPECT_THAT(Files(), UnorderedElementsAre(model_ + ".gguf", other + ".jsonl"));
+  ASSERT_OK_AND_ASSIGN(const std::string again, cache.ReadDataset(one, &blobs_));
+  EXPECT_EQ(again, data) << "fetched once more";
+  EXPECT_EQ(blobs_.fetches(one), 2);
+  EXPECT_EQ(blobs_.fetches(model_), 1) << "it is mapped";
 }
 
 TEST_F(ModelCacheTest, AnotherProcessFindsWhatTheFirstOneFetched) {

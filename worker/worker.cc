@@ -92,7 +92,7 @@ absl::Status RunWorker(const Flags& flags) {
   QZO_ASSIGN_OR_RETURN(const auto channel, MakeChannel(flags.endpoint));
   base::FileSystem* fs = base::RealFileSystem();
   QZO_RETURN_IF_ERROR(fs->CreateDirectories(flags.cache_directory));
-  ModelCache cache(flags.cache_directory, fs);
+  ModelCache cache(flags.cache_directory, fs, flags.cache_bytes);
   for (const std::string& path : flags.models) {
     QZO_ASSIGN_OR_RETURN(const std::string digest, cache.Register(path));
     spdlog::info("{}: model {}", path, digest);
