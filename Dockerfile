@@ -16,6 +16,8 @@ COPY scripts/packages.txt scripts/
 RUN apt-get update \
   && grep -v '^#' scripts/packages.txt | DEBIAN_FRONTEND=noninteractive xargs apt-get install -y --no-install-recommends \
   && rm -rf /var/lib/apt/lists/*
+# As on most machines: compilers' caches keep languages apart.
+ENV LANG=C.UTF-8
 COPY . .
 RUN cmake --preset release -DQZO_TESTS=OFF -DQZO_BENCH=OFF \
   && cmake --build --preset release --target qzo-server qzo-worker qzoctl \
@@ -58,11 +60,13 @@ ENTRYPOINT ["qzo-worker"]
 FROM worker AS worker-cpu
 COPY --from=build /src/build/release/bin/qzo-worker /usr/local/bin/
 
-# The same tree with NVIDIA's compiler, which PyPI has.
+# The same tree with NVIDIA's compiler, which PyPI has. nvcc looks for its libraries in lib64, CMake for the runtime without a version.
 FROM build AS build-cuda
 COPY scripts/packages-cuda.txt scripts/
 RUN python3 -m venv /tmp/venv \
-  && /tmp/venv/bin/pip install --no-cache-dir --no-deps --target /opt/cuda -r scripts/packages-cuda.txt
+  && /tmp/venv/bin/pip install --no-cache-dir --no-deps --target /opt/cuda -r scripts/packages-cuda.txt \
+  && ln -s lib /opt/cuda/nvidia/cu13/lib64 \
+  && ln -s libcudart.so.13 /opt/cuda/nvidia/cu13/lib/libcudart.so
 ENV CUDA_PATH=/opt/cuda/nvidia/cu13
 RUN cmake --preset release \
   && cmake --build --preset release --target qzo-worker \

@@ -11,7 +11,11 @@ if(QZO_CUDA)
     # CMake 3.25 knows no CUDA dialect of C++20: the standard is unset, the option given by hand.
     set(CMAKE_CUDA_FLAGS_INIT "-std=c++20")
     enable_language(CUDA)
+    # CMake 3.25 stumbles over a toolkit without nvToolsExt, as all are from 13.0 on, where a project asks for 3.25.
+    set(minimum ${CMAKE_MINIMUM_REQUIRED_VERSION})
+    set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)
     find_package(CUDAToolkit REQUIRED)
+    set(CMAKE_MINIMUM_REQUIRED_VERSION ${minimum})
     set(QZO_CUDA_FOUND ON)
     find_path(QZO_NCCL_INCLUDE_DIR nccl.h HINTS ENV NCCL_HOME ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
   endif()

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
 #   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser] [http]
-#     [languages] [docs] [interop] [gptq] [pipeline] [tutorial]
+#     [languages] [docs] [interop] [gptq] [pipeline] [tutorial] [images]
+# Without a name all but images, which compiles every program twice from nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
@@ -71,6 +72,7 @@ for part in "${parts[@]}"; do
       "scripts/$part-test.sh"
       ;;
     tutorial) scripts/tutorial_test.py ;;
+    images) scripts/images-test.sh ;;
     tokenizers)
       scripts/build.sh release tokenize
       scripts/tokenizer-test.sh
