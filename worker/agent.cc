@@ -334,6 +334,7 @@ bool Agent::RunWork(const SlotPtr& slot, const SlotWork& work) {
   } else {
     Fail(slot, again.status());
   }
+  if (slot->stage != nullptr) slot->stage->Abort();
   slot->replica.reset();
   return false;
 }

@@ -73,6 +73,9 @@ class Agent {
   struct Slot {
     Slot(uint32_t job_in, uint64_t lane_in, std::shared_ptr<Uplink> uplink_in)
         : job(job_in), lane(lane_in), uplink(std::move(uplink_in)) {}
+    ~Slot() {
+      if (stage != nullptr) stage->Abort();
+    }
     const uint32_t job;
     const uint64_t lane;  // in compute_
     const std::shared_ptr<Uplink> uplink;

@@ -187,6 +187,16 @@ absl::Status Stage::SendOnDevice(const std::byte* rows, size_t bytes) {
   return Annotated(Waited([&] { return to_next_->Send(rows, bytes, linked); }), "next");
 }
 
+absl::Status Stage::SettleOnDevice() {
+  if (to_next_ == nullptr) return absl::OkStatus();
+  return Annotated(Waited([this] { return to_next_->Settle([this] { return after_->status(); }); }), "next");
+}
+
+void Stage::Abort() {
+  from_previous_.reset();
+  to_next_.reset();
+}
+
 absl::Status Stage::Compute(const std::function<void()>& work) {
   return turns_.Run([&] {
     const absl::Duration begin = clock_.Monotonic();

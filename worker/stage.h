@@ -67,8 +67,12 @@ class Stage final : public model::StageSeam {
   absl::Status ReceiveOnDevice(std::byte* rows, size_t bytes) override;
   bool sends_on_device() const override { return to_next_ != nullptr; }
   absl::Status SendOnDevice(const std::byte* rows, size_t bytes) override;
+  absl::Status SettleOnDevice() override;
   absl::Status Compute(const std::function<void()>& work) override;
 
+  // Ends what goes from device to device: before the memory of passes is released, which would wait for it, and no pass
+  // runs any more.
+  void Abort();
   // In order: wakes whatever waits, with CANCELLED.
   void End();
   absl::Status link_status() const;  // the worse of both, OK while they live

@@ -25,7 +25,11 @@ class Communicator {
   // Waits until the send before this one has arrived, and takes a copy: `from` may change when it returns.
   // RESOURCE_EXHAUSTED where there is no device memory for that.
   virtual absl::Status Send(const std::byte* from, size_t bytes, const Interrupt& interrupt) = 0;
-  // Waits for the next send, of as many bytes.
+  // Waits until the last send has arrived: until then the device works on it, and whatever waits for the whole device,
+  // as a release of its memory does, waits for the other end.
+  virtual absl::Status Settle(const Interrupt& interrupt) = 0;
+  // Waits for the next send, of as many bytes. After an error `to` may be written to until the communicator has been
+  // destroyed.
   virtual absl::Status Receive(std::byte* to, size_t bytes, const Interrupt& interrupt) = 0;
 };
 

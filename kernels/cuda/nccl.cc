@@ -45,6 +45,7 @@ class NcclCommunicator final : public Communicator {
     QZO_RETURN_IF_ERROR(nccl_.ToStatus("send", nccl_.send(copy_, bytes, ncclUint8, peer_, comm_, stream_)));
     return nccl_.Settle("send", comm_, interrupt);
   }
+  absl::Status Settle(const Interrupt& interrupt) override { return Finish("send", interrupt); }
   absl::Status Receive(std::byte* to, size_t bytes, const Interrupt& interrupt) override {
     QZO_RETURN_IF_ERROR(nccl_.ToStatus("receive", nccl_.recv(to, bytes, ncclUint8, peer_, comm_, stream_)));
     return Finish("receive", interrupt);
@@ -57,6 +58,7 @@ class NcclCommunicator final : public Communicator {
       QZO_RETURN_IF_ERROR(nccl_.Settle(what, comm_, interrupt));
       const cudaError_t state = cudaStreamQuery(stream_);
       if (state != cudaErrorNotReady) return CudaStatus(what, state);
+      cudaGetLastError();  // it remembers this, too, as an error
       QZO_RETURN_IF_ERROR(interrupt());
       absl::SleepFor(kPoll);
     }

@@ -186,6 +186,7 @@ absl::Status GpuPasses::Run(const Pack& pack, LaneSource* lanes, int64_t first_s
   // The device is used in turns; memory is made in one of its own, for rows are received into it before the next.
   absl::Status found;
   if (!(Most(capacity_) == reserved_)) {
+    QZO_RETURN_IF_ERROR(seam_->SettleOnDevice());
     QZO_RETURN_IF_ERROR(seam_->Compute([&] { found = Reserve(capacity_); }));
     QZO_RETURN_IF_ERROR(found);
   }

@@ -34,6 +34,8 @@ class StageSeam {
   virtual absl::Status ReceiveOnDevice(std::byte*, size_t) { return absl::UnimplementedError("by way of the host"); }
   virtual bool sends_on_device() const { return false; }
   virtual absl::Status SendOnDevice(const std::byte*, size_t) { return absl::UnimplementedError("by way of the host"); }
+  // Waits until what was sent from the device has arrived: before anything that waits for all that the device does.
+  virtual absl::Status SettleOnDevice() { return absl::OkStatus(); }
   // Runs `work` where passes are computed, which may be another thread, and waits until it has ended; after an error it
   // has ended early, or will never begin.
   virtual absl::Status Compute(const std::function<void()>& work) = 0;

@@ -28,6 +28,7 @@ class EmulatedCommunicators::End final : public Communicator {
   End(EmulatedCommunicators* all, std::shared_ptr<Pair> pair, int rank)
       : all_(*all), pair_(std::move(pair)), rank_(rank) {}
   ~End() override {
+    if (receiving_ != nullptr) std::fill_n(receiving_, receiving_bytes_, std::byte{0xff});  // as NCCL may until now
     base::MutexLock lock(&pair_->mu);
     pair_->left[rank_] = true;
     pair_->changed.SignalAll();
@@ -41,15 +42,23 @@ class EmulatedCommunicators::End final : public Communicator {
 
   absl::Status Send(const std::byte* from, size_t bytes, const Interrupt& interrupt) override {
     if (rank_ != 0) return absl::InternalError("emulated communicator: rank 1 sends");
+    QZO_RETURN_IF_ERROR(Settle(interrupt));
     base::MutexLock lock(&pair_->mu);
-    while (pair_->sent) QZO_RETURN_IF_ERROR(Wait(interrupt));
     pair_->sent.emplace(from, from + bytes);
     pair_->changed.SignalAll();
     return absl::OkStatus();
   }
 
+  absl::Status Settle(const Interrupt& interrupt) override {
+    base::MutexLock lock(&pair_->mu);
+    while (pair_->sent) QZO_RETURN_IF_ERROR(Wait(interrupt));
+    return absl::OkStatus();
+  }
+
   absl::Status Receive(std::byte* to, size_t bytes, const Interrupt& interrupt) override {
     if (rank_ != 1) return absl::InternalError("emulated communicator: rank 0 receives");
+    receiving_ = to;
+    receiving_bytes_ = bytes;
     base::MutexLock lock(&pair_->mu);
     while (!pair_->sent || all_.stalled_) QZO_RETURN_IF_ERROR(Wait(interrupt));
     if (pair_->sent->size() != bytes) {
@@ -57,6 +66,7 @@ class EmulatedCommunicators::End final : public Communicator {
           absl::StrCat("emulated communicator: ", bytes, " bytes expected, ", pair_->sent->size(), " sent"));
     }
     std::copy(pair_->sent->begin(), pair_->sent->end(), to);
+    receiving_ = nullptr;
     pair_->sent.reset();
     all_.bytes_ += static_cast<int64_t>(bytes);
     pair_->changed.SignalAll();
@@ -73,6 +83,8 @@ class EmulatedCommunicators::End final : public Communicator {
   EmulatedCommunicators& all_;
   const std::shared_ptr<Pair> pair_;
   const int rank_;
+  std::byte* receiving_ = nullptr;
+  size_t receiving_bytes_ = 0;
 };
 
 absl::StatusOr<std::string> EmulatedCommunicators::NewId() {
