@@ -35,7 +35,7 @@ QZO_KERNEL(256, 4) LaneVectorsKernel(const LaneVectorsParams p) {
   const int lane = BlockIndexY(), block = p.first_block + BlockIndexX();
   if (lane >= *p.lane_count) return;
   const UpdateTensor tensor = TensorOf(p.tensors, p.tensor_count, block);
-  const uint32_t i = static_cast<uint32_t>((block - tensor.first_block) * kUpdateThreads + ThreadIndex());
+  const uint32_t i = UpdateIndex(block - tensor.first_block, ThreadIndex());
   if (i >= tensor.count) return;
   const int64_t before = tensor.begin - p.begin;
   NoiseCursor noise;

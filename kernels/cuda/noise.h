@@ -123,7 +123,13 @@ struct UpdateParams {
 
 inline constexpr int kUpdateThreads = 256;
 
-constexpr int UpdateBlocks(uint32_t count) { return static_cast<int>((count + kUpdateThreads - 1) / kUpdateThreads); }
+constexpr int UpdateBlocks(uint32_t count) {
+  return static_cast<int>(count / kUpdateThreads + (count % kUpdateThreads != 0 ? 1 : 0));
+}
+// Which value of a tensor a thread of its block `block` has: there may be 2^32 of them.
+QZO_HOST_DEVICE constexpr uint32_t UpdateIndex(int block, int thread) {
+  return static_cast<uint32_t>(block) * kUpdateThreads + static_cast<uint32_t>(thread);
+}
 
 // The last tensor that begins at a block or before.
 QZO_DEVICE UpdateTensor TensorOf(const UpdateTensor* tensors, int count, int block) {
@@ -141,7 +147,7 @@ QZO_DEVICE UpdateTensor TensorOf(const UpdateTensor* tensors, int count, int blo
 
 QZO_KERNEL(256, 4) UpdateKernel(const UpdateParams p) {
   const UpdateTensor tensor = TensorOf(p.tensors, p.tensor_count, BlockIndexX());
-  const uint32_t i = static_cast<uint32_t>((BlockIndexX() - tensor.first_block) * kUpdateThreads + ThreadIndex());
+  const uint32_t i = UpdateIndex(BlockIndexX() - tensor.first_block, ThreadIndex());
   if (i >= tensor.count) return;
   const float unit = tensor.deltas ? p.delta_unit : p.unit == nullptr ? 1.0f : p.unit[tensor.unit + i];
   const float floor = p.unit == nullptr ? 0x1p-6f : 1e-7f * FromBits(Bits(unit) & 0x7fffffffu);
@@ -165,7 +171,7 @@ struct PerturbParams {
 
 // What the matrix products see of a lane, for tests of the noise on a device.
 QZO_KERNEL(256, 4) PerturbKernel(const PerturbParams p) {
-  const uint32_t i = static_cast<uint32_t>(BlockIndexX() * kUpdateThreads + ThreadIndex());
+  const uint32_t i = UpdateIndex(BlockIndexX(), ThreadIndex());
   if (i >= p.count) return;
   NoiseCursor noise;
   p.out[i] = noise.Multiplier(p.multipliers, p.lane, i);

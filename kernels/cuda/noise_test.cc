@@ -34,6 +34,13 @@ TEST_P(CudaNoiseTest, PerturbedMultipliersHaveTheBitsOfTheReference) {
   }
 }
 
+TEST(CudaUpdateTest, ATensorMayHaveAlmostTwoToTheThirtySecondValues) {
+  EXPECT_EQ(UpdateBlocks(0xffffffffu), 1 << 24);
+  EXPECT_EQ(UpdateBlocks(256), 1);
+  EXPECT_EQ(UpdateBlocks(257), 2);
+  EXPECT_EQ(UpdateIndex((1 << 24) - 1, 255), 0xffffffffu);
+}
+
 TEST_P(CudaNoiseTest, UpdatesOfAllTensorsHaveTheBitsOfTheReference) {
   constexpr uint32_t kCounts[] = {517, 1, 256, 40};
   constexpr uint32_t kOrdinals[] = {3, 0, 7, 8};
