@@ -3,7 +3,8 @@
 #   - each kernel against its bound, noise and updates bit for bit with the CPU, whole forward passes, batch invariance
 #   - a job on a GPU worker through the real programs: its journal replays on the CPU bit for bit (tests/gpu/job.py)
 #   - speed beside cuBLAS and memory, as ratios within one run (bench/gpu.sh)
-# Builds the release preset unless a folder that holds it is given. Without a GPU it exits with 77 and one line that says why.
+# Builds the release preset unless a folder that holds it is given. Without a GPU it exits with 77 and one line that says why. What
+# fails keeps nothing else from being run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=build/release
@@ -18,8 +19,11 @@ skip() {
 }
 probe=$build/tests/cuda_device_noise_test
 [ -x "$probe" ] || skip "no CUDA toolkit was found, so nothing was built for GPUs"
-reason=$("$probe" | grep -m 1 -e '^no CUDA device' -e '^CUDA device' -e 'expected 8.0 or later' -e 'holds no code' || true)
+reason=$("$probe" | grep -m 1 -e '^no CUDA device' -e '^CUDA device' -e 'expected 8.0 or later' || true)
 [ -z "$reason" ] || skip "$reason"
-ctest --test-dir "$build" -L gpu --output-on-failure
-QZO_BIN_DIR=$build/bin python3 tests/gpu/job.py
-QZO_BIN_DIR=$build/bin bench/gpu.sh || [ $? -eq 77 ]  # built without cuBLAS
+export QZO_BIN_DIR=$build/bin
+failed=
+QZO_GPU_REQUIRED=1 ctest --test-dir "$build" -L gpu --no-tests=error --output-on-failure || failed="$failed ctest"
+python3 tests/gpu/job.py || failed="$failed tests/gpu/job.py"
+bench/gpu.sh || [ $? -eq 77 ] || failed="$failed bench/gpu.sh"  # 77: built without cuBLAS
+[ -z "$failed" ] || { echo "gpu-test.sh: failed:$failed" >&2; exit 1; }

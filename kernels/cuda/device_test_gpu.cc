@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <iostream>
 #include <utility>
 
@@ -9,6 +10,7 @@ std::unique_ptr<Gpu> MakeTestGpu(emulator::Order) {
   absl::StatusOr<std::unique_ptr<Gpu>> gpu = OpenGpu();
   if (gpu.ok()) return std::move(gpu).value();
   std::cout << gpu.status().message() << "\n";
+  if (std::getenv("QZO_GPU_REQUIRED") != nullptr) ADD_FAILURE() << "QZO_GPU_REQUIRED: a GPU is expected here";
   return nullptr;
 }
 
