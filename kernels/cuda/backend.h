@@ -3,6 +3,7 @@
 #ifndef QZO_KERNELS_CUDA_BACKEND_H_
 #define QZO_KERNELS_CUDA_BACKEND_H_
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -15,6 +16,14 @@
 namespace qzo::kernels::cuda {
 
 struct GpuOps;
+
+// What a recorded graph is known by: the memory whose addresses it holds, by a number that no other memory has, and
+// what is launched on it.
+struct GraphKey {
+  int64_t memory = 0;
+  int64_t shape = 0;
+  friend auto operator<=>(const GraphKey&, const GraphKey&) = default;
+};
 
 // Thread-compatible. Everything runs in the order of the calls, on one stream; launches and uploads return before they
 // are done. What goes wrong in one is reported by Wait, and by every Wait after it.
@@ -36,7 +45,8 @@ class Gpu {
   virtual absl::StatusOr<std::byte*> AllocateHost(size_t bytes) = 0;
   virtual void FreeHost(std::byte* memory) = 0;
 
-  // `from` of Upload must stay as it is, and `to` of Download is not written, until Wait returns.
+  // `from` of Upload must stay as it is until Wait returns, but for later downloads; what is in `to` of Download is
+  // there, and not before, when Wait returns.
   virtual void Upload(std::byte* to, const std::byte* from, size_t bytes) = 0;
   virtual void Download(std::byte* to, const std::byte* from, size_t bytes) = 0;
   virtual absl::Status Wait() = 0;
@@ -44,9 +54,9 @@ class Gpu {
   virtual const GpuOps& ops() const = 0;
   virtual void* stream() = 0;  // for ops()
 
-  // Runs what `launch` launches. The first time for a key it is recorded as a graph, which later calls start at once
-  // without calling it: it must launch the same for the same key.
-  virtual void RunGraph(int64_t key, const std::function<void()>& launch) = 0;
+  // Runs what `launch` launches, and it may do nothing else. The first time for a key it is recorded as a graph, which
+  // later calls start at once, mostly without calling it: it must launch the same for the same key.
+  virtual void RunGraph(const GraphKey& key, const std::function<void()>& launch) = 0;
 };
 
 // The device that CUDA lists first. Possible errors: UNAVAILABLE, saying why there is none: no driver, no device, a

@@ -13,6 +13,8 @@ namespace qzo::kernels::cuda {
 namespace {
 
 constexpr int kLeastMajor = 8;  // cp.async and bfloat16 products
+// Graphs take device memory that no plan counts, some for memory that has gone: at so many, all are made anew.
+constexpr size_t kMostGraphs = 32;
 
 class DeviceGpu final : public Gpu {
  public:
@@ -20,7 +22,7 @@ class DeviceGpu final : public Gpu {
       : name_(std::move(name)), architecture_(std::move(architecture)), stream_(stream) {}
   ~DeviceGpu() override {
     cudaStreamSynchronize(stream_);
-    for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+    DropGraphs();
     cudaStreamDestroy(stream_);
   }
 
@@ -66,23 +68,42 @@ class DeviceGpu final : public Gpu {
   const GpuOps& ops() const override { return DeviceOps(); }
   void* stream() override { return stream_; }
 
-  void RunGraph(int64_t key, const std::function<void()>& launch) override {
+  void RunGraph(const GraphKey& key, const std::function<void()>& launch) override {
     auto found = graphs_.find(key);
     if (found == graphs_.end()) {
-      cudaGraph_t recorded = nullptr;
-      cudaGraphExec_t graph = nullptr;
-      Note("record", cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
-      launch();
-      Note("record", cudaStreamEndCapture(stream_, &recorded));
-      if (status_.ok()) Note("instantiate", cudaGraphInstantiate(&graph, recorded, 0));
-      if (recorded != nullptr) cudaGraphDestroy(recorded);
+      if (graphs_.size() == kMostGraphs) DropGraphs();
+      cudaGraphExec_t graph = Record(launch);
       if (!status_.ok()) return;
+      if (graph == nullptr) return launch();
       found = graphs_.emplace(key, graph).first;
     }
     Note("graph", cudaGraphLaunch(found->second, stream_));
   }
 
  private:
+  // nullptr where there is no memory for a graph, too: what it would start can be launched without.
+  cudaGraphExec_t Record(const std::function<void()>& launch) {
+    cudaGraph_t recorded = nullptr;
+    cudaGraphExec_t graph = nullptr;
+    Note("record", cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+    launch();
+    Note("record", cudaStreamEndCapture(stream_, &recorded));
+    if (status_.ok()) {
+      const cudaError_t error = cudaGraphInstantiate(&graph, recorded, 0);
+      if (error == cudaErrorMemoryAllocation) {
+        graph = nullptr;
+        cudaGetLastError();  // not to be said by Wait
+      } else {
+        Note("instantiate", error);
+      }
+    }
+    if (recorded != nullptr) cudaGraphDestroy(recorded);
+    return graph;
+  }
+  void DropGraphs() {
+    for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+    graphs_.clear();
+  }
   void Note(std::string_view what, cudaError_t error) {
     if (error == cudaSuccess) return;
     status_.Update(absl::InternalError(
@@ -100,7 +121,7 @@ class DeviceGpu final : public Gpu {
   const std::string architecture_;
   const cudaStream_t stream_;
   absl::Status status_;
-  std::map<int64_t, cudaGraphExec_t> graphs_;
+  std::map<GraphKey, cudaGraphExec_t> graphs_;
 };
 
 }  // namespace
@@ -119,9 +140,9 @@ absl::StatusOr<std::unique_ptr<Gpu>> OpenGpu() {
     return absl::UnavailableError(absl::StrCat(device.name, " has compute capability ", device.major, ".", device.minor,
                                                ", expected ", kLeastMajor, ".0 or later"));
   }
-  if (!DeviceHasCode()) {
-    return absl::UnavailableError(absl::StrCat(device.name, ": this program holds no code for compute capability ",
-                                               device.major, ".", device.minor));
+  if (const cudaError_t error = LoadKernels(); error != cudaSuccess) {
+    return absl::UnavailableError(absl::StrCat(device.name, ", compute capability ", device.major, ".", device.minor,
+                                               ", cannot load this program's kernels: ", cudaGetErrorString(error)));
   }
   return DeviceGpu::Open(device.name, absl::StrCat("sm_", device.major, device.minor));
 }

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/host/emulated_gpu.h"
 #include "kernels/cuda/test_gpu.h"
 #include "tests/support/status_matchers.h"
 
@@ -87,6 +88,75 @@ TEST(EmulatorTest, CopiesThatNobodyWaitsForOrThatGoAstrayAreErrors) {
   EXPECT_THAT(copy(0, 0), StatusIs(absl::StatusCode::kInternal, HasSubstr("nobody waited for")));
   EXPECT_THAT(copy(0, 4), StatusIs(absl::StatusCode::kInternal, HasSubstr("misaligned")));
   EXPECT_THAT(copy(64, 0), StatusIs(absl::StatusCode::kInternal, HasSubstr("outside of shared memory")));
+}
+
+TEST(EmulatorTest, WhatNotEveryDeviceLaunchesIsAnError) {
+  const auto launch = [](int x, int y, int threads, int shared) {
+    return emulator::Launch(emulator::Order::kForward, {x, y}, threads, static_cast<size_t>(shared), [] {});
+  };
+  EXPECT_OK(launch(1, 2, 1024, 99 * 1024));
+  for (const absl::Status& status : {launch(0, 1, 32, 0), launch(1, 0, 32, 0), launch(1, 65536, 32, 0),
+                                     launch(1, 1, 0, 0), launch(1, 1, 48, 0), launch(1, 1, 1056, 0)}) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal, HasSubstr("no device launches a grid of")));
+  }
+  EXPECT_THAT(launch(1, 1, 32, 99 * 1024 + 1),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("with 101377 bytes of shared memory")));
+}
+
+class EmulatedGpuTest : public ::testing::Test {
+ protected:
+  void Upload(OnDevice<float>* to, const float& from) {
+    gpu_->Upload(reinterpret_cast<std::byte*>(to->get()), reinterpret_cast<const std::byte*>(&from), sizeof(from));
+  }
+  void LaunchCopy(float* from, float* to) {
+    gpu_->ops().gather(gpu_->stream(), {.x = from, .map = zero_.get(), .dim = 1, .rows = one_.get(), .out = to}, 1);
+  }
+  const std::unique_ptr<Gpu> gpu_ = MakeEmulatedGpu();
+  OnDevice<int32_t> zero_{*gpu_, std::vector<int32_t>{0}}, one_{*gpu_, std::vector<int32_t>{1}};
+  OnDevice<float> a_{*gpu_, std::vector<float>{7}}, b_{*gpu_, std::vector<float>{8}};
+};
+
+TEST_F(EmulatedGpuTest, WhatIsUploadedMayNotChangeBeforeItWasWaitedFor) {
+  float from = 1;
+  Upload(&a_, from);
+  EXPECT_OK(gpu_->Wait());
+  from = 2;
+  EXPECT_OK(gpu_->Wait());
+  const std::unique_ptr<Gpu> other = gpu_->Share().value();
+  other->Upload(reinterpret_cast<std::byte*>(a_.get()), reinterpret_cast<const std::byte*>(&from), sizeof(from));
+  from = 3;
+  EXPECT_THAT(other->Wait(), StatusIs(absl::StatusCode::kInternal, HasSubstr("changed before it was waited for")));
+}
+
+TEST_F(EmulatedGpuTest, WhatIsDownloadedIsThereWhenItWasWaitedForAndNotBefore) {
+  float to = 1;
+  gpu_->Download(reinterpret_cast<std::byte*>(&to), reinterpret_cast<const std::byte*>(a_.get()), sizeof(to));
+  EXPECT_NE(to, to);
+  EXPECT_OK(gpu_->Wait());
+  EXPECT_EQ(to, 7);
+}
+
+TEST_F(EmulatedGpuTest, AGraphStartsWhatWasRecorded) {
+  float* to = b_.get();
+  OnDevice<float> c(*gpu_, std::vector<float>{9});
+  gpu_->RunGraph({1, 1}, [&] { LaunchCopy(a_.get(), to); });
+  EXPECT_THAT(b_.Read(), ::testing::ElementsAre(7));
+  const float five = 5;
+  Upload(&a_, five);
+  EXPECT_OK(gpu_->Wait());
+  to = c.get();
+  gpu_->RunGraph({1, 1}, [&] { LaunchCopy(a_.get(), to); });
+  EXPECT_THAT(b_.Read(), ::testing::ElementsAre(5));
+  EXPECT_THAT(c.Read(), ::testing::ElementsAre(9));
+}
+
+TEST_F(EmulatedGpuTest, OnlyLaunchesAreRecorded) {
+  const float from = 1;
+  const std::unique_ptr<Gpu> other = gpu_->Share().value();
+  other->RunGraph({1, 1}, [&] {
+    other->Upload(reinterpret_cast<std::byte*>(a_.get()), reinterpret_cast<const std::byte*>(&from), sizeof(from));
+  });
+  EXPECT_THAT(other->Wait(), StatusIs(absl::StatusCode::kInternal, HasSubstr("an upload while a graph is recorded")));
 }
 
 // Fragments written down from the PTX ISA once more, independently of the emulator: A row-major in a[], B column-major.

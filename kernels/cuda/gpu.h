@@ -18,6 +18,11 @@
 
 namespace qzo::kernels::cuda {
 
+// What every device from compute capability 8.0 on launches: bytes of shared memory of a block (8.6, 8.9 and 12.0 have
+// the least) and blocks of a grid in y. In x there may be 2^31 − 1; none at all is an error.
+inline constexpr int kMostShared = 99 * 1024;
+inline constexpr int kMostGridY = 65535;
+
 // bfloat16 (the upper half of a binary32) to binary32, exact.
 QZO_DEVICE float Bf16ToFloat(uint32_t bits) { return FloatFromBits(bits << 16); }
 

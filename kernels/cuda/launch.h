@@ -1,6 +1,6 @@
 // Which kernel serves an op, with which grid and shared memory. `Launcher` has
-//   template <auto kKernel, typename Params>
-//   static void Run(void* stream, int grid_x, int grid_y, int threads, int shared_bytes, const Params& params);
+//   template <auto kKernel, int kSharedBytes, typename Params>
+//   static void Run(void* stream, int grid_x, int grid_y, int threads, const Params& params);
 #ifndef QZO_KERNELS_CUDA_LAUNCH_H_
 #define QZO_KERNELS_CUDA_LAUNCH_H_
 
@@ -10,12 +10,18 @@ namespace qzo::kernels::cuda {
 
 template <typename Launcher>
 struct Launches {
+  template <auto kKernel, int kSharedBytes, typename Params>
+  static void Run(void* stream, int grid_x, int grid_y, int threads, const Params& params) {
+    static_assert(kSharedBytes <= kMostShared);
+    Launcher::template Run<kKernel, kSharedBytes>(stream, grid_x, grid_y, threads, params);
+  }
+
   template <Codes kCodes, Scales kScales>
   static void MatMulOf(void* stream, const MatMulParams& p) {
     const int tiles = (p.w.rows + kTileColumns - 1) / kTileColumns;
-    Launcher::template Run<MatMulKernel<kCodes, kScales>>(stream, p.max_strips / 2 * tiles, p.slices, kMatMulThreads,
-                                                          MatMulLayout<kCodes, kScales>::kBytes, p);
-    if (p.slices > 1) Launcher::template Run<AddSlicesKernel>(stream, p.max_strips, tiles, kTileColumns, 0, p);
+    Run<MatMulKernel<kCodes, kScales>, MatMulLayout<kCodes, kScales>::kBytes>(stream, p.max_strips / 2 * tiles,
+                                                                              p.slices, kMatMulThreads, p);
+    if (p.slices > 1) Run<AddSlicesKernel, 0>(stream, p.max_strips, tiles, kTileColumns, p);
   }
 
   static void MatMul(void* stream, const MatMulParams& p) {
@@ -50,8 +56,8 @@ struct Launches {
 
   template <int kDim>
   static void AttentionOf(void* stream, const AttentionParams& p, int max_tiles) {
-    Launcher::template Run<AttentionKernel<kDim>>(stream, max_tiles, p.heads * AttentionLayout<kDim>::kParts,
-                                                  kAttentionThreads, AttentionLayout<kDim>::kBytes, p);
+    Run<AttentionKernel<kDim>, AttentionLayout<kDim>::kBytes>(
+        stream, max_tiles, p.heads * AttentionLayout<kDim>::kParts, kAttentionThreads, p);
   }
   static void Attention(void* stream, const AttentionParams& p, int max_tiles) {
     if (p.head_dim <= 16) return AttentionOf<16>(stream, p, max_tiles);
@@ -62,26 +68,26 @@ struct Launches {
 
   template <auto kKernel, int kSharedBytes, typename Params>
   static void PerRow(void* stream, const Params& p, int max_rows) {
-    Launcher::template Run<kKernel>(stream, max_rows, 1, kRowThreads, kSharedBytes, p);
+    Run<kKernel, kSharedBytes>(stream, max_rows, 1, kRowThreads, p);
   }
   static void Chosen(void* stream, const ChosenParams& p, int max_count) {
-    Launcher::template Run<ChosenKernel>(stream, (max_count + kLossThreads - 1) / kLossThreads, 1, kLossThreads, 0, p);
+    Run<ChosenKernel, 0>(stream, (max_count + kLossThreads - 1) / kLossThreads, 1, kLossThreads, p);
   }
   static void Perturb(void* stream, const PerturbParams& p) {
-    Launcher::template Run<PerturbKernel>(stream, UpdateBlocks(p.count), 1, kUpdateThreads, 0, p);
+    Run<PerturbKernel, 0>(stream, UpdateBlocks(p.count), 1, kUpdateThreads, p);
   }
   static void Update(void* stream, const UpdateParams& p) {
-    Launcher::template Run<UpdateKernel>(stream, p.blocks, 1, kUpdateThreads, 0, p);
+    Run<UpdateKernel, 0>(stream, p.blocks, 1, kUpdateThreads, p);
   }
 
   static void LaneVectors(void* stream, const LaneVectorsParams& p, int max_lanes) {
-    Launcher::template Run<LaneVectorsKernel>(stream, p.blocks, max_lanes, kUpdateThreads, 0, p);
+    Run<LaneVectorsKernel, 0>(stream, p.blocks, max_lanes, kUpdateThreads, p);
   }
   static void DeltaProduct(void* stream, const DeltaProductParams& p) {
     const int tiles = (p.rows + kTileColumns - 1) / kTileColumns;
     const int blocks = p.max_strips * tiles;
-    Launcher::template Run<DeltaProductKernel<DeltaPart::kDeltas>>(stream, blocks, 1, kDeltaThreads, kDeltaShared, p);
-    Launcher::template Run<DeltaProductKernel<DeltaPart::kNoise>>(stream, blocks, 1, kDeltaThreads, kDeltaShared, p);
+    Run<DeltaProductKernel<DeltaPart::kDeltas>, kDeltaShared>(stream, blocks, 1, kDeltaThreads, p);
+    Run<DeltaProductKernel<DeltaPart::kNoise>, kDeltaShared>(stream, blocks, 1, kDeltaThreads, p);
   }
 
   static constexpr GpuOps kOps = {

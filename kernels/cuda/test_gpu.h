@@ -27,11 +27,13 @@ class OnDevice {
  public:
   OnDevice(Gpu& gpu, const std::vector<T>& values) : OnDevice(gpu, values.size()) {
     gpu.Upload(memory_, reinterpret_cast<const std::byte*>(values.data()), bytes_);
+    EXPECT_TRUE(gpu.Wait().ok());
   }
   OnDevice(Gpu& gpu, size_t count) : gpu_(gpu), bytes_(count * sizeof(T)) {
     memory_ = *gpu.Allocate(bytes_ + kGuardBytes);
-    const std::vector<std::byte> guard(kGuardBytes, kGuard);
-    gpu.Upload(memory_ + bytes_, guard.data(), kGuardBytes);
+    std::vector<std::byte> content(bytes_, std::byte{0xff});
+    content.resize(bytes_ + kGuardBytes, kGuard);
+    gpu.Upload(memory_, content.data(), content.size());
     EXPECT_TRUE(gpu.Wait().ok());
   }
   ~OnDevice() {

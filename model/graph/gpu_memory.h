@@ -1,8 +1,10 @@
-// Owned memory of a Gpu, on the device or page-locked on the host.
+// Memory of a Gpu.
 #ifndef QZO_MODEL_GRAPH_GPU_MEMORY_H_
 #define QZO_MODEL_GRAPH_GPU_MEMORY_H_
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -11,6 +13,13 @@
 
 namespace qzo::model {
 
+// A number that no other memory of the process has: graphs hold addresses (Gpu::RunGraph).
+inline int64_t NewGraphMemory() {
+  static std::atomic<int64_t> last{0};
+  return ++last;
+}
+
+// Owned, on the device or page-locked on the host.
 class GpuMemory {
  public:
   enum class Where : bool { kDevice, kHost };

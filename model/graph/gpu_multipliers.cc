@@ -87,7 +87,7 @@ absl::Status GpuMultipliers::Upload(const LaneState& state) {
   count_ = units_ = 0;
   if (bytes > flat_.bytes()) {
     flat_ = GpuMemory();
-    ++generation_;
+    graph_memory_ = NewGraphMemory();
     QZO_ASSIGN_OR_RETURN(flat_, GpuMemory::Allocate(gpu_, bytes));
   }
   const auto upload = [&](absl::Span<const float> from, size_t at) {

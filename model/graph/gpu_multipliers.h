@@ -52,9 +52,8 @@ class GpuMultipliers {
   // What makes the lanes' own of some vectors, but the lanes. They have deltas.
   kernels::cuda::LaneVectorsParams LanesOf(const GpuVectors& vectors) const;
 
-  // Graphs hold what these have said. Those of one generation may differ in kShapeBits bits.
-  static constexpr int kShapeBits = 4;
-  int64_t generation() const { return generation_; }
+  // Graphs hold what these have said. Those of one memory may differ in their shape.
+  int64_t graph_memory() const { return graph_memory_; }
   int64_t shape() const {
     return (grouped_ ? 1 : 0) | (count_ > 0 ? 2 : 0) | (units_ > 0 ? 4 : 0) | (has_deltas() ? 8 : 0);
   }
@@ -82,7 +81,7 @@ class GpuMultipliers {
   size_t count_ = 0, units_ = 0;
   std::shared_ptr<const void> owner_;
   uint64_t version_ = 0;
-  int64_t generation_ = 0;  // of flat_
+  int64_t graph_memory_ = 0;  // of flat_
 };
 
 }  // namespace qzo::model

@@ -142,7 +142,7 @@ absl::Status GpuPasses::Reserve(const GpuCapacity& c) {
     *memory = GpuMemory();  // before more is asked for
   }
   reserved_ = {};
-  ++generation_;
+  graph_memory_ = NewGraphMemory();
   QZO_ASSIGN_OR_RETURN(work_, GpuMemory::Allocate(&gpu_, Place(most).bytes));
   const size_t table_bytes = GpuTables(most).bytes;
   QZO_ASSIGN_OR_RETURN(device_tables_, GpuMemory::Allocate(&gpu_, table_bytes));
@@ -170,10 +170,10 @@ absl::Status GpuPasses::Prepare(const Pack& pack, LaneSource* lanes) {
   return absl::OkStatus();
 }
 
-int64_t GpuPasses::GraphKey() const {
-  // Both generations only grow, so that their sum is another one whenever one of them is.
-  const int64_t generation = generation_ + multipliers_.generation();
-  return (generation << GpuMultipliers::kShapeBits | multipliers_.shape()) << 40 | capacity_.Key();
+kernels::cuda::GraphKey GpuPasses::KeyOfGraph() const {
+  // Numbers only grow, so that the greater one is new whenever either is.
+  return {.memory = std::max(graph_memory_, multipliers_.graph_memory()),
+          .shape = multipliers_.shape() << GpuCapacity::kKeyBits | capacity_.Key()};
 }
 
 absl::Status GpuPasses::Run(const Pack& pack, LaneSource* lanes, int64_t first_slot, std::vector<double>* log_probs) {
@@ -210,7 +210,7 @@ absl::Status GpuPasses::Compute(const Pack& pack, LaneSource* lanes, int64_t fir
   const size_t residual_bytes =
       static_cast<size_t>(pack.rows()) * static_cast<size_t>(info_.embedding_length) * sizeof(float);
   if (ReceivesOnHost()) gpu_.Upload(work_.data() + at.residual, host_rows_.data(), residual_bytes);
-  gpu_.RunGraph(GraphKey(), [this] {
+  gpu_.RunGraph(KeyOfGraph(), [this] {
     Body();
     for (int chunk = 0; model_.has_last_layer() && chunk < capacity_.head_chunks(); ++chunk) {
       Head(chunk);

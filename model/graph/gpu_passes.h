@@ -47,7 +47,7 @@ class GpuPasses final : public Passes {
   GpuCapacity Most(const GpuCapacity& capacity) const;  // of it and everything so far
   absl::Status Reserve(const GpuCapacity& capacity);
   Places Place(const GpuCapacity& capacity) const;
-  int64_t GraphKey() const;
+  kernels::cuda::GraphKey KeyOfGraph() const;
   bool ReceivesOnHost() const { return !model_.has_first_layer() && !seam_->receives_on_device(); }
   bool SendsOnHost() const { return !model_.has_last_layer() && !seam_->sends_on_device(); }
 
@@ -82,7 +82,7 @@ class GpuPasses final : public Passes {
   GpuCapacity reserved_;         // most of everything so far
   GpuTables tables_{capacity_};  // of capacity_
   GpuMemory host_tables_, device_tables_, host_log_probs_, host_rows_, work_;
-  int64_t generation_ = 0;  // of the memory: graphs hold addresses
+  int64_t graph_memory_ = 0;  // of all of it, but the multipliers'
   GpuMultipliers multipliers_;
   GpuVectors made_;  // what MakeVectors made the lanes' own of
 };

@@ -59,7 +59,9 @@ class CountingGpu final : public kernels::cuda::Gpu {
   absl::Status Wait() override { return gpu_->Wait(); }
   const kernels::cuda::GpuOps& ops() const override { return gpu_->ops(); }
   void* stream() override { return gpu_->stream(); }
-  void RunGraph(int64_t key, const std::function<void()>& launch) override { gpu_->RunGraph(key, launch); }
+  void RunGraph(const kernels::cuda::GraphKey& key, const std::function<void()>& launch) override {
+    gpu_->RunGraph(key, launch);
+  }
 
   size_t largest_upload = 0;
 

@@ -26,6 +26,7 @@ struct GpuCapacity {
 
   static GpuCapacity Of(const Pack& pack);
   int head_chunks() const { return (kept + kGpuHeadRows - 1) / kGpuHeadRows; }
+  static constexpr int kKeyBits = 40;
   int64_t Key() const;  // different for different capacities
 
   friend bool operator==(const GpuCapacity&, const GpuCapacity&) = default;

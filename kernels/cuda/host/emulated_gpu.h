@@ -1,4 +1,6 @@
-// A Gpu whose memory is the host's and whose kernels run on the emulator. Tests only.
+// A Gpu whose memory is the host's and whose kernels run on the emulator. As strict as a device may be: what is
+// downloaded is NaN until it is waited for; what is uploaded may not change before; graphs start what was recorded,
+// with the parameters of that time; nothing but launches may be recorded. Tests only.
 #ifndef QZO_KERNELS_CUDA_HOST_EMULATED_GPU_H_
 #define QZO_KERNELS_CUDA_HOST_EMULATED_GPU_H_
 

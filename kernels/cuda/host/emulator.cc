@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "kernels/cuda/gpu.h"
 #include "kernels/cuda/host/fiber.h"
 
 namespace qzo::kernels::cuda::emulator {
@@ -157,7 +158,11 @@ void Machine::CheckGuard() {
 
 absl::Status Machine::Launch(Order order, Grid grid, int threads, size_t shared_bytes,
                              const std::function<void()>& kernel) {
-  QZO_CHECK(threads % kWarp == 0 && threads <= 1024 && shared_bytes <= size_t{227} << 10);
+  if (grid.x < 1 || grid.y < 1 || grid.y > kMostGridY || threads < 1 || threads % kWarp != 0 || threads > 1024 ||
+      shared_bytes > size_t{kMostShared}) {
+    return absl::InternalError(absl::StrCat("no device launches a grid of ", grid.x, " by ", grid.y, " blocks of ",
+                                            threads, " threads with ", shared_bytes, " bytes of shared memory"));
+  }
   while (threads_.size() < static_cast<size_t>(threads)) threads_.push_back(std::make_unique<Thread>());
   warps_.resize(static_cast<size_t>(threads / kWarp));
   memory_.resize(shared_bytes + kGuardBytes + 128);

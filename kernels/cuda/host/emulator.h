@@ -6,6 +6,7 @@
 //   - an asynchronous copy turns its target into NaN at once and arrives only when it is waited for; one that nobody
 //     waits for is an error, and so are misaligned ones and targets outside shared memory
 //   - barriers and warp operations that not all threads reach are errors
+//   - what not every device would launch is an error: grids without blocks, or too many of them, too much shared memory
 // What it does not model: races between blocks; the rounding inside a tensor core (its sums are exact here, rounded
 // once per product of 16). x86-64 only. Thread-compatible: one launch at a time in a thread.
 #ifndef QZO_KERNELS_CUDA_HOST_EMULATOR_H_
@@ -27,7 +28,8 @@ struct Grid {
 // In which order runnable warps, and threads of a warp, take turns.
 enum class Order : uint8_t { kForward, kReverse, kShuffled };
 
-// Possible errors: INTERNAL, naming the block and thread, for what the kernel did wrong.
+// Possible errors: INTERNAL for what no device would launch, or, naming the block and thread, for what the kernel did
+// wrong.
 absl::Status Launch(Order order, Grid grid, int threads, size_t shared_bytes, const std::function<void()>& kernel);
 
 // The rest is for host/device.h: called from inside a kernel.
