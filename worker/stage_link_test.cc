@@ -154,10 +154,10 @@ TEST_P(StageLinkTest, TheReceiversEndReachesTheSender) {
 
 TEST_P(StageLinkTest, AnEndWakesWhoeverWaitsForANeighbour) {
   auto source = Accept();
-  auto sink = Dial();
   std::thread expecting([&] { ExpectInOrder(source->Connect()); });
   source->End();
   expecting.join();
+  auto sink = Dial();
   std::thread dialing([&] { ExpectInOrder(sink->Connect()); });
   sink->End();
   dialing.join();
