@@ -194,7 +194,8 @@ TEST_F(GpuPassesTest, AStepOfAReplicaIsSeenByTheNextPass) {
 // What a device holds after steps is, bit for bit, what would have been uploaded.
 TEST_F(GpuPassesTest, StepsAreTakenOnTheDevice) {
   const std::vector<Example> examples = {{.prompt = {5, 9, 30}, .branches = {{17, 40}}, .scored = {}, .label = -1}};
-  for (const auto& [paper, deltas] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
+  for (const auto& pair : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
+    const bool paper = pair.first, deltas = pair.second;  // clang 14 has no lambdas that refer to structured bindings
     // The published method needs scales in every matrix; this model's multipliers are fewer than a pass's tables.
     const std::string golden = testing::TestFile("golden/architectures/llama/model.gguf");
     const std::unique_ptr<Model> model = paper ? *Model::Load(golden) : LoadStories(deltas ? "F32" : "Q4_0");
