@@ -45,7 +45,7 @@ if [ "${1:-}" != run ]; then
     -v /etc/ssl/certs/ca-certificates.crt:/mnt/ca.crt:ro)
   buildah rm --all >/dev/null
   for stage in build build-cuda; do build "$stage" "${volumes[@]}"; done
-  for image in coordinator worker-cpu worker-cuda; do build "$image"; done
+  for image in coordinator worker-cpu worker-cuda worker-cuda-nccl; do build "$image"; done
   # Processes end with their namespace, whatever happens.
   exec unshare --net --pid --fork --kill-child --mount-proc "$0" run
 fi
@@ -81,7 +81,7 @@ stop() {
 }
 declare -A started
 
-for image in coordinator worker-cpu worker-cuda; do
+for image in coordinator worker-cpu worker-cuda worker-cuda-nccl; do
   buildah from --pull-never --name "$image" -v "$PWD/tests/golden:/golden:ro" "qzo-$image" >/dev/null
   program=$(entrypoint "$image")
   [ "$(field "$image" .Docker.Config.User)" = 10001 ] || fail "$image: another user than 10001"
@@ -121,6 +121,10 @@ train worker-cuda --device auto
 grep -o 'on the CPU: no CUDA device.*' "$work/worker-cuda.log" || fail "worker-cuda does not say that there is no device"
 ! buildah run worker-cuda -- qzo-worker --device cuda >"$work/forced.log" 2>&1 || fail "--device cuda found a device"
 grep -q 'no CUDA device' "$work/forced.log" || fail "--device cuda does not say why it cannot"
+# shellcheck disable=SC2016
+buildah run worker-cuda-nccl -- sh -c 'ldconfig -p | grep libnccl.so.2 && ldd /usr/local/lib/libnccl.so.2' >"$work/nccl" || fail "NCCL is not there"
+! grep 'not found' "$work/nccl" || fail "NCCL lacks libraries"
+! buildah run worker-cuda -- grep -q 'built without its header' /usr/local/bin/qzo-worker || fail "worker-cuda was built without NCCL"
 for image in worker-cpu worker-cuda; do
   buildah run coordinator -- qzoctl --quiet download journal "on-$image" -f /tmp/journal >/dev/null
   buildah run coordinator -- sha256sum /tmp/journal
