@@ -81,6 +81,6 @@ COPY --from=build-cuda /src/build/release/bin/qzo-worker /usr/local/bin/
 # 200 MB more: for rows between stages that travel by NCCL (--stage-transport nccl).
 FROM worker-cuda AS worker-cuda-nccl
 COPY --from=build-cuda /opt/cuda/nvidia/nccl/lib/libnccl.so.2 /usr/local/lib/
-USER root
+USER 0
 RUN ldconfig
 USER 10001
