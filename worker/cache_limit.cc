@@ -40,6 +40,7 @@ std::vector<Blob> Scan(const fs::path& directory) {
     if (!gone) blob.bytes += bytes;
   }
   std::vector<Blob> sorted;
+  sorted.reserve(blobs.size());
   for (auto& [digest, blob] : blobs) sorted.push_back(std::move(blob));
   std::sort(sorted.begin(), sorted.end(), [](const Blob& a, const Blob& b) { return a.used < b.used; });
   return sorted;

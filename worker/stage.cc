@@ -87,7 +87,7 @@ absl::Status Stage::JoinCommunicators() {
 
 absl::Status Stage::Waited(const std::function<absl::Status()>& wait) {
   const absl::Duration begin = clock_.Monotonic();
-  const absl::Status status = wait();
+  absl::Status status = wait();
   metrics_.stage_wait.Increment(absl::ToDoubleSeconds(clock_.Monotonic() - begin));
   return status;
 }
