@@ -46,13 +46,19 @@ std::vector<Blob> Scan(const fs::path& directory) {
   return sorted;
 }
 
-void Remove(const fs::path& directory, const Blob& blob) {
+// What of the directory belongs to the blob.
+std::vector<fs::path> PathsOf(const fs::path& directory, const std::string& digest) {
   std::vector<fs::path> paths;
-  std::error_code error;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-    if (DigestIn(entry->path().filename()) == blob.digest) paths.push_back(entry->path());
+  std::error_code gone;
+  for (fs::directory_iterator entry(directory, gone), end; !gone && entry != end; entry.increment(gone)) {
+    if (DigestIn(entry->path().filename()) == digest) paths.push_back(entry->path());
   }
-  for (const fs::path& path : paths) {
+  return paths;
+}
+
+void Remove(const fs::path& directory, const Blob& blob) {
+  std::error_code error;
+  for (const fs::path& path : PathsOf(directory, blob.digest)) {
     if (!error) fs::remove_all(path, error);
   }
   if (error) return spdlog::warn("{}: not removed: {}", (directory / blob.digest).string(), error.message());
@@ -63,9 +69,9 @@ void Remove(const fs::path& directory, const Blob& blob) {
 
 void CacheLimit::Use(const std::string& digest) const {
   if (bytes_ == 0) return;
-  for (const char* end : {"", ".gguf", ".jsonl"}) {
-    std::error_code missing;
-    fs::last_write_time(directory_ / (digest + end), fs::file_time_type::clock::now(), missing);
+  for (const fs::path& path : PathsOf(directory_, digest)) {
+    std::error_code gone;
+    fs::last_write_time(path, fs::file_time_type::clock::now(), gone);
   }
 }
 

@@ -3,8 +3,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -37,16 +35,6 @@ absl::StatusOr<std::string> DigestOfFile(const std::string& path) {
   return base::Sha256HexOf(*file);
 }
 
-// Of the files in it; 0 for what is no directory.
-uint64_t DirectoryBytes(const std::string& path) {
-  uint64_t bytes = 0;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
-    if (const uint64_t size = entry.file_size(ignored); !ignored) bytes += size;
-  }
-  return bytes;
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> FetchVerified(BlobSource* source, const std::string& digest) {
@@ -72,12 +60,9 @@ absl::StatusOr<std::shared_ptr<const model::Model>> ModelCache::GetModel(const s
   if (const auto found = models_.find({digest, layers}); found != models_.end()) return found->second;
   std::erase_if(models_, [](const auto& entry) { return entry.second.use_count() == 1; });
   QZO_ASSIGN_OR_RETURN(const std::string path, EnsureModel(digest, source));
-  const model::PackedLayers packed(fs_, directory_, digest);
-  // What GPTQ and AWQ layers are repacked into is about as large as they are.
-  if (!fs_->Exists(packed.directory())) MakeRoom(DirectoryBytes(path));
+  const model::PackedLayers packed(fs_, directory_, digest, [this](uint64_t bytes) { MakeRoom(bytes); });
   QZO_ASSIGN_OR_RETURN(std::shared_ptr<const model::Model> model, model::Model::Load(path, layers, &packed));
   models_[{digest, layers}] = model;
-  MakeRoom(0);
   return model;
 }
 
@@ -98,11 +83,11 @@ int64_t ModelCache::mapped_bytes() const {
 
 absl::StatusOr<std::string> ModelCache::EnsureModel(const std::string& digest, BlobSource* source) {
   QZO_RETURN_IF_ERROR(CheckDigest(digest));
+  asked_ = digest;
+  limit_.Use(digest);
   if (const auto found = registered_.find(digest); found != registered_.end() && fs_->Exists(found->second)) {
     return found->second;
   }
-  asked_ = digest;
-  limit_.Use(digest);
   std::string directory = absl::StrCat(directory_, "/", digest);
   const std::string file = directory + ".gguf", list = absl::StrCat(directory, "/", base::kSha256SumsName);
   if (!fs_->Exists(list)) {

@@ -138,6 +138,13 @@ class SeveralFilesTest : public ModelCacheTest {
   }
   std::string InCache(const std::string& name) { return directory_.File("cache/" + digest_ + "/" + name); }
 
+  // A directory outside the cache that holds them.
+  std::string Mine() {
+    EXPECT_OK(fs_->CreateDirectories(directory_.File("mine")));
+    for (const auto& [name, bytes] : files_) EXPECT_OK(fs_->WriteDurably(directory_.File("mine/" + name), bytes));
+    return directory_.File("mine");
+  }
+
   std::map<std::string, std::string> files_;
   std::string list_, digest_;
 };
@@ -183,11 +190,22 @@ TEST_F(SeveralFilesTest, AListThatLeadsOutOfTheDirectoryIsRefused) {
   EXPECT_EQ(blobs_.fetches(base::Sha256Hex("x")), 0);
 }
 
+TEST_F(SeveralFilesTest, RoomIsMadeForWhatIsRepacked) {
+  const std::string mine = Mine();
+  const std::string data(10'000, '\n'), dataset = blobs_.Add(data);
+  ASSERT_OK(NewCache()->ReadDataset(dataset, &blobs_));
+  for (int times = 0; times < 2; ++times) {
+    ModelCache cache(directory_.File("cache"), fs_, /*limit_bytes=*/data.size());
+    ASSERT_OK_AND_ASSIGN(const std::string digest, cache.Register(mine));
+    ASSERT_OK(cache.GetModel(digest, &blobs_));
+    EXPECT_THAT(Files(), ElementsAre(digest + ".packed-2")) << "at the dataset's cost, not its own";
+  }
+}
+
 TEST_F(SeveralFilesTest, ARegisteredDirectoryIsUsedWhereItLies) {
-  ASSERT_OK(fs_->CreateDirectories(directory_.File("mine")));
-  for (const auto& [name, bytes] : files_) ASSERT_OK(fs_->WriteDurably(directory_.File("mine/" + name), bytes));
+  const std::string mine = Mine();
   const auto cache = NewCache();
-  ASSERT_OK_AND_ASSIGN(const std::string digest, cache->Register(directory_.File("mine")));
+  ASSERT_OK_AND_ASSIGN(const std::string digest, cache->Register(mine));
   EXPECT_EQ(digest, digest_);
   ASSERT_OK(cache->GetModel(digest_, &blobs_));
   EXPECT_EQ(blobs_.fetches(digest_), 0);

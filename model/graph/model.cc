@@ -139,8 +139,7 @@ absl::Status Model::OpenPacked(const PackedLayers& files, absl::Span<const Check
     }
     if (packed.empty()) continue;
     QZO_RETURN_IF_ERROR(files.fs()->CreateDirectories(files.directory()));
-    QZO_ASSIGN_OR_RETURN(std::unique_ptr<PackedLayer> opened,
-                         PackedLayer::OpenOrWrite(files.fs(), files.PathOf(layer), packed));
+    QZO_ASSIGN_OR_RETURN(std::unique_ptr<PackedLayer> opened, PackedLayer::OpenOrWrite(files, layer, packed));
     for (size_t i = 0; i < places.size(); ++i) {
       (*views)[places[i]] = opened->view(i);
       Release(*packed[i]);

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -59,8 +60,11 @@ bool Fits(const CheckpointLinear& linear, const uint64_t* sizes) {
 
 }  // namespace
 
-PackedLayers::PackedLayers(base::FileSystem* fs, const std::string& directory, const std::string& digest)
-    : fs_(fs), directory_(absl::StrCat(directory, "/", digest, ".packed-", kVersion)) {}
+PackedLayers::PackedLayers(base::FileSystem* fs, const std::string& directory, const std::string& digest,
+                           std::function<void(uint64_t bytes)> before_write)
+    : fs_(fs),
+      directory_(absl::StrCat(directory, "/", digest, ".packed-", kVersion)),
+      before_write_(std::move(before_write)) {}
 
 std::string PackedLayers::PathOf(int layer) const { return absl::StrCat(directory_, "/", layer); }
 
@@ -99,12 +103,16 @@ absl::StatusOr<std::unique_ptr<PackedLayer>> PackedLayer::Open(const std::string
 }
 
 absl::StatusOr<std::unique_ptr<PackedLayer>> PackedLayer::OpenOrWrite(
-    base::FileSystem* fs, const std::string& path, absl::Span<const CheckpointLinear* const> linears) {
-  if (fs->Exists(path)) {
+    const PackedLayers& files, int layer_index, absl::Span<const CheckpointLinear* const> linears) {
+  const std::string path = files.PathOf(layer_index);
+  if (files.fs()->Exists(path)) {
     absl::StatusOr<std::unique_ptr<PackedLayer>> layer = Open(path, linears);
     if (layer.ok() || !absl::IsDataLoss(layer.status())) return layer;
   }
-  QZO_RETURN_IF_ERROR(Write(fs, path, linears));
+  uint64_t bytes = 0;
+  for (const CheckpointLinear* linear : linears) bytes += static_cast<uint64_t>(RepackedBytes(*linear));
+  files.BeforeWrite(bytes);
+  QZO_RETURN_IF_ERROR(Write(files.fs(), path, linears));
   return Open(path, linears);
 }
 

@@ -5,6 +5,7 @@
 #define QZO_MODEL_GRAPH_PACKED_LAYER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,23 +22,29 @@ namespace qzo::model {
 // Where such files lie: <directory>/<digest of the checkpoint>.packed-<version of their layout>/<layer>.
 class PackedLayers {
  public:
-  // `fs` must outlive the object.
-  PackedLayers(base::FileSystem* fs, const std::string& directory, const std::string& digest);
+  // `fs` must outlive the object. `before_write`, where it is given, is told the bytes of a layer before they are
+  // written.
+  PackedLayers(base::FileSystem* fs, const std::string& directory, const std::string& digest,
+               std::function<void(uint64_t bytes)> before_write = nullptr);
   base::FileSystem* fs() const { return fs_; }
   const std::string& directory() const { return directory_; }
   std::string PathOf(int layer) const;
+  void BeforeWrite(uint64_t bytes) const {
+    if (before_write_ != nullptr) before_write_(bytes);
+  }
 
  private:
   base::FileSystem* const fs_;
   const std::string directory_;
+  const std::function<void(uint64_t bytes)> before_write_;
 };
 
 // Immutable and thread-safe.
 class PackedLayer {
  public:
-  // The file at `path`, which is written first where there is none or one that is damaged. `linears` are those of the
+  // The layer's file, which is written first where there is none or one that is damaged. `linears` are those of the
   // layer that RepackedBytes has something for. Possible errors: those of the file system.
-  static absl::StatusOr<std::unique_ptr<PackedLayer>> OpenOrWrite(base::FileSystem* fs, const std::string& path,
+  static absl::StatusOr<std::unique_ptr<PackedLayer>> OpenOrWrite(const PackedLayers& files, int layer,
                                                                   absl::Span<const CheckpointLinear* const> linears);
 
   // Of the linear layer at this place of `linears`; valid as long as the object is.

@@ -71,6 +71,16 @@ TEST_F(PackedLayerTest, ComputesTheSameBitsAsLayersInMemory) {
   }
 }
 
+TEST_F(PackedLayerTest, RoomIsAskedForWhatWillBeWritten) {
+  std::vector<uint64_t> asked;
+  const PackedLayers packed(fs_, dir_.path(), kDigest, [&](uint64_t bytes) { asked.push_back(bytes); });
+  for (int times = 0; times < 2; ++times) Load(Tiny("gptq", 4, false, 2), &packed);
+  ASSERT_EQ(asked.size(), 2u) << "once a layer";
+  const uint64_t written = fs_->Size(packed.PathOf(0)).value();
+  EXPECT_LE(asked[0], written);
+  EXPECT_GT(asked[0], written - 4096) << "but for sizes and what fills up";
+}
+
 TEST_F(PackedLayerTest, AModelWithoutLayersToRepackHasNoFiles) {
   Load(Tiny(""), &packed_);
   EXPECT_FALSE(fs_->Exists(packed_.directory()));
