@@ -170,11 +170,7 @@ struct ProductCase {
     for (size_t lane = 0; lane < lane_rows.size(); ++lane) {
       const float sign = lane % 2 == 0 ? 1.0f : -1.0f;
       lanes.push_back(LaneOf(static_cast<uint32_t>(lane / 2), lane == 2 ? 0 : sign * 0.25f, kind));
-      for (int left = lane_rows[lane]; left > 0; left -= kStripRows) {
-        const int taken = std::min(left, kStripRows);
-        strips.push_back({.begin = rows, .rows = taken, .lane = static_cast<int32_t>(lane)});
-        rows += taken;
-      }
+      AddStrips(static_cast<int>(lane), lane_rows[lane], &rows, &strips);
     }
     x = RandomFloats(random, static_cast<size_t>(rows * k));
     y = RandomFloats(random, static_cast<size_t>(rows * n));

@@ -98,11 +98,7 @@ struct GpuMatMulCase {
                                          : lane % 2 == 0              ? 0.03125f
                                                                       : -0.03125f,
                        .kind = kind});
-      for (int left = lane_rows[lane]; left > 0; left -= kStripRows) {
-        const int taken = std::min(left, kStripRows);
-        strips.push_back({.begin = rows, .rows = taken, .lane = static_cast<int32_t>(lane)});
-        rows += taken;
-      }
+      AddStrips(static_cast<int>(lane), lane_rows[lane], &rows, &strips);
     }
     x = RandomFloats(random, static_cast<size_t>(rows * k));
     y = RandomFloats(random, static_cast<size_t>(rows * n));

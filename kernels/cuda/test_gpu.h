@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -62,6 +63,15 @@ class OnDevice {
   const size_t bytes_;
   std::byte* memory_;
 };
+
+// Cuts the `count` rows of a lane, which follow `*rows` others, into strips.
+inline void AddStrips(int lane, int count, int* rows, std::vector<Strip>* strips) {
+  for (int left = count; left > 0; left -= kStripRows) {
+    const int taken = std::min(left, kStripRows);
+    strips->push_back({.begin = *rows, .rows = taken, .lane = lane});
+    *rows += taken;
+  }
+}
 
 // Every schedule must give the same bits.
 class EveryOrder : public ::testing::TestWithParam<emulator::Order> {

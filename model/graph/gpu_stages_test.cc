@@ -36,6 +36,18 @@ struct Stage {
   std::unique_ptr<Engine> engine;
 };
 
+method::MethodSpec PublishedMethod() {
+  method::MethodSpec spec;
+  spec.steps = 2;
+  spec.probes = 1;
+  spec.batch_size = 3;
+  spec.granularity = method::Granularity::kGroup;
+  spec.mode = method::Mode::kAbsolute;
+  spec.noise = method::Noise::kGaussian;
+  spec.epsilon = 1e-3f;
+  return spec;
+}
+
 class GpuStagesTest : public kernels::cuda::OnTestGpu<> {
  protected:
   // Items, multipliers and digests over two steps.
@@ -99,14 +111,7 @@ TEST_F(GpuStagesTest, ThreeStagesTrainTheSameJournal) {
 }
 
 TEST_F(GpuStagesTest, TwoStagesTrainTheSameJournalByThePublishedMethod) {
-  method::MethodSpec spec;
-  spec.steps = 2;
-  spec.probes = 1;
-  spec.batch_size = 3;
-  spec.granularity = method::Granularity::kGroup;
-  spec.mode = method::Mode::kAbsolute;
-  spec.noise = method::Noise::kGaussian;
-  spec.epsilon = 1e-3f;
+  const method::MethodSpec spec = PublishedMethod();
   for (const std::string name : {"gemma3", "llama", "opt"}) {
     ExpectTheSameJournal(spec, "golden/architectures/" + name + "/model.gguf", {{0, 1}, {1, 2}});
   }
@@ -114,14 +119,7 @@ TEST_F(GpuStagesTest, TwoStagesTrainTheSameJournalByThePublishedMethod) {
 
 // The first of them has deltas of the embedding, the last of output norm and head.
 TEST_F(GpuStagesTest, TwoStagesTrainTheSameJournalOfDeltas) {
-  method::MethodSpec spec;
-  spec.steps = 2;
-  spec.probes = 1;
-  spec.batch_size = 3;
-  spec.granularity = method::Granularity::kGroup;
-  spec.mode = method::Mode::kAbsolute;
-  spec.noise = method::Noise::kGaussian;
-  spec.epsilon = 1e-3f;
+  method::MethodSpec spec = PublishedMethod();
   spec.train_unquantized = true;
   spec.delta_unit = 1;
   const std::map<std::string, std::string> files = testing::TinyCheckpoint("aqlm", 28, false, 2).Files();
