@@ -112,7 +112,7 @@ END
 # IMAGE FLAG…: a job that this worker alone trains.
 train() {
   start "$1" "${@:2}"
-  buildah run -v "$work:/work:ro" coordinator -- qzoctl submit -f /work/job.yaml --set "name=on-$1" --wait || fail "$1: no result"
+  buildah run -v "$work:/jobs:ro" coordinator -- qzoctl submit -f /jobs/job.yaml --set "name=on-$1" --wait || fail "$1: no result"
   buildah run coordinator -- qzoctl get jobs "on-$1"
   stop "$1" qzo-worker
 }

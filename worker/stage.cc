@@ -77,8 +77,7 @@ absl::Status Stage::JoinCommunicators() {
     v1::StageFrame frame;
     frame.mutable_communicator()->set_nccl_id(id);
     QZO_RETURN_IF_ERROR(Pass(std::move(frame)));
-    absl::StatusOr<std::unique_ptr<kernels::cuda::Communicator>> joined =
-        communicators_->Join(id, 0, [this] { return after_->status(); });
+    absl::StatusOr<std::unique_ptr<kernels::cuda::Communicator>> joined = communicators_->Join(id, 0, WhileLinked());
     if (!joined.ok()) return Annotated(joined.status(), "next");
     to_next_ = *std::move(joined);
   }
@@ -183,13 +182,12 @@ absl::Status Stage::SendOnDevice(const std::byte* rows, size_t bytes) {
   frame.mutable_device_rows()->set_bytes(bytes);
   metrics_.stage_sent_bytes.Increment(static_cast<double>(bytes));
   QZO_RETURN_IF_ERROR(Pass(std::move(frame)));
-  const auto linked = [this] { return after_->status(); };
-  return Annotated(Waited([&] { return to_next_->Send(rows, bytes, linked); }), "next");
+  return Annotated(Waited([&] { return to_next_->Send(rows, bytes, WhileLinked()); }), "next");
 }
 
 absl::Status Stage::SettleOnDevice() {
   if (to_next_ == nullptr) return absl::OkStatus();
-  return Annotated(Waited([this] { return to_next_->Settle([this] { return after_->status(); }); }), "next");
+  return Annotated(Waited([this] { return to_next_->Settle(WhileLinked()); }), "next");
 }
 
 void Stage::Abort() {

@@ -92,6 +92,9 @@ class Stage final : public model::StageSeam {
   absl::Status Annotated(const absl::Status& status, const char* neighbour) const;
   // Calls `wait`, and counts its time as waiting.
   absl::Status Waited(const std::function<absl::Status()>& wait);
+  kernels::cuda::Interrupt WhileLinked() const {  // to the next stage
+    return [this] { return after_->status(); };
+  }
   kernels::cuda::Interrupt UntilLate(const char* what) const;  // or until the link from the stage before has ended
 
   const v1::StagePlan plan_;
