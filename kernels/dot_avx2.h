@@ -7,9 +7,13 @@
 namespace qzo::kernels {
 namespace {
 
+template <bool kPairs>
 constexpr int kDotRows = 6;
 constexpr uint32_t kByteFlip = 0;
 constexpr bool kHasSmallSums = true;
+
+template <bool kPairs, bool kSmall>
+using DotSums = U32x16;
 
 QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {
   MultiplyAddPairs(acc.low, w.low, x.low);
@@ -36,6 +40,10 @@ QZO_VEC void DotSmallQuads(U32x16& sums, U32x16 w, U32x16 x) {
 QZO_VEC U32x16 AddSmallSums(U32x16 sums) {
   const __m256i ones = _mm256_set1_epi16(1);
   return {_mm256_madd_epi16(sums.low, ones), _mm256_madd_epi16(sums.high, ones)};
+}
+template <bool kPairs, bool kSmall>
+QZO_VEC U32x16 AddSums(U32x16 sums) {
+  return kSmall ? AddSmallSums(sums) : sums;
 }
 template <bool kNegativeCodes>
 QZO_VEC void DotQuads(U32x16& acc, U32x16 w, U32x16 x) {

@@ -7,9 +7,13 @@
 namespace qzo::kernels {
 namespace {
 
+template <bool kPairs>
 constexpr int kDotRows = 8;
 constexpr uint32_t kByteFlip = 0;
 constexpr bool kHasSmallSums = true;
+
+template <bool kPairs, bool kSmall>
+using DotSums = U32x16;
 
 QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) { MultiplyAddPairs(acc.v, w.v, x.v); }
 // The sign of a weight moves to the activation, which is never −128: two products of 128 · 127 then fit 16 bits.
@@ -21,6 +25,10 @@ QZO_VEC void MoveSigns(U32x16& w, U32x16& x) {
   }
 }
 QZO_VEC U32x16 AddSmallSums(U32x16 sums) { return _mm512_madd_epi16(sums.v, _mm512_set1_epi16(1)); }
+template <bool kPairs, bool kSmall>
+QZO_VEC U32x16 AddSums(U32x16 sums) {
+  return kSmall ? AddSmallSums(sums) : sums;
+}
 template <bool kNegativeCodes>
 QZO_VEC void DotSmallQuads(U32x16& sums, U32x16 w, U32x16 x) {
   MoveSigns<kNegativeCodes>(w, x);

@@ -7,12 +7,22 @@
 namespace qzo::kernels {
 namespace {
 
-constexpr int kDotRows = 12;  // of a register tile: 24 accumulators, two panel vectors, a broadcast
+// Rows of a register tile: 24 accumulators, two panel vectors, a broadcast.
+template <bool kPairs>
+constexpr int kDotRows = 12;
 // Xored to every stored byte of a type with negative codes: 128 is added, because the instruction takes them unsigned.
 constexpr uint32_t kByteFlip = 0x80808080u;
-// Whether there are DotSmallQuads and AddSmallSums: sums in 16 bits, of codes that are small (code_range.h) and not
-// flipped, cost less than in 32.
+// Whether there is DotSmallQuads: sums in 16 bits, of codes that are small (code_range.h) and not flipped, cost less
+// than in 32.
 constexpr bool kHasSmallSums = false;
+
+// What products are added up in, from zero or a number on, and what AddSums makes of it: a sum per lane.
+template <bool kPairs, bool kSmall>
+using DotSums = U32x16;
+template <bool kPairs, bool kSmall>
+QZO_VEC U32x16 AddSums(U32x16 sums) {
+  return sums;
+}
 
 // acc += w · x: two products of 16 bits per lane, or four of 8.
 QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) { VnniPairs(acc.v, w.v, x.v); }

@@ -8,9 +8,17 @@
 namespace qzo::kernels {
 namespace {
 
+template <bool kPairs>
 constexpr int kDotRows = 6;
 constexpr uint32_t kByteFlip = 0x80808080u;
 constexpr bool kHasSmallSums = false;
+
+template <bool kPairs, bool kSmall>
+using DotSums = U32x16;
+template <bool kPairs, bool kSmall>
+QZO_VEC U32x16 AddSums(U32x16 sums) {
+  return sums;
+}
 
 QZO_VEC void DotPairs(U32x16& acc, U32x16 w, U32x16 x) {
   VnniPairs(acc.low, w.low, x.low);

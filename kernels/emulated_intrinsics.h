@@ -92,11 +92,6 @@ inline __m512i SraiEpi32(__m512i a, unsigned by) {
   for (int32_t& lane : ints.lane) lane >>= by > 31 ? 31 : by;
   return BitsAs<__m512i>(ints);
 }
-inline int32_t ReduceAddEpi32(__m512i a) {
-  uint32_t sum = 0;
-  for (const int32_t lane : BitsAs<EmulatedInts>(a).lane) sum += static_cast<uint32_t>(lane);
-  return static_cast<int32_t>(sum);
-}
 // Not instructions, these: compilers halve the lanes until one is left.
 template <typename Lanes, typename Register>
 inline auto ReduceMax(Register a) {
@@ -122,7 +117,6 @@ inline auto ReduceMax(Register a) {
 #undef _mm512_mask_loadu_ps
 #undef _mm512_mask_storeu_ps
 #undef _mm512_permute_ps
-#undef _mm512_reduce_add_epi32
 #undef _mm512_reduce_max_epi32
 #undef _mm512_reduce_max_ps
 #undef _mm512_shuffle_f32x4
@@ -137,7 +131,6 @@ inline auto ReduceMax(Register a) {
 #define _mm512_mask_loadu_ps MaskLoadPs
 #define _mm512_mask_storeu_ps MaskStorePs
 #define _mm512_permute_ps PermutePs
-#define _mm512_reduce_add_epi32 ReduceAddEpi32
 #define _mm512_reduce_max_epi32 ReduceMax<EmulatedInts>
 #define _mm512_reduce_max_ps ReduceMax<EmulatedFloats>
 #define _mm512_shuffle_f32x4 simde_mm512_shuffle_f32x4

@@ -202,6 +202,29 @@ TEST_P(RoundedMatMulTest, EqualsTheReferenceBitForBitAroundTileEdges) {
   }
 }
 
+// What most variants compute in another way than many rows: whole vectors of columns, and what is left of them.
+TEST_P(RoundedMatMulTest, EqualsTheReferenceForFewRows) {
+  for (const Arithmetic arithmetic : kIntegers) {
+    for (const WeightType type : {WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0, WeightType::kQ5_1}) {
+      for (const auto& [granularity, group] :
+           {std::pair{Granularity::kChannel, 0}, {Granularity::kGroup, 0}, {Granularity::kGroup, 96}}) {
+        for (const std::vector<int64_t>& lane_ends : {std::vector<int64_t>{1}, {2}, {1, 2}, {1, 2, 3}}) {
+          for (const auto& [n, begin, end] : {std::tuple{16, 0, 16}, {33, 0, 33}, {80, 0, 80}, {80, 3, 62}}) {
+            const RoundedCase problem(random_, arithmetic, type, lane_ends.back(), n, 32 * 21, granularity, lane_ends,
+                                      true, n == 33, group);
+            const int64_t at =
+                FirstDifference(problem.Product(kernels(), begin, end), problem.Product(reference(), begin, end));
+            ASSERT_EQ(at, -1) << ArithmeticName(arithmetic) << " " << WeightTypeName(type) << " group " << group << ", "
+                              << lane_ends.back() << " rows in " << lane_ends.size() << " lanes, columns " << begin
+                              << " to " << end << ": row " << at / problem.args.ldy << " column "
+                              << at % problem.args.ldy;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_P(RoundedMatMulTest, EqualsTheReferenceWhereAScaleGroupIsSeveralBlocks) {
   for (const Arithmetic arithmetic : kIntegers) {
     for (const auto& [type, group, k] : {std::tuple{WeightType::kU4x128, 384, 384 * 5},

@@ -107,10 +107,43 @@ void Norm(const Kernels& kernels, ThreadPool& pool, const float* x, int64_t ldx,
   });
 }
 
+namespace {
+
+// One kv head and its query heads.
+AttentionArgs HeadOf(const AttentionArgs& args, int kv_head) {
+  const int heads = args.heads / args.kv_heads;
+  AttentionArgs head = args;
+  head.q += int64_t{kv_head} * heads * args.head_dim;
+  head.out += int64_t{kv_head} * heads * args.head_dim;
+  head.k += int64_t{kv_head} * args.head_dim;
+  head.v += int64_t{kv_head} * args.head_dim;
+  head.heads = heads;
+  head.kv_heads = 1;
+  return head;
+}
+
+// Whether rows alone would leave threads idle for long.
+bool SplitsHeads(const AttentionArgs& args, int64_t threads) {
+  if (args.kv_heads == 1 || static_cast<int64_t>(args.spans.size()) >= threads) return false;
+  int64_t keys = 0;
+  for (const KeySpan& span : args.spans) keys += span.prefix_end - span.prefix_begin + span.own_end - span.own_begin;
+  return keys * args.kv_heads * args.head_dim >= kMinWork;
+}
+
+}  // namespace
+
 void Attention(const Kernels& kernels, ThreadPool& pool, const AttentionArgs& args, RoundedRows* rounded) {
+  const auto rows = static_cast<int64_t>(args.spans.size());
+  if (SplitsHeads(args, pool.threads())) {
+    pool.ParallelFor(args.kv_heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t head = begin; head < end; ++head) kernels.attention(HeadOf(args, static_cast<int>(head)), 0, rows);
+    });
+    if (rounded != nullptr) kernels.round_rows(args.out, args.ldo, 0, rows, rounded);
+    return;
+  }
   // The keys of a row are not counted: rows are dealt one by one, and even a short row costs about a hundred keys'
   // worth.
-  pool.ParallelFor(static_cast<int64_t>(args.spans.size()), 1, [&](int64_t begin, int64_t end) {
+  pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) {
     kernels.attention(args, begin, end);
     if (rounded != nullptr) kernels.round_rows(args.out, args.ldo, begin, end, rounded);
   });

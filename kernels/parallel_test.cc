@@ -183,6 +183,19 @@ TEST_P(ParallelTest, AllOtherOps) {
     return y;
   });
 
+  std::vector<float> alone(dim);  // a row with many keys: its heads are divided
+  const auto alone_args = [&](std::vector<float>& y) {
+    AttentionArgs args = attention_args(y);
+    args.spans = args.spans.last(1);
+    return args;
+  };
+  kernels().attention(alone_args(alone), 0, 1);
+  ExpectSameOnAnyThreads(alone, [&](ThreadPool& pool) {
+    std::vector<float> y(dim);
+    Attention(kernels(), pool, alone_args(y));
+    return y;
+  });
+
   kernels().silu_gate(x.data(), x.data(), rows * dim, expected.data());
   ExpectSameOnAnyThreads(expected, [&](ThreadPool& pool) {
     std::vector<float> y = x;

@@ -11,10 +11,10 @@
 
 namespace qzo::kernels {
 
-// Place of value i of a block among its int16 codes. A word of 4 stored bytes, values 4j … 4j + 3 in the low and 16 +
-// 4j … in the high nibbles, splits by masks and shifts into the pairs (4j, 4j + 2), (4j + 1, 4j + 3) and the same
-// plus 16.
-constexpr int PairPlace(int i) { return i % 16 / 4 * 8 + i / 16 * 4 + i % 2 * 2 + i / 2 % 2; }
+// Place of value i of a block among its int16 codes: of each half first the even values, then the odd ones. A word of 4
+// stored bytes, values 4j … 4j + 3 in the low and 16 + 4j … in the high nibbles, splits by masks and shifts into the
+// pairs (4j, 4j + 2), (4j + 1, 4j + 3) and the same plus 16.
+constexpr int PairPlace(int i) { return i / 16 * 16 + i % 2 * 8 + i % 16 / 2; }
 
 QZO_EXACT float RoundingLimit(bool pairs) { return pairs ? 32767.0f : 127.0f; }  // int16, int8
 

@@ -48,7 +48,7 @@ class AmxTiles {
     for (int64_t b = 0; b < blocks; ++b, words += kWords<true> * kPanel) {
       for (int part = 0; part < kParts; ++part, operands += kPlanes * kDepth * kPanel) {
         for (int word = 0; word < kDepth; ++word) {
-          const bool own = kParts == 1 || word / 2 % 2 == part;  // halves alternate two by two
+          const bool own = kParts == 1 || word / (kDepth / 2) == part;
           for (int64_t i = word * kPanel; i < (word + 1) * kPanel; i += 16) {
             const U32x16 low = own ? LoadWords(words + i) & U32x16(0x00ff00ffu) : U32x16(0u);
             Store(operands + i, low);

@@ -1,7 +1,7 @@
 // Attention of simd_body.h. Rows with the same first keys form a group, whose keys are packed transposed and whose
 // values are packed dense once per kv head; scores and weighted values are then products of small matrices in
 // registers. Vector lanes are keys in the first and elements of the head in the second, so each chain of fmas is the
-// one in kernels.h.
+// one in kernels.h. For a row alone (a token that is generated) nothing is packed.
 #ifndef QZO_KERNELS_SIMD_ATTENTION_H_
 #define QZO_KERNELS_SIMD_ATTENTION_H_
 
@@ -126,14 +126,21 @@ QZO_VEC void ProductOf(int64_t rows, const float* x, int64_t ldx, const float* p
   kRun[rows - 1](x, ldx, panel, ldp, depth, scale, out, ldo);
 }
 
+// Values of some keys, one after the other.
+struct KeyValues {
+  const float* v;  // [keys, at least dim in whole vectors], row stride ldv
+  int64_t ldv;
+  int64_t keys;
+};
+
 // One row of `heads` query heads that share a kv head.
 struct RowValues {
   const float* p;        // [heads, stride]
   const float* sums;     // [heads] of p
   const float* partial;  // [heads, padded]: the chain over keys [0, done)
   int64_t done;
-  int64_t keys;
-  float* out;  // [heads, dim]
+  KeyValues values[2];  // of the keys after those
+  float* out;           // [heads, dim]
 };
 
 // out = the whole chain over the sum, for kHeads heads and 16 · kVectors elements from d, of which `lanes` of the last
@@ -146,8 +153,11 @@ void FinishHeads(const PackedKeys& packed, const RowValues& row, int64_t head, i
     acc[kHead][kVector] =
         row.done == 0 ? F32x16(0.0f) : Load(row.partial + (head + kHead) * packed.padded + d + 16 * kVector);
   });
-  AddProduct<kHeads, kVectors>(row.p + head * packed.stride + row.done, packed.stride,
-                               packed.v + row.done * packed.padded + d, packed.padded, row.keys - row.done, acc);
+  const float* p = row.p + head * packed.stride + row.done;
+  for (const KeyValues& values : row.values) {
+    AddProduct<kHeads, kVectors>(p, packed.stride, values.v + d, values.ldv, values.keys, acc);
+    p += values.keys;
+  }
   Unroll<kHeads * kVectors>([&](auto i) QZO_VEC_LAMBDA {
     constexpr int kHead = i / kVectors, kVector = i % kVectors;
     const F32x16 result = acc[kHead][kVector] * F32x16(1.0f / row.sums[head + kHead]);
@@ -246,10 +256,66 @@ void AttendTile(const AttentionArgs& args, const PackedKeys& packed, int64_t row
                .sums = packed.sums + i * heads,
                .partial = packed.partial + i * heads * packed.padded,
                .done = common,
-               .keys = KeyCount(spans[i]),
+               .values = {{packed.v + common * packed.padded, packed.padded, KeyCount(spans[i]) - common}, {}},
                .out = args.out + (row + i) * args.ldo + first_head * packed.dim},
               heads);
   }
+}
+
+// scores of kHeads query heads of one row with 16 keys that lie anywhere.
+template <int kHeads>
+void ScoreKeys(const float* q, int64_t dim, const std::byte* const* keys, float scale, float* out, int64_t ldo) {
+  F32x16 acc[kHeads];
+  Unroll<kHeads>([&](auto head) QZO_VEC_LAMBDA { acc[head] = F32x16(0.0f); });
+  for (int64_t d = 0; d < dim; d += 4) {
+    U32x16 words[4];
+    LoadColumns(keys, 4 * d, words);
+    Unroll<kHeads>([&](auto head) QZO_VEC_LAMBDA {
+      Unroll<4>([&](auto i)
+                    QZO_VEC_LAMBDA { acc[head] = Fma(F32x16(q[head * dim + d + i]), FromBits(words[i]), acc[head]); });
+    });
+  }
+  Unroll<kHeads>([&](auto head) QZO_VEC_LAMBDA { Store(out + head * ldo, acc[head] * F32x16(scale)); });
+}
+template <int... kIndex>
+QZO_VEC void ScoreKeysOf(int64_t heads, const float* q, int64_t dim, const std::byte* const* keys, float scale,
+                         float* out, int64_t ldo, std::integer_sequence<int, kIndex...>) {
+  constexpr void (*kRun[])(const float*, int64_t, const std::byte* const*, float, float*,
+                           int64_t) = {ScoreKeys<kIndex + 1>...};
+  kRun[heads - 1](q, dim, keys, scale, out, ldo);
+}
+
+// One row; a head is whole vectors. Of `packed` only `scores` and `sums` are used, for one row.
+void AttendAlone(const AttentionArgs& args, const PackedKeys& packed, int64_t row, int kv_head) {
+  constexpr int64_t kMostHeads = 4;  // at once
+  constexpr auto kHeadCounts = std::make_integer_sequence<int, kMostHeads>{};
+  const int64_t heads = args.heads / args.kv_heads, first_head = kv_head * heads;
+  const KeySpan& span = args.spans[static_cast<size_t>(row)];
+  const int64_t keys = KeyCount(span), prefix = span.prefix_end - span.prefix_begin;
+  const float* q = args.q + row * args.ldq + first_head * packed.dim;
+  const float *head_k = args.k + kv_head * packed.dim, *head_v = args.v + kv_head * packed.dim;
+  for (int64_t j = 0; j < keys; j += 16) {
+    const std::byte* rows[16];  // keys that are missing repeat the last one
+    for (int64_t i = 0; i < 16; ++i) {
+      rows[i] = reinterpret_cast<const std::byte*>(head_k + KeyRow(span, Smaller(j + i, keys - 1)) * args.ldkv);
+    }
+    for (int64_t head = 0; head < heads; head += kMostHeads) {
+      ScoreKeysOf(Smaller(kMostHeads, heads - head), q + head * packed.dim, packed.dim, rows, args.scale,
+                  packed.scores + head * packed.stride + j, packed.stride, kHeadCounts);
+    }
+  }
+  for (int64_t head = 0; head < heads; ++head) {
+    packed.sums[head] = SoftmaxNumerators(packed.scores + head * packed.stride, keys, args.softcap);
+  }
+  FinishRow(packed,
+            {.p = packed.scores,
+             .sums = packed.sums,
+             .partial = nullptr,
+             .done = 0,
+             .values = {{head_v + span.prefix_begin * args.ldkv, args.ldkv, prefix},
+                        {head_v + span.own_begin * args.ldkv, args.ldkv, keys - prefix}},
+             .out = args.out + row * args.ldo + first_head * packed.dim},
+            heads);
 }
 
 // The end of the longest run of rows from `row` with the same first keys, at most kGroupRows.
@@ -278,6 +344,12 @@ void Attention(const AttentionArgs& args, int64_t row_begin, int64_t row_end) {
     const int64_t keys = KeyCount(*longest), tile_rows = Smaller<int64_t>(kTileRows, end - row);
     PackedKeys packed{.dim = args.head_dim, .padded = (args.head_dim + 15) / 16 * 16};
     packed.stride = (keys + kPanel - 1) / kPanel * kPanel;
+    if (end - row == 1 && packed.padded == packed.dim) {
+      packed.scores = ThreadScratch(Scratch::kAttention, heads * (packed.stride + 1));
+      packed.sums = packed.scores + heads * packed.stride;
+      for (int kv_head = 0; kv_head < args.kv_heads; ++kv_head) AttendAlone(args, packed, row, kv_head);
+      continue;
+    }
     const int64_t k_floats = packed.stride * packed.dim, v_floats = keys * packed.padded;
     const int64_t score_floats = tile_rows * heads * packed.stride, partial_floats = tile_rows * heads * packed.padded;
     packed.k =

@@ -32,36 +32,46 @@ QZO_VEC void PrefetchRows(const std::byte* const* rows, int64_t offset) {
   for (int i = 0; i < 16; ++i) __builtin_prefetch(rows[i] + offset, 0, 2);
 }
 
-// Word j of the 16 bytes that hold the nibbles of a block. kBias, 0 or 8, is subtracted.
+// What dot products take at once of a word of stored nibbles: its kNibbleParts. kBias, 0 or 8, is subtracted.
+template <bool kPairs>
+constexpr int kNibbleParts = kPairs ? 4 : 2;
 template <bool kPairs, int kBias>
-QZO_VEC void PutNibbles(U32x16 word, int j, uint32_t* out) {
+QZO_VEC U32x16 NibblePart(U32x16 word, int part) {
   if constexpr (kPairs) {
-    const U32x16 mask(0x000f000fu), bias(kBias * 0x00010001u);
-    Unroll<4>([&](auto part) QZO_VEC_LAMBDA {
-      constexpr int kShift[] = {0, 8, 4, 12};
-      const U32x16 codes = (word >> kShift[part]) & mask;
-      Store(out + (4 * j + part) * kPanel, kBias == 0 ? codes : Sub16(codes, bias));
-    });
+    constexpr int kShift[] = {0, 8, 4, 12};
+    const U32x16 codes = (word >> kShift[part]) & U32x16(0x000f000fu);
+    return kBias == 0 ? codes : Sub16(codes, U32x16(kBias * 0x00010001u));
   } else {
-    Unroll<2>([&](auto part) QZO_VEC_LAMBDA {
-      const U32x16 codes = (word >> (4 * part)) & U32x16(0x0f0f0f0fu);
-      // No byte carries into the next: c − 8 = (c + 120) with the top bit flipped.
-      const U32x16 moved = (codes + U32x16(0x78787878u)) ^ U32x16(0x80808080u ^ kByteFlip);
-      Store(out + (4 * part + j) * kPanel, kBias == 0 ? codes : moved);
-    });
+    const U32x16 codes = (word >> (4 * part)) & U32x16(0x0f0f0f0fu);
+    // No byte carries into the next: c − 8 = (c + 120) with the top bit flipped.
+    return kBias == 0 ? codes : (codes + U32x16(0x78787878u)) ^ U32x16(0x80808080u ^ kByteFlip);
+  }
+}
+// The same of a word of stored bytes; `flip` is kByteFlip where they may be negative.
+template <bool kPairs>
+constexpr int kByteParts = kPairs ? 2 : 1;
+template <bool kPairs>
+QZO_VEC U32x16 BytePart(U32x16 word, int part, uint32_t flip) {
+  if constexpr (kPairs) {
+    return Sar16(part == 0 ? word << 8 : word, 8);
+  } else {
+    return word ^ U32x16(flip);
   }
 }
 
-// Codes 4j … 4j + 3 of a block as signed bytes; `flip` is kByteFlip where they may be negative.
+// Word j, 0 … 3, of the 16 bytes that hold the nibbles of a block.
+template <bool kPairs, int kBias>
+QZO_VEC void PutNibbles(U32x16 word, int j, uint32_t* out) {
+  Unroll<kNibbleParts<kPairs>>(
+      [&](auto part) QZO_VEC_LAMBDA { Store(out + (4 * part + j) * kPanel, NibblePart<kPairs, kBias>(word, part)); });
+}
+
+// Word j, 0 … 7, of a block's bytes.
 template <bool kPairs>
 QZO_VEC void PutBytes(U32x16 word, int j, uint32_t flip, uint32_t* out) {
-  if constexpr (kPairs) {
-    uint32_t* pair = out + (j % 4 * 4 + j / 4 * 2) * kPanel;
-    Store(pair, Sar16(word << 8, 8));
-    Store(pair + kPanel, Sar16(word, 8));
-  } else {
-    Store(out + j * kPanel, word ^ U32x16(flip));
-  }
+  Unroll<kByteParts<kPairs>>([&](auto part) QZO_VEC_LAMBDA {
+    Store(out + (4 * (j / 4 * kByteParts<kPairs> + part) + j % 4) * kPanel, BytePart<kPairs>(word, part, flip));
+  });
 }
 
 // out[b · kPanel + i] = the half at rows[i] + b · block_bytes.

@@ -2,41 +2,17 @@
 #ifndef QZO_KERNELS_SIMD_DOTS_H_
 #define QZO_KERNELS_SIMD_DOTS_H_
 
-#include "kernels/simd_integer.h"
+#include "kernels/simd_few_rows.h"
 
 namespace qzo::kernels {
 namespace {
 
-// The present blocks of a tile's rows, every third by a pointer of its own: the rows between are base + index and base
-// + 2 · index. With a pointer or an offset for each row the compiler runs out of registers and fetches them from xmm
-// ones in the inner loop.
-template <int kRows>
-class RowBlocks {
- public:
-  QZO_VEC RowBlocks(const std::byte* x, int64_t row_bytes) : row_bytes_(row_bytes) {
-    for (int i = 0; i < kBases; ++i) {
-      base_[i] = x + 3 * i * row_bytes;
-      asm("" : "+r"(base_[i]));  // or g++ sees one pointer and offsets again
-    }
-  }
-  QZO_VEC const std::byte* operator[](int row) const { return base_[row / 3] + row % 3 * row_bytes_; }
-  QZO_VEC void Advance(int64_t bytes) {
-    for (int i = 0; i < kBases; ++i) base_[i] += bytes;
-  }
-
- private:
-  static constexpr int kBases = (kRows + 2) / 3;
-  const std::byte* base_[kBases];
-  const int64_t row_bytes_;
-};
-
-// acc += codes · words over part `part` of a block's kParts; with kSmall two sums of 16 bits instead of one of 32.
+// acc += codes · words over part `part` of a block's kParts; with kSmall sums of 16 bits instead of 32.
 template <bool kPairs, bool kNegativeCodes, bool kSmall, int kParts, int kRows>
-QZO_VEC void AddPart(int part, const RowBlocks<kRows>& codes, const uint32_t* words,
-                     U32x16 (&acc)[kRows][kTileVectors]) {
-  constexpr int kStride = kPairs ? 2 * kParts : 2;  // halves of pairs alternate two by two, those of quads do not
-  const int first = part * (kPairs ? 2 : 4);
-  for (int step = first; step < first + kStride * kWords<kPairs> / (2 * kParts); step += kStride) {
+QZO_VEC void AddPart(int part, const RowPointers<kRows>& codes, const uint32_t* words,
+                     DotSums<kPairs, kSmall> (&acc)[kRows][kTileVectors]) {
+  constexpr int kSteps = kWords<kPairs> / kParts;
+  for (int step = part * kSteps; step < (part + 1) * kSteps; step += 2) {
     Unroll<2>([&](auto i) QZO_VEC_LAMBDA {
       U32x16 w[kTileVectors];
       Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { w[v] = LoadWords(words + (step + i) * kPanel + 16 * v); });
@@ -63,23 +39,22 @@ __attribute__((noinline)) void RunDotTile(const RoundedTile& tile) {
   if (tile.first) {
     ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA { Store(totals + row * kPanel + 16 * v, F32x16(0.0f)); });
   }
-  RowBlocks<kRows> x(tile.x, tile.row_bytes);
+  RowPointers<kRows> x(tile.x, tile.row_bytes);
   const int64_t blocks = tile.blocks;
   const uint32_t* words = tile.words;
   const float *scales = tile.scales, *minima = tile.minima;
   for (int64_t b = 0; b < blocks; ++b) {
     Unroll<kParts>([&](auto part) QZO_VEC_LAMBDA {
       constexpr int kSum = SumOf<kParts>(part);
-      U32x16 acc[kRows][kTileVectors];
+      DotSums<kPairs, kSmall> acc[kRows][kTileVectors];
       ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
         const std::byte* starts = x[row] + kCodeBytes<kPairs> + offsetof(BlockSums, starts);
-        acc[row][v] = U32x16(kStarts ? LoadValue<uint32_t>(starts + 4 * kSum) : 0);
+        acc[row][v] = DotSums<kPairs, kSmall>(kStarts ? LoadValue<uint32_t>(starts + 4 * kSum) : 0);
       });
       AddPart<kPairs, !kHasMinimum, kSmall, kParts, kRows>(part, x, words, acc);
       ForTile<kRows>([&](auto row, auto v) QZO_VEC_LAMBDA {
-        if constexpr (kSmall) acc[row][v] = AddSmallSums(acc[row][v]);
-        AddProducts<kHasMinimum>(acc[row][v], x[row] + kCodeBytes<kPairs>, kSum, scales + 16 * v, minima + 16 * v,
-                                 totals + row * kPanel + 16 * v);
+        AddProducts<kHasMinimum>(AddSums<kPairs, kSmall>(acc[row][v]), x[row] + kCodeBytes<kPairs>, kSum,
+                                 scales + 16 * v, minima + 16 * v, totals + row * kPanel + 16 * v);
       });
       asm volatile("" ::: "memory");  // or g++ keeps the totals in registers that it does not have
       scales += kPanel;
@@ -95,7 +70,7 @@ __attribute__((noinline)) void RunDotTile(const RoundedTile& tile) {
 template <bool kPairs, bool kHasMinimum, int kParts>
 class DotTiles {
  public:
-  static constexpr int64_t kRows = kDotRows;
+  static constexpr int64_t kRows = kDotRows<kPairs>;
   static constexpr int kOperandWords = kWords<kPairs>;
   static constexpr bool kExpands = false;
 
@@ -112,7 +87,7 @@ class DotTiles {
   template <bool kSmall>
   static void RunRows(int64_t rows, const RoundedTile& tile) {
     if (rows == kRows) {
-      RunDotTile<kPairs, kHasMinimum, kSmall, kParts, kDotRows>(tile);
+      RunDotTile<kPairs, kHasMinimum, kSmall, kParts, kDotRows<kPairs>>(tile);
     } else if (rows == 4) {
       RunDotTile<kPairs, kHasMinimum, kSmall, kParts, 4>(tile);
     } else if (rows == 2) {
@@ -124,7 +99,12 @@ class DotTiles {
 };
 
 void MatMulRounded(const RoundedMatMulArgs& args, int64_t n_begin, int64_t n_end) {
-  RoundedMatMul<DotTiles>(args, n_begin, n_end);
+  const int64_t rows = args.lanes.empty() ? 0 : args.lanes.back().end;
+  if (rows > 0 && rows < kManyRows && HasFewRows(args.w.type)) {
+    n_begin = args.x.arithmetic == Arithmetic::kInt16 ? RunFewRows<true>(args, rows, n_begin, n_end)
+                                                      : RunFewRows<false>(args, rows, n_begin, n_end);
+  }
+  if (n_begin < n_end) RoundedMatMul<DotTiles>(args, n_begin, n_end);
 }
 
 }  // namespace

@@ -36,6 +36,38 @@ QZO_VEC void ForTile(Body&& body) {
   Unroll<kRows>([&](auto row) QZO_VEC_LAMBDA { Unroll<kTileVectors>([&](auto v) QZO_VEC_LAMBDA { body(row, v); }); });
 }
 
+// words[j] lane i = word j of the 16 bytes at rows[i] + offset.
+QZO_VEC void LoadColumns(const std::byte* const* rows, int64_t offset, U32x16 (&words)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    words[i] = LoadParts(rows[i] + offset, rows[4 + i] + offset, rows[8 + i] + offset, rows[12 + i] + offset);
+  }
+  Transpose4x4(words);
+}
+
+// Pointers into rows that are row_bytes apart, every third one in a register: the rows between are base + index and
+// base
+// + 2 · index. With a pointer or an offset for each row the compiler runs out of registers and fetches them from xmm
+// ones in the inner loop.
+template <int kRows>
+class RowPointers {
+ public:
+  QZO_VEC RowPointers(const std::byte* first, int64_t row_bytes) : row_bytes_(row_bytes) {
+    for (int i = 0; i < kBases; ++i) {
+      base_[i] = first + 3 * i * row_bytes;
+      asm("" : "+r"(base_[i]));  // or g++ sees one pointer and offsets again
+    }
+  }
+  QZO_VEC const std::byte* operator[](int row) const { return base_[row / 3] + row % 3 * row_bytes_; }
+  QZO_VEC void Advance(int64_t bytes) {
+    for (int i = 0; i < kBases; ++i) base_[i] += bytes;
+  }
+
+ private:
+  static constexpr int kBases = (kRows + 2) / 3;
+  const std::byte* base_[kBases];
+  const int64_t row_bytes_;
+};
+
 // out[(g − g_begin) · kPanel + i] = multiplier of (column n + i, group g), of the last column past it; 1 without.
 inline void PackMultipliers(const float* multipliers, int64_t n, int64_t columns, int64_t groups, int64_t g_begin,
                             int64_t g_end, float* out) {

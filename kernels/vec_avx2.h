@@ -104,18 +104,19 @@ QZO_VEC void Store(uint32_t* p, U32x16 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.low);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), a.high);
 }
-QZO_VEC void StorePairs(std::byte* p, U32x16 a, U32x16 b) {
-  const __m256i order =
-      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
-  __m256i* out = reinterpret_cast<__m256i*>(p);
-  _mm256_storeu_si256(out, _mm256_shuffle_epi8(_mm256_packs_epi32(a.low, b.low), order));
-  _mm256_storeu_si256(out + 1, _mm256_shuffle_epi8(_mm256_packs_epi32(a.high, b.high), order));
-}
-QZO_VEC void StoreQuads(std::byte* p, U32x16 a, U32x16 b) {
-  // Packing works within 128-bit parts: word i of the result belongs at the place that the permutation gives it.
-  const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(a.low, a.high), _mm256_packs_epi32(b.low, b.high));
+// Packing works within 128-bit parts: word i of the result belongs at the place that the permutation gives it.
+QZO_VEC void StoreWords(std::byte* p, __m256i packed) {
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permutevar8x32_epi32(packed, order));
+}
+QZO_VEC void StorePairs(std::byte* p, U32x16 a, U32x16 b) {
+  const __m256i order =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+  StoreWords(p, _mm256_shuffle_epi8(_mm256_packs_epi32(a.low, a.high), order));
+  StoreWords(p + 32, _mm256_shuffle_epi8(_mm256_packs_epi32(b.low, b.high), order));
+}
+QZO_VEC void StoreQuads(std::byte* p, U32x16 a, U32x16 b) {
+  StoreWords(p, _mm256_packs_epi16(_mm256_packs_epi32(a.low, a.high), _mm256_packs_epi32(b.low, b.high)));
 }
 QZO_VEC F32x16 LoadFirst(const float* p, int64_t lanes, float fill) {
   if (lanes == 16) return Load(p);
@@ -152,28 +153,30 @@ QZO_VEC void Transpose4x4(__m256i (&r)[4]) {
   r[3] = _mm256_unpackhi_epi64(b, d);
 }
 
-QZO_VEC void LoadColumns(const std::byte* const* rows, int64_t offset, U32x16 (&words)[4]) {
-  __m256i low[4], high[4];
-  for (int i = 0; i < 4; ++i) {
-    low[i] = Load128(rows[i] + offset, rows[4 + i] + offset);
-    high[i] = Load128(rows[8 + i] + offset, rows[12 + i] + offset);
-  }
+QZO_VEC U32x16 LoadParts(const std::byte* a, const std::byte* b, const std::byte* c, const std::byte* d) {
+  return {Load128(a, b), Load128(c, d)};
+}
+QZO_VEC void Transpose4x4(U32x16 (&r)[4]) {
+  __m256i low[4] = {r[0].low, r[1].low, r[2].low, r[3].low};
+  __m256i high[4] = {r[0].high, r[1].high, r[2].high, r[3].high};
   Transpose4x4(low);
   Transpose4x4(high);
-  for (int i = 0; i < 4; ++i) words[i] = {low[i], high[i]};
+  for (int i = 0; i < 4; ++i) r[i] = {low[i], high[i]};
+}
+QZO_VEC U32x16 BroadcastPart(const std::byte* p) {
+  const __m256i part = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {part, part};
 }
 
 QZO_VEC void StoreInterleaved(float* p, F32x16 a, F32x16 b, F32x16 c, F32x16 d) {
-  __m256i low[4] = {Bits(a).low, Bits(b).low, Bits(c).low, Bits(d).low};
-  __m256i high[4] = {Bits(a).high, Bits(b).high, Bits(c).high, Bits(d).high};
-  Transpose4x4(low);
-  Transpose4x4(high);
+  U32x16 r[4] = {Bits(a), Bits(b), Bits(c), Bits(d)};
+  Transpose4x4(r);
   for (int i = 0; i < 4; ++i) {
     __m128i* out = reinterpret_cast<__m128i*>(p + 4 * i);
-    _mm_storeu_si128(out, _mm256_castsi256_si128(low[i]));
-    _mm_storeu_si128(out + 4, _mm256_extracti128_si256(low[i], 1));
-    _mm_storeu_si128(out + 8, _mm256_castsi256_si128(high[i]));
-    _mm_storeu_si128(out + 12, _mm256_extracti128_si256(high[i], 1));
+    _mm_storeu_si128(out, _mm256_castsi256_si128(r[i].low));
+    _mm_storeu_si128(out + 4, _mm256_extracti128_si256(r[i].low, 1));
+    _mm_storeu_si128(out + 8, _mm256_castsi256_si128(r[i].high));
+    _mm_storeu_si128(out + 12, _mm256_extracti128_si256(r[i].high, 1));
   }
 }
 
@@ -230,12 +233,6 @@ QZO_VEC int32_t LargestLane(U32x16 a) {
   const __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
   const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
   return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
-}
-QZO_VEC int32_t LaneSum(U32x16 a) {
-  const __m256i eight = _mm256_add_epi32(a.low, a.high);
-  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
-  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
 
 struct F64x16 {

@@ -81,8 +81,11 @@ QZO_VEC U32x16 LoadWords(const uint32_t* p) { return _mm512_loadu_si512(p); }
 QZO_VEC void Store(uint32_t* p, U32x16 a) { _mm512_storeu_si512(p, a.v); }
 // A block of rounded values, a before b, in the orders of rounding.h.
 QZO_VEC void StorePairs(std::byte* p, U32x16 a, U32x16 b) {
+  // Packing works within 128-bit parts, which each get a word of each half's even and odd values.
   const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
-  _mm512_storeu_si512(p, _mm512_shuffle_epi8(_mm512_packs_epi32(a.v, b.v), order));
+  const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i packed = _mm512_shuffle_epi8(_mm512_packs_epi32(a.v, b.v), order);
+  _mm512_storeu_si512(p, _mm512_permutexvar_epi32(words, packed));
 }
 QZO_VEC void StoreQuads(std::byte* p, U32x16 a, U32x16 b) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
@@ -102,7 +105,8 @@ QZO_VEC F32x16 LoadPairs(const float* p) {
 }
 QZO_VEC F32x16 SwapPairs(F32x16 a) { return _mm512_permute_ps(a.v, 0xb1); }
 
-QZO_VEC __m512i Load128(const std::byte* a, const std::byte* b, const std::byte* c, const std::byte* d) {
+// 16 bytes each.
+QZO_VEC U32x16 LoadParts(const std::byte* a, const std::byte* b, const std::byte* c, const std::byte* d) {
   const __m512i low = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a)));
   const __m512i two = _mm512_inserti32x4(low, _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)), 1);
   const __m512i three = _mm512_inserti32x4(two, _mm_loadu_si128(reinterpret_cast<const __m128i*>(c)), 2);
@@ -110,35 +114,29 @@ QZO_VEC __m512i Load128(const std::byte* a, const std::byte* b, const std::byte*
 }
 
 // Transposes the 4×4 words of each 128-bit part.
-QZO_VEC void Transpose4x4(__m512i (&r)[4]) {
-  const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
-  const __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+QZO_VEC void Transpose4x4(U32x16 (&r)[4]) {
+  const __m512i a = _mm512_unpacklo_epi32(r[0].v, r[1].v), b = _mm512_unpackhi_epi32(r[0].v, r[1].v);
+  const __m512i c = _mm512_unpacklo_epi32(r[2].v, r[3].v), d = _mm512_unpackhi_epi32(r[2].v, r[3].v);
   r[0] = _mm512_unpacklo_epi64(a, c);
   r[1] = _mm512_unpackhi_epi64(a, c);
   r[2] = _mm512_unpacklo_epi64(b, d);
   r[3] = _mm512_unpackhi_epi64(b, d);
 }
-
-// words[j] lane i = word j of the 16 bytes at rows[i] + offset.
-QZO_VEC void LoadColumns(const std::byte* const* rows, int64_t offset, U32x16 (&words)[4]) {
-  __m512i r[4];
-  for (int i = 0; i < 4; ++i) {
-    r[i] = Load128(rows[i] + offset, rows[4 + i] + offset, rows[8 + i] + offset, rows[12 + i] + offset);
-  }
-  Transpose4x4(r);
-  for (int i = 0; i < 4; ++i) words[i] = r[i];
+// The 16 bytes at p, four times.
+QZO_VEC U32x16 BroadcastPart(const std::byte* p) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
 // p[4·i + 0 … 3] = lane i of a, b, c, d.
 QZO_VEC void StoreInterleaved(float* p, F32x16 a, F32x16 b, F32x16 c, F32x16 d) {
-  __m512i r[4] = {Bits(a).v, Bits(b).v, Bits(c).v, Bits(d).v};
+  U32x16 r[4] = {Bits(a), Bits(b), Bits(c), Bits(d)};
   Transpose4x4(r);  // part L of r[i] now holds lane 4L + i of the four
   for (int i = 0; i < 4; ++i) {
     __m128i* out = reinterpret_cast<__m128i*>(p + 4 * i);
-    _mm_storeu_si128(out, _mm512_castsi512_si128(r[i]));
-    _mm_storeu_si128(out + 4, _mm512_extracti32x4_epi32(r[i], 1));
-    _mm_storeu_si128(out + 8, _mm512_extracti32x4_epi32(r[i], 2));
-    _mm_storeu_si128(out + 12, _mm512_extracti32x4_epi32(r[i], 3));
+    _mm_storeu_si128(out, _mm512_castsi512_si128(r[i].v));
+    _mm_storeu_si128(out + 4, _mm512_extracti32x4_epi32(r[i].v, 1));
+    _mm_storeu_si128(out + 8, _mm512_extracti32x4_epi32(r[i].v, 2));
+    _mm_storeu_si128(out + 12, _mm512_extracti32x4_epi32(r[i].v, 3));
   }
 }
 
@@ -180,7 +178,6 @@ QZO_VEC float TreeSum(F32x16 a) {
 
 QZO_VEC float LargestLane(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
 QZO_VEC int32_t LargestLane(U32x16 a) { return _mm512_reduce_max_epi32(a.v); }  // signed
-QZO_VEC int32_t LaneSum(U32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 
 // 16 partial sums in double.
 struct F64x16 {
