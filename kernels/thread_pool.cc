@@ -23,6 +23,8 @@ void WaitWhileEqual(const std::atomic<T>& value, T old) {
     if (value.load(std::memory_order_acquire) != old) return;
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb");  // `yield` does nothing where a core has one thread
 #endif
   }
   value.wait(old, std::memory_order_acquire);

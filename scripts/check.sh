@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The long gate, before a release: everything scripts/test.sh does not have time for. Each part can be run alone:
 #   scripts/check.sh [clang] [asan] [tsan] [tidy] [format] [fuzz] [simulator] [shell] [python] [tokenizers] [deploy] [browser] [http]
-#     [languages] [docs] [interop] [gptq] [pipeline] [tutorial] [images]
+#     [languages] [docs] [interop] [gptq] [pipeline] [tutorial] [arm64] [images]
 # Without a name all but images, which compiles every program twice from nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator pipeline python tokenizers deploy browser http languages docs interop gptq tutorial fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(shell format clang asan tsan tidy simulator pipeline python tokenizers deploy browser http languages docs interop gptq tutorial arm64 fuzz)
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
 
 sources() { git ls-files '*.h' '*.cc'; }
@@ -72,7 +72,7 @@ for part in "${parts[@]}"; do
       "scripts/$part-test.sh"
       ;;
     tutorial) scripts/tutorial_test.py ;;
-    images) scripts/images-test.sh ;;
+    arm64 | images) "scripts/$part-test.sh" ;;
     tokenizers)
       scripts/build.sh release tokenize
       scripts/tokenizer-test.sh

@@ -48,12 +48,13 @@ class Fleet {
     server_->Signal(signal);
     server_->Wait();
   }
-  void StartWorker(const std::string& name, const std::vector<std::string>& more = {}) {
+  void StartWorker(const std::string& name, const std::vector<std::string>& more = {},
+                   const std::string& program = Program("qzo-worker")) {
     std::vector<std::string> arguments = {"--server",  address(), "--name",      name,
                                           "--threads", "1",       "--cache-dir", dir_.File("cache")};
     arguments.insert(arguments.end(), flags_.worker.begin(), flags_.worker.end());
     arguments.insert(arguments.end(), more.begin(), more.end());
-    workers_[name] = std::make_unique<Process>(Program("qzo-worker"), arguments, dir_.File(name + ".log"));
+    workers_[name] = std::make_unique<Process>(program, arguments, dir_.File(name + ".log"));
   }
   // SIGKILL leaves no time for goodbyes; SIGTERM drains.
   int StopWorker(const std::string& name, int signal) {

@@ -37,6 +37,18 @@ TEST_F(SameBits, WithAWorkerThatComesLateAndOneThatDrains) {
   ExpectUndisturbedResult();
 }
 
+TEST_F(SameBits, WithAWorkerOnAnotherProcessor) {
+  const char* program = std::getenv("QZO_OTHER_WORKER");  // scripts/arm64-test.sh sets it
+  if (program == nullptr) GTEST_SKIP() << "no worker for another processor";
+  fleet_.StartWorker("a");
+  fleet_.StartWorker("other", {}, program);
+  ASSERT_TRUE(Eventually([&] { return fleet_.Ctl({"get", "workers", "other"}).code == 0; }));
+  Submit({"placement.min_workers=2"});
+  ExpectUndisturbedResult();
+  const nlohmann::json other = nlohmann::json::parse(fleet_.Ctl({"get", "workers", "other", "-o", "json"}).out);
+  EXPECT_NE(other.value("items", "0"), "0") << "it measured nothing";
+}
+
 TEST_F(SameBits, WithTheCoordinatorKilledAndStartedAgain) {
   fleet_.StartWorker("a");
   fleet_.StartWorker("b");

@@ -203,10 +203,10 @@ std::vector<PartNames> CommonParts(bool qkv_bias, bool qk_norm) {
     parts.push_back({Part::kQNorm, "attn_q_norm", "self_attn.q_norm"});
     parts.push_back({Part::kKNorm, "attn_k_norm", "self_attn.k_norm"});
   }
-  parts.insert(parts.end(), {{Part::kFeedForwardNorm, "ffn_norm", "post_attention_layernorm"},
-                             {Part::kGate, "ffn_gate", "mlp.gate_proj"},
-                             {Part::kUp, "ffn_up", "mlp.up_proj"},
-                             {Part::kDown, "ffn_down", "mlp.down_proj"}});
+  parts.push_back({Part::kFeedForwardNorm, "ffn_norm", "post_attention_layernorm"});
+  parts.push_back({Part::kGate, "ffn_gate", "mlp.gate_proj"});
+  parts.push_back({Part::kUp, "ffn_up", "mlp.up_proj"});
+  parts.push_back({Part::kDown, "ffn_down", "mlp.down_proj"});
   return parts;
 }
 
