@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/text.h"
 #include "model/graph/cpu_passes.h"
 #include "model/graph/gpu_passes.h"
 #include "model/graph/stage_passes.h"
@@ -356,6 +357,7 @@ absl::Status Agent::SendSnapshot(Slot* slot) {
 void Agent::Fail(const SlotPtr& slot, const absl::Status& status) {
   if (slot->closed.exchange(true)) return;
   Close(slot);
+  if (LeaveIfLost()) return;
   metrics_->troubles.Increment();
   spdlog::warn("job {}: {}", slot->job, status.ToString());
   v1::WorkerMessage message;
@@ -363,6 +365,28 @@ void Agent::Fail(const SlotPtr& slot, const absl::Status& status) {
   if (slot->pipeline != 0) message.mutable_trouble()->set_pipeline(slot->pipeline);
   *message.mutable_trouble()->mutable_status() = rpc::ToProto(status);
   slot->uplink->Send(message);
+}
+
+bool Agent::LeaveIfLost() {
+  const absl::Status health = options_.gpu == nullptr ? absl::OkStatus() : options_.gpu->Health();
+  if (health.ok()) return false;
+  std::shared_ptr<Uplink> uplink;
+  {
+    base::MutexLock lock(&mu_);
+    if (!lost_.ok()) return true;
+    lost_ = health;
+    draining_ = true;
+    uplink = uplink_;
+  }
+  spdlog::error("{}: leaving", base::ToStd(health.message()));
+  serving_.Retire();
+  if (uplink != nullptr) uplink->Abort();
+  return true;
+}
+
+absl::Status Agent::lost() const {
+  base::MutexLock lock(&mu_);
+  return lost_;
 }
 
 bool Agent::draining() const {

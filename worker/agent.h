@@ -65,6 +65,9 @@ class Agent {
   // Sends Leaving, takes no new jobs, and closes the stream when all that was asked is answered.
   void Drain();
   bool draining() const;
+  // UNAVAILABLE once the device is lost: the stream then was ended at once, the worker counts as draining, and the
+  // process is to end, for only another one can use the device again.
+  absl::Status lost() const;
 
   Serving* serving() { return &serving_; }
 
@@ -119,6 +122,8 @@ class Agent {
   FairQueue& QueueOf(const Slot& slot) { return slot.own_queue == nullptr ? compute_ : *slot.own_queue; }
   bool RunWork(const SlotPtr& slot, const SlotWork& work);
   absl::Status SendSnapshot(Slot* slot);
+  // Ends the stream where the device is gone: an error on it then says nothing of the job.
+  bool LeaveIfLost();
   // Reports the error unless the job was closed anyway.
   void Fail(const SlotPtr& slot, const absl::Status& status);
 
@@ -138,6 +143,7 @@ class Agent {
   std::map<uint32_t, SlotPtr> slots_ ABSL_GUARDED_BY(mu_);
   uint64_t next_lane_ ABSL_GUARDED_BY(mu_) = 1;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status lost_ ABSL_GUARDED_BY(mu_);
   std::list<StageThread> stage_threads_ ABSL_GUARDED_BY(mu_);
 
   FairQueue compute_;

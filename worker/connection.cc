@@ -80,7 +80,7 @@ class Connection::Stream final : public Uplink {
     computing_ = false;
   }
   bool Read(v1::CoordinatorMessage* message) { return stream_->Read(message); }
-  void Cancel() { context_.TryCancel(); }
+  void Abort() override { context_.TryCancel(); }
   absl::Status Finish() {
     base::MutexLock lock(&mu_);
     open_ = false;
@@ -122,7 +122,7 @@ absl::Status Connection::RunStream(bool* attached) {
   const auto stream = std::make_shared<Stream>();
   {
     base::MutexLock lock(&mu_);
-    if (leaving_) stream->Cancel();
+    if (leaving_) stream->Abort();
     unattached_ = stream;
   }
   stream->Start(stub_.get(), options_.attach);
@@ -163,7 +163,7 @@ void Connection::Drain() {
   agent_->Drain();
   base::MutexLock lock(&mu_);
   leaving_ = true;
-  if (unattached_ != nullptr) unattached_->Cancel();
+  if (unattached_ != nullptr) unattached_->Abort();
   changed_.SignalAll();
 }
 

@@ -38,7 +38,7 @@ class Connection {
   Connection(const Options& options, const std::shared_ptr<grpc::Channel>& channel, Agent* agent, BlobClient* blobs,
              Metrics* metrics);
 
-  // Returns when the worker has drained, by Drain or by the coordinator's wish.
+  // Returns when the worker has drained, by Drain or by the coordinator's wish, or has lost its device.
   void Run();
   // Answers what was asked, then leaves; at once where no coordinator has answered.
   void Drain();

@@ -42,6 +42,18 @@ class RecordingUplink final : public Uplink {
     closed_at_ = messages_.size();
     changed_.SignalAll();
   }
+  void Abort() override {
+    base::MutexLock lock(&mu_);
+    aborted_ = true;
+    changed_.SignalAll();
+  }
+  // Waits for Abort, a minute at most; whether it came.
+  bool Aborted() {
+    base::MutexLock lock(&mu_);
+    while (!aborted_ && changed_.WaitFor(&mu_, absl::Minutes(1))) {
+    }
+    return aborted_;
+  }
   // Waits for the message after the last one that was taken; an empty message when none comes within a minute.
   v1::WorkerMessage Next() {
     base::MutexLock lock(&mu_);
@@ -68,6 +80,7 @@ class RecordingUplink final : public Uplink {
   std::vector<v1::WorkerMessage> messages_ ABSL_GUARDED_BY(mu_);
   size_t next_ ABSL_GUARDED_BY(mu_) = 0;
   size_t closed_at_ ABSL_GUARDED_BY(mu_) = kOpen;
+  bool aborted_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 // Blobs in memory, handed out in small pieces, and the snapshots that were put. Thread-safe.

@@ -142,6 +142,24 @@ TEST_P(GpuAgentTest, APipelineOfThemHasTheBitsOfOne) {
   }
 }
 
+TEST_F(GpuAgentsTest, WhoLosesTheDeviceLeavesAtOnceAndBlamesNoJob) {
+  Member& member = AddMember();
+  const v1::OpenJob job = TinyJob(1, SmallMethod(false), &blobs_);
+  member.Open(job);
+  member.NextReady();
+  member.agent->Receive(Work(1, 0, {}, 0, 1));
+  member.NextResults();
+  EXPECT_OK(member.agent->lost());
+  const size_t sent = member.uplink->sent();
+
+  kernels::cuda::LoseEmulatedGpu(gpus_.back().get());
+  member.agent->Receive(Work(1, 0, {}, 0, 1));
+  EXPECT_TRUE(member.uplink->Aborted());
+  EXPECT_EQ(member.uplink->sent(), sent);
+  EXPECT_TRUE(absl::IsUnavailable(member.agent->lost()));
+  EXPECT_TRUE(member.agent->draining()) << "Connection dials again";
+}
+
 TEST_F(GpuAgentsTest, ACommunicatorLivesAsLongAsItsLink) {
   AddMember(&communicators_);
   AddMember(&communicators_);

@@ -1,4 +1,4 @@
-// qzo-worker. Exit codes: 0 after a drain, 1 when it cannot start, 2 for bad flags.
+// qzo-worker. Exit codes: 0 after a drain, 1 when it cannot start or its device is lost, 2 for bad flags.
 #include <cstdio>
 #include <optional>
 

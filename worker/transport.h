@@ -13,13 +13,15 @@
 
 namespace qzo::worker {
 
-// The worker's half of one stream. Thread-safe. After the stream broke both methods do nothing.
+// The worker's half of one stream. Thread-safe. After the stream broke all methods do nothing.
 class Uplink {
  public:
   virtual ~Uplink() = default;
   virtual void Send(const v1::WorkerMessage& message) = 0;
   // Nothing more will be sent: ends this half of the stream after what was sent.
   virtual void Close() = 0;
+  // Ends the stream at once, as if the worker had died; what was sent may be lost.
+  virtual void Abort() = 0;
 };
 
 // Takes the next piece of a blob; an error ends the transfer, which then returns it.

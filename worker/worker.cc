@@ -145,7 +145,7 @@ absl::Status RunWorker(const Flags& flags) {
   connection.Run();
   if (serving) serving->Leave();
   signals.Disarm();
-  return absl::OkStatus();
+  return agent.lost();
 }
 
 }  // namespace qzo::worker

@@ -8,8 +8,8 @@
 namespace qzo::worker {
 
 // Works until it has drained: after SIGTERM, SIGINT or the coordinator's wish. Call before any thread is started.
-// Possible errors, all at the start: a model file that cannot be read, an address that cannot be bound, clear text not
-// allowed.
+// Possible errors: at the start, a model file that cannot be read, an address that cannot be bound, clear text not
+// allowed; later, UNAVAILABLE when a fault has made the GPU unusable for this process.
 absl::Status RunWorker(const Flags& flags);
 
 }  // namespace qzo::worker

@@ -49,7 +49,11 @@ class Gpu {
   // there, and not before, when Wait returns.
   virtual void Upload(std::byte* to, const std::byte* from, size_t bytes) = 0;
   virtual void Download(std::byte* to, const std::byte* from, size_t bytes) = 0;
-  virtual absl::Status Wait() = 0;
+  virtual absl::Status Wait() = 0;  // INTERNAL: what went wrong since the last one
+
+  // UNAVAILABLE, saying why, once a fault has made the device unusable for this process: every call fails from then on.
+  // Thread-safe.
+  virtual absl::Status Health() = 0;
 
   virtual const GpuOps& ops() const = 0;
   virtual void* stream() = 0;  // for ops()

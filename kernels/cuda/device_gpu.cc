@@ -62,7 +62,17 @@ class DeviceGpu final : public Gpu {
   absl::Status Wait() override {
     Note("launch", cudaGetLastError());
     Note("wait", cudaStreamSynchronize(stream_));
-    return status_;
+    return std::exchange(status_, absl::OkStatus());
+  }
+  absl::Status Health() override {
+    const cudaError_t error = cudaStreamQuery(stream_);
+    if (error == cudaSuccess) return absl::OkStatus();
+    if (error == cudaErrorNotReady) {
+      cudaGetLastError();  // it remembers this, too, as an error
+      return absl::OkStatus();
+    }
+    return absl::UnavailableError(
+        absl::StrCat(name_, " is lost: ", cudaGetErrorName(error), ", ", cudaGetErrorString(error)));
   }
 
   const GpuOps& ops() const override { return DeviceOps(); }

@@ -57,6 +57,7 @@ class CountingGpu final : public kernels::cuda::Gpu {
   }
   void Download(std::byte* to, const std::byte* from, size_t bytes) override { gpu_->Download(to, from, bytes); }
   absl::Status Wait() override { return gpu_->Wait(); }
+  absl::Status Health() override { return gpu_->Health(); }
   const kernels::cuda::GpuOps& ops() const override { return gpu_->ops(); }
   void* stream() override { return gpu_->stream(); }
   void RunGraph(const kernels::cuda::GraphKey& key, const std::function<void()>& launch) override {

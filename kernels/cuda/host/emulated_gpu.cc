@@ -1,6 +1,7 @@
 #include "kernels/cuda/host/emulated_gpu.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <new>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "kernels/cuda/launch.h"
 
 namespace qzo::kernels::cuda {
@@ -19,6 +21,10 @@ constexpr std::byte kNaN{0xff};
 
 // Launches, with the parameters that they were recorded with.
 using Graph = std::vector<std::function<absl::Status()>>;
+
+struct Device {
+  std::atomic<bool> lost{false};
+};
 
 struct Stream {
   emulator::Order order;
@@ -43,9 +49,14 @@ struct EmulatedLauncher {
 
 class EmulatedGpu final : public Gpu {
  public:
-  explicit EmulatedGpu(emulator::Order order) : stream_{.order = order, .status = absl::OkStatus()} {}
+  EmulatedGpu(emulator::Order order, std::shared_ptr<Device> device)
+      : device_(std::move(device)), stream_{.order = order, .status = absl::OkStatus()} {}
 
-  absl::StatusOr<std::unique_ptr<Gpu>> Share() override { return MakeEmulatedGpu(stream_.order); }
+  absl::StatusOr<std::unique_ptr<Gpu>> Share() override {
+    QZO_RETURN_IF_ERROR(Health());
+    return std::make_unique<EmulatedGpu>(stream_.order, device_);
+  }
+  void Lose() { device_->lost = true; }
 
   const std::string& name() const override { return name_; }
   const std::string& architecture() const override { return name_; }
@@ -80,7 +91,11 @@ class EmulatedGpu final : public Gpu {
     MayNotBeRecorded("a wait");
     CheckUploads([](const std::byte*, size_t) { return true; });
     for (const auto& [to, bytes] : std::exchange(downloads_, {})) std::copy(bytes.begin(), bytes.end(), to);
-    return stream_.status;
+    if (device_->lost) return absl::InternalError("emulated GPU: wait: lost");
+    return std::exchange(stream_.status, absl::OkStatus());
+  }
+  absl::Status Health() override {
+    return device_->lost ? absl::UnavailableError("emulated GPU is lost") : absl::OkStatus();
   }
 
   const GpuOps& ops() const override { return Launches<EmulatedLauncher>::kOps; }
@@ -115,6 +130,7 @@ class EmulatedGpu final : public Gpu {
   }
 
   const std::string name_ = "emulator";
+  const std::shared_ptr<Device> device_;
   Stream stream_;
   std::map<GraphKey, Graph> graphs_;
   std::vector<std::pair<const std::byte*, std::vector<std::byte>>> uploads_;  // and what was there
@@ -123,6 +139,10 @@ class EmulatedGpu final : public Gpu {
 
 }  // namespace
 
-std::unique_ptr<Gpu> MakeEmulatedGpu(emulator::Order order) { return std::make_unique<EmulatedGpu>(order); }
+std::unique_ptr<Gpu> MakeEmulatedGpu(emulator::Order order) {
+  return std::make_unique<EmulatedGpu>(order, std::make_shared<Device>());
+}
+
+void LoseEmulatedGpu(Gpu* gpu) { static_cast<EmulatedGpu*>(gpu)->Lose(); }
 
 }  // namespace qzo::kernels::cuda

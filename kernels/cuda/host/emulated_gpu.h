@@ -12,6 +12,8 @@
 namespace qzo::kernels::cuda {
 
 std::unique_ptr<Gpu> MakeEmulatedGpu(emulator::Order order = emulator::Order::kForward);
+// As a fault on the device: nothing runs on it any more, nor on what shares it. `gpu` is one of those made above.
+void LoseEmulatedGpu(Gpu* gpu);
 
 }  // namespace qzo::kernels::cuda
 
