@@ -225,6 +225,20 @@ TEST_P(RoundedMatMulTest, EqualsTheReferenceForFewRows) {
   }
 }
 
+// 2,304 values are 72 times 32, which most variants decode 15 at a time.
+TEST_P(RoundedMatMulTest, EqualsTheReferenceWhereAPanelBeginsInsideOfABlock) {
+  for (const Arithmetic arithmetic : kIntegers) {
+    for (const WeightType type : QuantizedTypes()) {
+      if (BlockValues(type) == 32) continue;
+      for (const Granularity granularity : kGranularities) {
+        const RoundedCase problem(random_, arithmetic, type, 7, 20, 2304, granularity, {3, 7}, true, false);
+        ASSERT_EQ(FirstDifference(problem.Product(kernels()), problem.Product(reference())), -1)
+            << ArithmeticName(arithmetic) << " " << WeightTypeName(type);
+      }
+    }
+  }
+}
+
 TEST_P(RoundedMatMulTest, EqualsTheReferenceWhereAScaleGroupIsSeveralBlocks) {
   for (const Arithmetic arithmetic : kIntegers) {
     for (const auto& [type, group, k] : {std::tuple{WeightType::kU4x128, 384, 384 * 5},

@@ -1,13 +1,13 @@
-// Panels of codes for simd_integer.h, straight from the stored layout: one function per storage type, and one that any
-// type has. A word of a panel is the part of a column that one dot product instruction takes from a lane: two codes of
-// 16 bits (kPairs) or four of 8.
+// Panels of codes for simd_code_panel.h, straight from the stored layout: what all types need, and a function for each
+// type of blocks of 32. A word of a panel is the part of a column that one dot product instruction takes from a lane:
+// two codes of 16 bits (kPairs) or four of 8.
 #ifndef QZO_KERNELS_SIMD_CODES_H_
 #define QZO_KERNELS_SIMD_CODES_H_
 
 #include <cstring>
 
 #include "kernels/simd_tile.h"
-#include "kernels/weights.h"
+#include "kernels/weight_blocks.h"
 #include QZO_DOT_HEADER
 
 namespace qzo::kernels {
@@ -101,36 +101,67 @@ void DecodeQ4_0(const std::byte* const* rows, int64_t ahead, int64_t blocks, con
   DecodeHalves(rows, kBytes, blocks, out.scales);
 }
 
-// Blocks of five words, d and m in the first: kBlocks of them, 1 or 4, are so many loads of four words. A single one
+// put(b, header, codes) of kBlocks, 1 or 4, blocks of five words from b on: so many loads of four words. A single one
 // takes a load more.
-template <bool kPairs, int kBlocks>
-QZO_VEC void PutQ4_1(const std::byte* const* rows, int64_t b, const CodePanel& out) {
-  constexpr int64_t kBytes = 20;
+template <int kBlocks, typename Put>
+QZO_VEC void PutFiveWords(const std::byte* const* rows, int64_t b, Put& put) {
   U32x16 words[20];
   Unroll<kBlocks == 4 ? 5 : 2>([&](auto load) QZO_VEC_LAMBDA {
+    constexpr int64_t kFirst = kBlocks == 4 ? 4 * load : load;
     U32x16 four[4];
-    const int64_t first = kBlocks == 4 ? 4 * load : load;
-    LoadColumns(rows, b * kBytes + 4 * first, four);
-    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { words[(kBlocks == 4 ? 4 * load : load) + j] = four[j]; });
+    LoadColumns(rows, b * 20 + 4 * kFirst, four);
+    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { words[kFirst + j] = four[j]; });
   });
-  Unroll<kBlocks>([&](auto block) QZO_VEC_LAMBDA {
-    const U32x16 header = words[5 * block];
-    uint32_t* at = out.words + (b + block) * kWords<kPairs> * kPanel;
-    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutNibbles<kPairs, 0>(words[5 * block + 1 + j], j, at); });
-    Store(out.scales + (b + block) * kPanel, HalfToFloat(header & U32x16(0xffffu)));
-    Store(out.minima + (b + block) * kPanel, HalfToFloat(header >> 16));
-  });
+  Unroll<kBlocks>([&](auto block) QZO_VEC_LAMBDA { put(b + block, words[5 * block], words + 5 * block + 1); });
+}
+template <typename Put>
+QZO_VEC void ForFiveWords(const std::byte* const* rows, int64_t ahead, int64_t blocks, Put&& put) {
+  int64_t b = 0;
+  for (; b + 4 <= blocks; b += 4) {
+    PrefetchRows(rows, ahead + b * 20);
+    PutFiveWords<4>(rows, b, put);
+    PrefetchRows(rows, ahead + b * 20 + 64);
+  }
+  for (; b < blocks; ++b) PutFiveWords<1>(rows, b, put);
 }
 
 template <bool kPairs>
 void DecodeQ4_1(const std::byte* const* rows, int64_t ahead, int64_t blocks, const CodePanel& out) {
-  int64_t b = 0;
-  for (; b + 4 <= blocks; b += 4) {
-    PrefetchRows(rows, ahead + b * 20);
-    PutQ4_1<kPairs, 4>(rows, b, out);
-    PrefetchRows(rows, ahead + b * 20 + 64);
-  }
-  for (; b < blocks; ++b) PutQ4_1<kPairs, 1>(rows, b, out);
+  ForFiveWords(rows, ahead, blocks, [&](int64_t b, U32x16 header, const U32x16* codes) QZO_VEC_LAMBDA {
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutNibbles<kPairs, 0>(codes[j], j, at); });
+    Store(out.scales + b * kPanel, HalfToFloat(header & U32x16(0xffffu)));
+    Store(out.minima + b * kPanel, HalfToFloat(header >> 16));
+  });
+}
+
+// Bytes below 128 less others up to 128, as signed ones: none borrows from the next, because c − z = (c + 128 − z) with
+// the top bit flipped.
+QZO_VEC U32x16 SubtractBytes(U32x16 a, U32x16 b) { return ((a | U32x16(0x80808080u)) - b) ^ U32x16(0x80808080u); }
+
+// The header of packed codes (weights_packed.cc): a scale, and a zero in each byte.
+QZO_VEC F32x16 PackedScale(U32x16 header) { return FromBits(header & U32x16(~0x1fffu)); }
+QZO_VEC U32x16 ZeroBytes(U32x16 header) {
+  const U32x16 zero = header & U32x16(0x1fffu), two = zero | zero << 8;
+  return two | two << 16;
+}
+template <bool kPairs>
+QZO_VEC void PutNibblesLess(U32x16 word, U32x16 zeros, int j, uint32_t* out) {
+  Unroll<kNibbleParts<kPairs>>([&](auto part) QZO_VEC_LAMBDA {
+    const U32x16 codes = NibblePart<kPairs, 0>(word, part);
+    Store(out + (4 * part + j) * kPanel,
+          kPairs ? Sub16(codes, zeros & U32x16(0x00ff00ffu)) : SubtractBytes(codes, zeros) ^ U32x16(kByteFlip));
+  });
+}
+
+template <bool kPairs>
+void DecodeU4x32(const std::byte* const* rows, int64_t ahead, int64_t blocks, const CodePanel& out) {
+  ForFiveWords(rows, ahead, blocks, [&](int64_t b, U32x16 header, const U32x16* codes) QZO_VEC_LAMBDA {
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    const U32x16 zeros = ZeroBytes(header);
+    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutNibblesLess<kPairs>(codes[j], zeros, j, at); });
+    Store(out.scales + b * kPanel, PackedScale(header));
+  });
 }
 
 template <bool kPairs>
@@ -148,60 +179,85 @@ void DecodeQ8_0(const std::byte* const* rows, int64_t ahead, int64_t blocks, con
   DecodeHalves(rows, kBytes, blocks, out.scales);
 }
 
-// Any type: codes one row after the other, the rest side by side. `rows` begin at value 0.
-template <bool kPairs>
-void DecodeAny(WeightType type, const std::byte* const* rows, int64_t first_block, int64_t blocks,
-               const CodePanel& out) {
-  CodeBlock decoded[16];
-  const std::byte* codes[16];
-  for (int i = 0; i < 16; ++i) codes[i] = reinterpret_cast<const std::byte*>(decoded[i].codes);
-  const uint32_t flip = HasMinimum(type) ? 0 : kByteFlip;
-  const int64_t parts = GroupValues(type) == 16 ? 2 : 1;
-  for (int64_t b = 0; b < blocks; ++b) {
-    for (int i = 0; i < 16; ++i) {
-      DecodeCodes(type, rows[i], (first_block + b) * kRoundedBlock, &decoded[i]);
-      for (int64_t part = 0; part < parts; ++part) {
-        out.scales[(b * parts + part) * kPanel + i] = decoded[i].scale[part];
-        out.minima[(b * parts + part) * kPanel + i] = decoded[i].minimum[part];
-      }
-    }
-    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
-    for (int half = 0; half < 2; ++half) {
-      U32x16 words[4];
-      LoadColumns(codes, 16 * half, words);
-      Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutBytes<kPairs>(words[j], 4 * half + j, flip, at); });
-    }
-  }
+// The low or, where `high`, the high nibbles of a word of bytes.
+QZO_VEC U32x16 NibblesOf(U32x16 word, bool high) { return (word >> (high ? 4 : 0)) & U32x16(0x0f0f0f0fu); }
+// Bits `first` … first + 3, each in the lowest place of a byte.
+QZO_VEC U32x16 SpreadBits(U32x16 bits, int first) {
+  const U32x16 four = bits >> first;
+  return (four & U32x16(1u)) | (four << 7 & U32x16(0x100u)) | (four << 14 & U32x16(0x10000u)) |
+         (four << 21 & U32x16(0x1000000u));
 }
 
-// Columns n … n + columns − 1, blocks [first_block, first_block + blocks). Columns that are missing repeat the last
-// one.
+// What nibbles stand for in IQ4_NL and IQ4_XS: those of word j of 16 bytes.
 template <bool kPairs>
-void DecodeCodePanel(const WeightMatrix& w, int64_t n, int64_t columns, int64_t first_block, int64_t blocks,
-                     const CodePanel& panel) {
-  const int64_t block_bytes = BlockBytes(w.type), row_bytes = w.cols / BlockValues(w.type) * block_bytes;
-  const int64_t ahead = kPanel * row_bytes;
-  for (int64_t first = 0; first < kPanel; first += 16) {
-    const std::byte *starts[16], *rows[16];  // of the rows, at value 0 and, where blocks are of 32, at the first block
-    for (int i = 0; i < 16; ++i) {
-      starts[i] = w.data + (n + Smaller(first + i, columns - 1)) * row_bytes;
-      rows[i] = starts[i] + first_block * block_bytes;
+QZO_VEC void PutNonLinear(U32x16 word, int j, uint32_t* out) {
+  const U32x16 table = BroadcastPart(reinterpret_cast<const std::byte*>(kNonLinear));
+  PutBytes<kPairs>(LookUpBytes(table, NibblesOf(word, false)), j, kByteFlip, out);
+  PutBytes<kPairs>(LookUpBytes(table, NibblesOf(word, true)), 4 + j, kByteFlip, out);
+}
+
+template <bool kPairs>
+void DecodeIQ4_NL(const std::byte* const* rows, int64_t ahead, int64_t blocks, const CodePanel& out) {
+  constexpr int64_t kBytes = 18;
+  for (int64_t b = 0; b < blocks; ++b) {
+    if (b % 3 == 0) PrefetchRows(rows, ahead + b * kBytes);
+    U32x16 words[4];
+    LoadColumns(rows, b * kBytes + 2, words);
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    Unroll<4>([&](auto j) QZO_VEC_LAMBDA { PutNonLinear<kPairs>(words[j], j, at); });
+  }
+  DecodeHalves(rows, kBytes, blocks, out.scales);
+}
+
+template <bool kPairs, bool kHasMinimum>
+void DecodeQ5(const std::byte* const* rows, int64_t ahead, int64_t blocks, const CodePanel& out) {
+  constexpr int64_t kHeader = kHasMinimum ? 4 : 2, kBytes = kHeader + 20;
+  for (int64_t b = 0; b < blocks; ++b) {
+    if (b % 2 == 0) PrefetchRows(rows, ahead + b * kBytes);
+    U32x16 bits[4], nibbles[4];  // of `bits` one word, the last before the nibbles, is the fifth bits
+    LoadColumns(rows, b * kBytes + (kHasMinimum ? 0 : kHeader), bits);
+    LoadColumns(rows, b * kBytes + kHeader + 4, nibbles);
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    for (int half = 0; half < 2; ++half) {
+      Unroll<4>([&](auto j) QZO_VEC_LAMBDA {
+        const U32x16 fifth = SpreadBits(bits[kHasMinimum ? 1 : 0], 16 * half + 4 * j);
+        const U32x16 codes = NibblesOf(nibbles[j], half == 1) | fifth << 4;
+        if constexpr (kHasMinimum) {
+          PutBytes<kPairs>(codes, 4 * half + j, 0, at);
+        } else {
+          PutBytes<kPairs>(SubtractBytes(codes, U32x16(0x10101010u)), 4 * half + j, kByteFlip, at);
+        }
+      });
     }
-    const CodePanel part{panel.words + first, panel.scales + first, panel.minima + first};
-    switch (w.type) {
-      case WeightType::kQ4_0:
-        DecodeQ4_0<kPairs>(rows, ahead, blocks, part);
-        break;
-      case WeightType::kQ4_1:
-        DecodeQ4_1<kPairs>(rows, ahead, blocks, part);
-        break;
-      case WeightType::kQ8_0:
-        DecodeQ8_0<kPairs>(rows, ahead, blocks, part);
-        break;
-      default:
-        DecodeAny<kPairs>(w.type, starts, first_block, blocks, part);
-        break;
+    if constexpr (kHasMinimum) {
+      Store(out.scales + b * kPanel, HalfToFloat(bits[0] & U32x16(0xffffu)));
+      Store(out.minima + b * kPanel, HalfToFloat(bits[0] >> 16));
     }
+  }
+  if constexpr (!kHasMinimum) DecodeHalves(rows, kBytes, blocks, out.scales);
+}
+
+// The two bits at `shift` of each byte of a word.
+QZO_VEC U32x16 TwoBits(U32x16 word, int shift) { return (word >> shift) & U32x16(0x03030303u); }
+
+// Values 4j … 4j + 3 of 32 of two or, with kThird, three bits, less a zero: `words` are theirs (weights_packed.cc).
+template <bool kPairs, bool kThird>
+QZO_VEC void PutFewBits(const U32x16* words, U32x16 zeros, int j, uint32_t* out) {
+  U32x16 codes = TwoBits(words[j % 2], j / 2 * 2);
+  if constexpr (kThird) codes = codes | SpreadBits(words[2], 4 * j) << 2;
+  PutBytes<kPairs>(SubtractBytes(codes, zeros), j, kByteFlip, out);
+}
+
+template <bool kPairs>
+void DecodeU3x32(const std::byte* const* rows, int64_t ahead, int64_t blocks, const CodePanel& out) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    if (b % 4 == 0) PrefetchRows(rows, ahead + b * 16);
+    U32x16 words[4];
+    LoadColumns(rows, b * 16, words);
+    const U32x16 zeros = ZeroBytes(words[0]);
+    uint32_t* at = out.words + b * kWords<kPairs> * kPanel;
+    Unroll<8>([&](auto j) QZO_VEC_LAMBDA { PutFewBits<kPairs, true>(words + 1, zeros, j, at); });
+    Store(out.scales + b * kPanel, PackedScale(words[0]));
   }
 }
 

@@ -22,6 +22,7 @@ class FewRows {
   static constexpr bool kHasMinimum = kType == WeightType::kQ4_1;
   static constexpr bool kSmall = !kPairs && !kBytes && kHasSmallSums;
   static constexpr bool kStarts = !kPairs && !kHasMinimum && kByteFlip != 0;
+  static constexpr int kBias = kType == WeightType::kQ4_0 ? 8 : 0;
   static constexpr int64_t kHeader = kHasMinimum ? 4 : 2;
   static constexpr int64_t kBlock = kHeader + (kBytes ? 32 : 16);
   static constexpr int kLoads = kBytes ? 2 : 1;
@@ -42,7 +43,7 @@ class FewRows {
   // Whole vectors of columns; returns where they end.
   int64_t Run(int64_t n, int64_t n_end) {
     for (; n + 16 <= n_end; n += 16) {
-      if (n_packed_ > n || n >= n_packed_ + kPanel) Pack(n, Smaller(kPanel, n_end - n));
+      if (n >= n_packed_ + kPanel) Pack(n, Smaller(kPanel, n_end - n));
       RunColumns(n);
     }
     return n;
@@ -88,8 +89,7 @@ class FewRows {
   QZO_VEC F32x16 Total(const std::byte* first, const std::byte* x, const float* multipliers) {
     const int64_t per_group = kGrouped ? GroupSize(args_.w) / kRoundedBlock : 0;
     RowPointers<16> stored(first, row_bytes_);
-    const std::byte* ahead =
-        first + 16 * row_bytes_;  // the next columns, which memory would not bring in time otherwise
+    const std::byte* ahead = first + 16 * row_bytes_;  // the next columns, asked for before their headers are read
     const uint32_t* headers = headers_;
     F32x16 total(0.0f), multiplier(1.0f);
     for (int64_t b = 0, left = 0; b < blocks_; ++b, x += kBlockBytes<kPairs>, headers += 16) {
@@ -148,7 +148,7 @@ class FewRows {
 
   QZO_VEC static U32x16 Part(U32x16 word, int part) {
     if constexpr (kBytes) return BytePart<kPairs>(word, part, kByteFlip);
-    return NibblePart < kPairs, kType == WeightType::kQ4_0 ? 8 : 0 > (word, part);
+    return NibblePart<kPairs, kBias>(word, part);
   }
 
   const RoundedMatMulArgs& args_;

@@ -10,7 +10,7 @@
 #include "kernels/code_range.h"
 #include "kernels/rounding.h"
 #include "kernels/scratch.h"
-#include "kernels/simd_codes.h"
+#include "kernels/simd_code_panel.h"
 
 namespace qzo::kernels {
 namespace {

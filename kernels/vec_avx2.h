@@ -167,6 +167,9 @@ QZO_VEC U32x16 BroadcastPart(const std::byte* p) {
   const __m256i part = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return {part, part};
 }
+QZO_VEC U32x16 LookUpBytes(U32x16 table, U32x16 index) {
+  return {_mm256_shuffle_epi8(table.low, index.low), _mm256_shuffle_epi8(table.high, index.high)};
+}
 
 QZO_VEC void StoreInterleaved(float* p, F32x16 a, F32x16 b, F32x16 c, F32x16 d) {
   U32x16 r[4] = {Bits(a), Bits(b), Bits(c), Bits(d)};

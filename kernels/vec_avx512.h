@@ -127,6 +127,9 @@ QZO_VEC U32x16 BroadcastPart(const std::byte* p) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
+// Byte `index`, 0 … 15, of the 128-bit part of `table` that it is in, for every byte.
+QZO_VEC U32x16 LookUpBytes(U32x16 table, U32x16 index) { return _mm512_shuffle_epi8(table.v, index.v); }
+
 // p[4·i + 0 … 3] = lane i of a, b, c, d.
 QZO_VEC void StoreInterleaved(float* p, F32x16 a, F32x16 b, F32x16 c, F32x16 d) {
   U32x16 r[4] = {Bits(a), Bits(b), Bits(c), Bits(d)};

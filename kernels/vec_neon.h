@@ -196,6 +196,11 @@ QZO_VEC U32x16 BroadcastPart(const std::byte* p) {
   const uint32x4_t part = LoadPart(p);
   return {part, part, part, part};
 }
+QZO_VEC U32x16 LookUpBytes(U32x16 table, U32x16 index) {
+  return Each<U32x16>(table, index, [](uint32x4_t t, uint32x4_t i) QZO_VEC_LAMBDA {
+    return vreinterpretq_u32_u8(vqtbl1q_u8(vreinterpretq_u8_u32(t), vreinterpretq_u8_u32(i)));
+  });
+}
 
 QZO_VEC void StoreInterleaved(float* p, F32x16 a, F32x16 b, F32x16 c, F32x16 d) {
   vst4q_f32(p, float32x4x4_t{{a.v0, b.v0, c.v0, d.v0}});
