@@ -35,7 +35,7 @@ struct U32x16 {
   U32x16() = default;
 };
 
-// op of each register of a, of a and b, of a, b and c.
+// op of each register of a, or of a and b.
 template <typename To, typename From, typename Op>
 QZO_VEC To Each(From a, Op&& op) {
   return {op(a.v0), op(a.v1), op(a.v2), op(a.v3)};
