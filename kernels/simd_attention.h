@@ -256,7 +256,8 @@ void AttendTile(const AttentionArgs& args, const PackedKeys& packed, int64_t row
                .sums = packed.sums + i * heads,
                .partial = packed.partial + i * heads * packed.padded,
                .done = common,
-               .values = {{packed.v + common * packed.padded, packed.padded, KeyCount(spans[i]) - common}, {}},
+               .values = {{packed.v + common * packed.padded, packed.padded, KeyCount(spans[i]) - common},
+                          {packed.v, packed.padded, 0}},
                .out = args.out + (row + i) * args.ldo + first_head * packed.dim},
               heads);
   }
