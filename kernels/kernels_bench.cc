@@ -195,6 +195,21 @@ void Register(const Kernels& kernels) {
       }
     }
   }
+  for (const WeightType type : {WeightType::kQ4_1, WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_0,
+                                WeightType::kIQ4_XS, WeightType::kU4x128, WeightType::kU3x128}) {
+    for (const Arithmetic arithmetic : {Arithmetic::kInt16, Arithmetic::kInt8}) {
+      const std::string op =
+          "decoded_matmul/" + std::string(WeightTypeName(type)) + "/" + std::string(ArithmeticName(arithmetic));
+      benchmark::RegisterBenchmark(name(op).c_str(),
+                                   [&kernels, arithmetic, type](benchmark::State& state) {
+                                     BenchMatMulRounded(state, kernels, arithmetic, type, Granularity::kChannel);
+                                   })
+          ->ArgNames({"M", "N", "K"})
+          ->Args({1, 4096, 4096})
+          ->Args({512, 4096, 4096})
+          ->Unit(benchmark::kMicrosecond);
+    }
+  }
   for (const Arithmetic arithmetic : {Arithmetic::kInt16, Arithmetic::kInt8}) {
     benchmark::RegisterBenchmark(
         name("round_rows/" + std::string(ArithmeticName(arithmetic))).c_str(),

@@ -32,6 +32,9 @@ QZO_VEC void PrefetchRows(const std::byte* const* rows, int64_t offset) {
   for (int i = 0; i < 16; ++i) __builtin_prefetch(rows[i] + offset, 0, 2);
 }
 
+// The low (0) or the high (1) nibbles of a word of bytes.
+QZO_VEC U32x16 NibblesOf(U32x16 word, int half) { return (word >> (4 * half)) & U32x16(0x0f0f0f0fu); }
+
 // What dot products take at once of a word of stored nibbles: its kNibbleParts. kBias, 0 or 8, is subtracted.
 template <bool kPairs>
 constexpr int kNibbleParts = kPairs ? 4 : 2;
@@ -42,7 +45,7 @@ QZO_VEC U32x16 NibblePart(U32x16 word, int part) {
     const U32x16 codes = (word >> kShift[part]) & U32x16(0x000f000fu);
     return kBias == 0 ? codes : Sub16(codes, U32x16(kBias * 0x00010001u));
   } else {
-    const U32x16 codes = (word >> (4 * part)) & U32x16(0x0f0f0f0fu);
+    const U32x16 codes = NibblesOf(word, part);
     // No byte carries into the next: c − 8 = (c + 120) with the top bit flipped.
     return kBias == 0 ? codes : (codes + U32x16(0x78787878u)) ^ U32x16(0x80808080u ^ kByteFlip);
   }
@@ -179,8 +182,6 @@ void DecodeQ8_0(const std::byte* const* rows, int64_t ahead, int64_t blocks, con
   DecodeHalves(rows, kBytes, blocks, out.scales);
 }
 
-// The low or, where `high`, the high nibbles of a word of bytes.
-QZO_VEC U32x16 NibblesOf(U32x16 word, bool high) { return (word >> (high ? 4 : 0)) & U32x16(0x0f0f0f0fu); }
 // Bits `first` … first + 3, each in the lowest place of a byte.
 QZO_VEC U32x16 SpreadBits(U32x16 bits, int first) {
   const U32x16 four = bits >> first;
@@ -192,8 +193,8 @@ QZO_VEC U32x16 SpreadBits(U32x16 bits, int first) {
 template <bool kPairs>
 QZO_VEC void PutNonLinear(U32x16 word, int j, uint32_t* out) {
   const U32x16 table = BroadcastPart(reinterpret_cast<const std::byte*>(kNonLinear));
-  PutBytes<kPairs>(LookUpBytes(table, NibblesOf(word, false)), j, kByteFlip, out);
-  PutBytes<kPairs>(LookUpBytes(table, NibblesOf(word, true)), 4 + j, kByteFlip, out);
+  PutBytes<kPairs>(LookUpBytes(table, NibblesOf(word, 0)), j, kByteFlip, out);
+  PutBytes<kPairs>(LookUpBytes(table, NibblesOf(word, 1)), 4 + j, kByteFlip, out);
 }
 
 template <bool kPairs>
@@ -221,7 +222,7 @@ void DecodeQ5(const std::byte* const* rows, int64_t ahead, int64_t blocks, const
     for (int half = 0; half < 2; ++half) {
       Unroll<4>([&](auto j) QZO_VEC_LAMBDA {
         const U32x16 fifth = SpreadBits(bits[kHasMinimum ? 1 : 0], 16 * half + 4 * j);
-        const U32x16 codes = NibblesOf(nibbles[j], half == 1) | fifth << 4;
+        const U32x16 codes = NibblesOf(nibbles[j], half) | fifth << 4;
         if constexpr (kHasMinimum) {
           PutBytes<kPairs>(codes, 4 * half + j, 0, at);
         } else {

@@ -76,7 +76,7 @@ void DecodeQ45_K(const std::byte* const* rows, int64_t ahead, int64_t first_bloc
       LoadColumns(rows, offset + kNibbles + part / 2 * 32 + 16 * half, words);
       if constexpr (kFifthBit) LoadColumns(rows, offset + 16 + 16 * half, fifth);
       Unroll<4>([&](auto j) QZO_VEC_LAMBDA {
-        U32x16 codes = NibblesOf(words[j], part % 2 == 1);
+        U32x16 codes = NibblesOf(words[j], part % 2);
         if constexpr (kFifthBit) codes = codes | ((fifth[j] >> part & U32x16(0x01010101u)) << 4);
         PutBytes<kPairs>(codes, 4 * half + j, 0, at);
       });
@@ -105,7 +105,7 @@ void DecodeQ6_K(const std::byte* const* rows, int64_t ahead, int64_t first_block
       LoadColumns(rows, offset + 64 * at_half + 32 * (quarter % 2) + 16 * half, low);
       LoadColumns(rows, offset + 128 + 32 * at_half + 16 * half, high);
       Unroll<4>([&](auto j) QZO_VEC_LAMBDA {
-        const U32x16 codes = NibblesOf(low[j], quarter >= 2) | ((high[j] >> (2 * quarter) & U32x16(0x03030303u)) << 4);
+        const U32x16 codes = NibblesOf(low[j], quarter / 2) | ((high[j] >> (2 * quarter) & U32x16(0x03030303u)) << 4);
         PutBytes<kPairs>(SubtractBytes(codes, U32x16(0x20202020u)), 4 * half + j, kByteFlip, at);
       });
       const int s = 2 * part + half;
