@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# scripts/arm64-test.sh: compiles everything for arm64 and runs on emulated instructions (qemu) what must give the same bits as
-# here: unit tests of everything that computes, and jobs of this machine's programs that arm64 workers join. Debian's arm64
-# packages lie in build/arm64-root, unpacked, not installed.
+# scripts/arm64-test.sh: compiles the programs for arm64 and runs on emulated instructions (qemu) what must give the same bits as
+# here: unit tests of all that computes, and a job of this machine's programs that an arm64 worker joins. Debian's arm64 packages
+# lie in build/arm64-root, unpacked, not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh scripts/packages.txt scripts/packages-check.txt
@@ -23,19 +23,17 @@ unpack() {
   # gRPC's CMake package names its compilers by where they would be installed: this machine's run here.
   for plugin in /usr/bin/grpc_*_plugin; do ln -sf "$plugin" "$root/usr/bin/"; done
   rm -rf "$state"
+  touch "$root/complete"
 }
-[ -e "$root/usr/lib/aarch64-linux-gnu/libgrpc++.so" ] || unpack
+[ -e "$root/complete" ] || unpack
 
 scripts/build.sh arm64 base/all method/all kernels/all model/all qzo-server qzo-worker qzoctl
 scripts/build.sh release qzo-server qzo-worker qzoctl integration_same_bits_test
 ctest --preset arm64 -j "$(nproc)"
 
-# Programs that run anywhere, for tests of this machine.
-programs=build/arm64/emulated
-mkdir -p "$programs"
-for program in qzo-server qzo-worker qzoctl; do
-  printf '#!/bin/sh\nexec qemu-aarch64 -L %s %s/build/arm64/bin/%s "$@"\n' "$root" "$PWD" "$program" >"$programs/$program"
-  chmod +x "$programs/$program"
-done
-QZO_SOURCE_DIR=$PWD QZO_BIN_DIR=$PWD/build/release/bin QZO_OTHER_WORKER=$PWD/$programs/qzo-worker \
+# A worker that this machine can start.
+worker=$PWD/build/arm64/emulated-worker
+printf '#!/bin/sh\nexec qemu-aarch64 -L %s %s/build/arm64/bin/qzo-worker "$@"\n' "$root" "$PWD" >"$worker"
+chmod +x "$worker"
+QZO_SOURCE_DIR=$PWD QZO_BIN_DIR=$PWD/build/release/bin QZO_OTHER_WORKER=$worker \
   build/release/tests/integration_same_bits_test --gtest_filter='*AnotherProcessor*'
